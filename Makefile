@@ -1,0 +1,45 @@
+# make sweep: set-up, then the 29-configuration sweep on this machine, then its tables.
+# make test:  set-up, then linters, types, import contracts and tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help sweep smoke test lint clean
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+sweep: $(VENV)/.installed
+	$(BIN)/python -m raybench.sweep $(ARGS)
+
+# make smoke: the same for the small plan: every strategy once, in half a minute.
+smoke: $(VENV)/.installed
+	$(BIN)/python -m raybench.sweep --plan smoke $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+# make lint: ruff, mypy and import-linter alone.
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the sweep needs into $(VENV) (a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing what the tests need into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# make clean: remove the set-up (not the runs).
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,153 @@
+"""The ``raybench`` command: look at a plan, prepare a model, read a run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+
+from raybench import plan_file, report, strategies, sweep
+from raybench.models import presets
+from raybench.plan import Plan
+from raybench.plan_file import Overrides, shipped_plans
+from raybench.prepare import Recipe, cache_folder, write
+from raybench.records import RaybenchError
+from raybench.tables import Tables
+from raybench.workload import glue_tasks
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="raybench", description="How to deploy a LoRA fine-tune, answered with evidence."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    p = commands.add_parser("sweep", help="run a plan and print its tables (also: python -m raybench.sweep)")
+    sweep.add_arguments(p)
+    p.set_defaults(run=sweep.run)
+
+    p = commands.add_parser("plan", help="what a plan would run")
+    p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
+    p.add_argument("--design", choices=("paired", "independent"), default="paired")
+    p.set_defaults(run=_plan)
+
+    p = commands.add_parser("prepare", help="write a preset as Hugging Face files")
+    p.add_argument("preset", choices=presets())
+    p.add_argument("--plan", default="rq2", metavar="NAME|FILE.toml", help="whose adapters to write (default: rq2)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="default: this machine's cache, where the sweep finds it")
+    p.set_defaults(run=_prepare)
+
+    p = commands.add_parser("tables", help="all tables of a run, from its raw samples")
+    p.add_argument("directory", type=Path, metavar="RUN", help="the run's folder")
+    p.set_defaults(run=_tables)
+
+    p = commands.add_parser("sql", help="any SQL over a run; without a query, a prompt")
+    p.add_argument("directory", type=Path, metavar="RUN", help="the run's folder")
+    p.add_argument("query", nargs="?", metavar="SQL")
+    p.add_argument("--format", choices=("box", "csv"), default="box", help="default: box")
+    p.set_defaults(run=_sql)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0, 1 for what failed, 2 for bad input."""
+    options = parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except RaybenchError as error:
+        print(f"raybench: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of the output has gone: `raybench ... | head`
+        sys.stderr.close()
+        return 0
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def _load(name: str, design: plan_file.Design = "paired") -> Plan:
+    return plan_file.load(name, strategies.all_traits(), glue_tasks(), Overrides(design=design))[0]
+
+
+def _plan(options: argparse.Namespace) -> int:
+    plan = _load(options.plan, options.design)
+    print(f"{plan.name}: {plan.description}")
+    print(f"{len(plan.configurations)} configurations in {len(plan.blocks)} blocks ({plan.design} design)")
+    for block in plan.blocks:
+        guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
+        print(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
+    print(
+        f"{plan.rounds} rounds of {plan.requests} requests: {len(plan.blocks) * plan.rounds} visits, "
+        f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
+        f"(and {plan.warmups} warm-ups a configuration and visit)"
+    )
+    print(f"Run it: python -m raybench.sweep --plan {options.plan}")
+    return 0
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    recipe = Recipe.of(options.preset, _load(options.plan))
+    folder: Path = options.out or cache_folder() / f"{recipe.preset}-{recipe.digest()}"
+    made = write(recipe, folder)
+    print(
+        f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
+        f"{len(recipe.full_ft)} fully fine-tuned models"
+    )
+    print(f"Use it: python -m raybench.sweep --plan {options.plan} --model {folder}")
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    report.everything(Tables(options.directory), _console())
+    return 0
+
+
+def _sql(options: argparse.Namespace) -> int:
+    tables = Tables(options.directory)
+    if options.query is not None:
+        _show(tables, options.query, options.format)
+        return 0
+    names = [row["name"] for row in tables.rows("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'")]
+    print(f"Views: {', '.join(names)}. One query a line; Ctrl-D ends.")
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  gives input() a history
+    while True:
+        try:
+            query = input("raybench> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return 0
+        if not query:
+            continue
+        try:
+            _show(tables, query, options.format)
+        except RaybenchError as error:
+            print(error)
+
+
+def _show(tables: Tables, query: str, form: str) -> None:
+    if form == "csv":
+        found = tables.query(query)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(found.column_names)
+        writer.writerows(row.values() for row in found.to_pylist())
+        return
+    try:
+        relation = tables.connection.sql(query)
+        if relation is not None:
+            relation.show(max_rows=200, max_width=200)
+    except duckdb.Error as error:
+        raise RaybenchError(f"SQL: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

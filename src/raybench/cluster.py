@@ -1,0 +1,181 @@
+"""Ray: one worker for each GPU, and a GPU-pinned task of it for each visit. The only module that imports ray."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import ray
+import ray.exceptions
+
+import raybench
+from raybench.models import ModelSpec
+from raybench.prepare import Recipe
+from raybench.records import InputError, RaybenchError
+from raybench.visit import Died, Message, VisitSpec
+from raybench.worker import ProcessHost
+
+_SILENCE_S = 120.0
+"""How long a person waits for a worker to start before being told what is missing."""
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class _Worker:
+    """Holds a device and forks a process for each visit. Ray's retries are off: attempts are numbered by us."""
+
+    def __init__(self, device_kind: Literal["cpu", "cuda"]) -> None:
+        self._host = ProcessHost(device_kind)
+
+    def start(self, model: ModelSpec, recipe: Recipe) -> dict[str, Any]:
+        self._host.prepare(model, recipe)
+        return self._host.describe()
+
+    def visit(self, spec: VisitSpec) -> Iterator[Message]:
+        yield from self._host.visit(spec)
+
+
+@dataclasses.dataclass(slots=True)
+class _Running:
+    worker: Any
+    spec: VisitSpec
+
+
+class Cluster:
+    """Workers on this machine or on a Ray cluster. Use as a context manager."""
+
+    def __init__(self, address: str | None, accelerator_type: str | None = None) -> None:
+        """Start Ray here, or join the cluster at ``address`` (or that of the Ray job this process is).
+
+        Raises InputError where no cluster answers, or where none of its GPUs is an ``accelerator_type``.
+        """
+        self._accelerator_type = accelerator_type
+        self._workers: list[Any] = []
+        _connect(address)
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        self.device_kind: Literal["cpu", "cuda"] = "cuda" if gpus else "cpu"
+        if accelerator_type is not None and f"accelerator_type:{accelerator_type}" not in resources:
+            have = [r.partition(":")[2] for r in resources if r.startswith("accelerator_type:")]
+            raise InputError(
+                f"no GPU of type {accelerator_type!r} in the cluster; it has {gpus} GPU(s) of "
+                f"{', '.join(have) or 'no named type'}; choose another --accelerator-type"
+            )
+        self._slots = max(gpus, 1)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._workers:
+            ray.kill(worker)
+        ray.shutdown()
+
+    def start(self, model: ModelSpec, recipe: Recipe) -> list[dict[str, Any]]:
+        """Start a worker on each device and describe them (`ProcessHost.describe`).
+
+        Raises RaybenchError where a worker does not come up or has another version of raybench.
+        """
+        self._workers = [self._new_worker() for _ in range(self._slots)]
+        starting = [worker.start.remote(model, recipe) for worker in self._workers]
+        try:
+            described: list[dict[str, Any]] = ray.get(starting, timeout=_SILENCE_S)
+        except ray.exceptions.GetTimeoutError:
+            raise RaybenchError(
+                f"workers did not start within {_SILENCE_S:g} s; the cluster has {_resources()}; is something else "
+                "using it?"
+            ) from None
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, RaybenchError) else _worker_error(error) from None
+        except ray.exceptions.RayError as error:
+            raise _worker_error(error) from None
+        for found in described:
+            if (version := found["versions"]["raybench"]) != raybench.__version__:
+                raise InputError(
+                    f"worker on {found['machine']['host']} has raybench {version}, this is {raybench.__version__}; "
+                    "install the same version on every node"
+                )
+        return described
+
+    def run(
+        self, next_visit: Callable[[], VisitSpec | None], model: ModelSpec, recipe: Recipe
+    ) -> Iterator[tuple[VisitSpec, Message]]:
+        """Keep every worker busy with visits and yield what they find, as it comes.
+
+        ``next_visit`` is asked whenever a worker is free, so what was learned from earlier messages decides what
+        comes next. A worker that is lost yields a `Died` of kind ``worker_lost`` and is replaced.
+        """
+        idle = list(self._workers)
+        running: dict[Any, _Running] = {}
+        while True:
+            while idle and (spec := next_visit()) is not None:
+                worker = idle.pop()
+                task = worker.visit.options(num_returns="streaming", name=spec.visit).remote(spec)
+                running[task] = _Running(worker, spec)
+            if not running:
+                return
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0, fetch_local=False)
+            for task in ready:
+                current = running[task]
+                try:
+                    message: Message = ray.get(next(task))
+                except StopIteration:
+                    del running[task]
+                    idle.append(current.worker)
+                    continue
+                except ray.exceptions.RayError as error:
+                    del running[task]
+                    idle.append(self._replace(current.worker, model, recipe))
+                    reason = " ".join(str(error).split())[:300]
+                    message = Died(None, "worker_lost", f"{type(error).__name__}: {reason}")
+                yield current.spec, message
+
+    def _new_worker(self) -> Any:
+        if self.device_kind == "cpu":
+            return _Worker.options(num_cpus=1).remote("cpu")  # type: ignore[attr-defined]
+        options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1}
+        if self._accelerator_type is not None:
+            options["accelerator_type"] = self._accelerator_type
+        return _Worker.options(**options).remote("cuda")  # type: ignore[attr-defined]
+
+    def _replace(self, lost: Any, model: ModelSpec, recipe: Recipe) -> Any:
+        with contextlib.suppress(ValueError, ray.exceptions.RayError):
+            ray.kill(lost)
+        new = self._new_worker()
+        new.start.remote(model, recipe)  # tasks of an actor run in order: the next visit waits for it
+        self._workers[self._workers.index(lost)] = new
+        return new
+
+
+def in_ray_job() -> bool:
+    """Whether this process was started by ``ray job submit``."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _connect(address: str | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address is None or address == "local":
+            ray.init("local", include_dashboard=False, object_store_memory=256 * 1024**2, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"Ray cluster at {address or 'this machine'} cannot be reached: {reason}; is it up, and does "
+            "RAY_AUTH_MODE=token with its token apply here?"
+        ) from None
+
+
+def _resources() -> str:
+    have = ray.available_resources()
+    return ", ".join(f"{have.get(r, 0):g} {r} free" for r in ("CPU", "GPU"))
+
+
+def _worker_error(error: Exception) -> RaybenchError:
+    return RaybenchError(f"a worker did not start: {' '.join(str(error).split())[-400:]}")

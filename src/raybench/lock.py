@@ -1,0 +1,86 @@
+"""One live driver for a run, on any machine that shares the file system."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import weakref
+from datetime import UTC, datetime
+from pathlib import Path
+
+from raybench.records import InputError
+
+_held: weakref.WeakSet[DriverLock] = weakref.WeakSet()
+
+
+class DriverLock:
+    """An exclusive ``flock`` on a file whose JSON content names its holder: host, pid, started_at.
+
+    The kernel releases it when the holder dies, however it dies, so what the file says is only for people. The
+    file is never removed: a lock on a removed file excludes nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock. Raises `InputError` when a live driver has it, `OSError` when the disk refuses."""
+        self._fd: int | None = None
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # Python closes it on exec
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, (json.dumps(holder, sort_keys=True, indent=1) + "\n").encode(), 0)
+        except BlockingIOError:
+            message = f"{path.parent}: {_holder(fd)}; wait for it, stop it, or choose another --run-id"
+            os.close(fd)
+            raise InputError(message) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        _held.add(self)
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds the lock (a forked child never does)."""
+        return self._fd is not None
+
+    def release(self) -> None:
+        """Let the next driver in. Does nothing the second time, or in a forked child."""
+        if self._fd is None:
+            return
+        with contextlib.suppress(OSError):  # the content is a courtesy; a full disk must not keep the lock
+            os.ftruncate(self._fd, 0)
+        # Not left to the closing: a program that is being started shares the descriptor until its exec is through.
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        _held.discard(self)
+
+
+def _holder(fd: int) -> str:
+    try:
+        holder = json.loads(os.pread(fd, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']} drives this run since {holder['started_at']}"
+    except (ValueError, KeyError, TypeError):  # taken an instant ago: its name is not written yet
+        return "another process drives this run"
+
+
+def _forget_in_child() -> None:
+    # A forked child shares the lock and would keep it after the driver's death. Closing only the child's copy
+    # leaves the driver's lock in place.
+    for lock in list(_held):
+        lock._forget()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

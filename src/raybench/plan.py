@@ -1,0 +1,221 @@
+"""A plan: what is compared with what, and how often.
+
+plan (TOML, `plan_file`) -> configurations -> blocks -> visits. This module works out the blocks, the requests that
+each configuration serves in a round, and the comparisons that the tables draw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+Design = Literal["paired", "independent"]
+Routing = Literal["round_robin", "blocked"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adapter:
+    """One LoRA adapter: the shape it has, and where its weights are if they are somewhere."""
+
+    name: str
+    task: str
+    seed: int
+    r: int
+    alpha: int
+    target_modules: tuple[str, ...]
+    path: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configuration:
+    """One thing measured. ``adapters`` are those it deploys; a full fine-tune has a checkpoint instead."""
+
+    name: str
+    strategy: str
+    seed: int
+    tasks: tuple[str, ...]
+    adapters: tuple[Adapter, ...] = ()
+    checkpoint: str | None = None
+    dtype: str = "auto"
+    adapter_dtype: str = "float32"
+    routing: Routing = "round_robin"
+    execution: str = "eager"
+
+    def requests(self, first: int, count: int) -> list[tuple[str, int]]:
+        """The (task, request index) that this configuration serves in a round of ``count`` requests.
+
+        Request i of a task is the same model input in every configuration, so a ``multi_lora`` and its
+        separate counterparts meet on the same requests.
+        """
+        tasks = self.tasks
+        if self.routing == "blocked":
+            return [(tasks[i * len(tasks) // count], first + i) for i in range(count)]
+        return [(tasks[(first + i) % len(tasks)], first + i) for i in range(count)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """The configurations that are compared within one visit.
+
+    ``guests`` are measured here only to be compared with: a ``multi_lora`` block's separate counterparts, whose
+    own samples come from their own block.
+    """
+
+    name: str
+    members: tuple[Configuration, ...]
+    guests: tuple[Configuration, ...] = ()
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        return self.members + self.guests
+
+    def requests(self, configuration: Configuration, first: int, count: int) -> list[tuple[str, int]]:
+        """The requests of ``configuration`` in this block: a guest serves only those its host also serves."""
+        if configuration in self.members:
+            return configuration.requests(first, count)
+        served = {request for member in self.members for request in member.requests(first, count)}
+        return sorted((request for request in served if request[0] in configuration.tasks), key=lambda r: r[1])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reference:
+    """A configuration to compare with, and the block whose samples of it count."""
+
+    configuration: str
+    block: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """A configuration against the reference of one strategy, request by request.
+
+    ``references`` are several only for a configuration of several adapters, whose counterparts serve a task
+    each. With ``via`` the two are never measured together: the ratio is that against ``via`` times that of
+    ``references`` (of strategy ``via``) against the reference strategy, each from its own visits.
+    """
+
+    configuration: str
+    block: str
+    reference_strategy: str
+    references: tuple[Reference, ...]
+    via: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Visit:
+    """One block in one round."""
+
+    block: str
+    round: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked plan with everything worked out. ``requests`` is per configuration and round."""
+
+    name: str
+    description: str
+    design: Design
+    rounds: int
+    requests: int
+    warmups: int
+    turn_requests: int
+    workload_seed: int
+    order_seed: int
+    margin: float
+    references: tuple[str, ...]
+    visit_timeout_s: float
+    accelerator_type: str | None
+    configurations: tuple[Configuration, ...]
+    blocks: tuple[Block, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def visits(self) -> Iterator[Visit]:
+        """Every visit of the run, round by round: early results cover every block, and drift meets all alike."""
+        for round_index in range(self.rounds):
+            for block in self.blocks:
+                yield Visit(block.name, round_index)
+
+    def block(self, name: str) -> Block:
+        return next(block for block in self.blocks if block.name == name)
+
+    def home(self, configuration: str) -> Block:
+        """The block whose samples are the configuration's own."""
+        return next(b for b in self.blocks if any(c.name == configuration for c in b.members))
+
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(t for c in self.configurations for t in c.tasks))
+
+    def expected_samples(self) -> int:
+        """Timed samples of a complete run, guests' included."""
+        return sum(
+            len(block.requests(configuration, visit.round * self.requests, self.requests))
+            for visit in self.visits()
+            for block in [self.block(visit.block)]
+            for configuration in block.configurations
+        )
+
+
+def counterparts(multi: Configuration, configurations: Sequence[Configuration]) -> tuple[Configuration, ...]:
+    """The single-adapter configurations that deploy the same adapters as ``multi``, in its order."""
+    by_adapter = {
+        c.adapters[0].name: c
+        for c in configurations
+        if c.strategy == "lora_separate" and len(c.adapters) == 1 and c.dtype == multi.dtype
+    }
+    return tuple(by_adapter[a.name] for a in multi.adapters if a.name in by_adapter)
+
+
+def make_blocks(configurations: Sequence[Configuration], design: Design) -> tuple[Block, ...]:
+    """Group the configurations into what one visit measures side by side.
+
+    ``paired``: those of one (tasks, seed) together; one with several adapters with its separate counterparts as
+    guests. ``independent``: every configuration is a block of its own.
+    """
+    if design == "independent":
+        return tuple(Block(c.name, (c,)) for c in configurations)
+    groups: dict[tuple[str, int], list[Configuration]] = {}
+    blocks: list[Block] = []
+    for configuration in configurations:
+        if len(configuration.adapters) > 1:
+            blocks.append(Block(configuration.name, (configuration,), counterparts(configuration, configurations)))
+        else:
+            groups.setdefault((configuration.tasks[0], configuration.seed), []).append(configuration)
+    single = [Block(f"{task}_seed{seed}", tuple(members)) for (task, seed), members in groups.items()]
+    return (*single, *blocks)
+
+
+def make_comparisons(
+    configurations: Sequence[Configuration], blocks: Sequence[Block], references: Sequence[str]
+) -> tuple[Comparison, ...]:
+    """Each configuration against each reference strategy that has a counterpart for it."""
+    home = {c.name: block for block in blocks for c in block.members}
+    found: list[Comparison] = []
+    for c in configurations:
+        block = home[c.name]
+        together = counterparts(c, configurations) if len(c.adapters) > 1 else ()
+        for strategy in references:
+            if strategy == c.strategy:
+                continue
+            if len(c.adapters) > 1:
+                if len(together) != len(c.adapters):
+                    continue
+                names = tuple(
+                    Reference(t.name, block.name if t in block.guests else home[t.name].name) for t in together
+                )
+                if strategy == "lora_separate":
+                    found.append(Comparison(c.name, block.name, strategy, names))
+                elif "lora_separate" in references and all(peer(t, strategy, configurations) for t in together):
+                    found.append(Comparison(c.name, block.name, strategy, names, via="lora_separate"))
+            elif other := peer(c, strategy, configurations):
+                found.append(Comparison(c.name, block.name, strategy, (Reference(other.name, home[other.name].name),)))
+    return tuple(found)
+
+
+def peer(c: Configuration, strategy: str, configurations: Sequence[Configuration]) -> Configuration | None:
+    """The configuration that deploys the same task and seed as ``c`` by ``strategy``."""
+    for other in configurations:
+        if other.strategy == strategy and other.tasks == c.tasks and other.seed == c.seed:
+            return other
+    return None

@@ -1,0 +1,102 @@
+"""From the messages of visits to committed rows: whole visits only, a few seconds' worth at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raybench.records import FAILURES, LOADS, SAMPLES, VISITS, FailureKind
+from raybench.store import RunStore, VisitKey
+from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
+
+
+@dataclasses.dataclass(slots=True)
+class _Open:
+    """A visit that is still running: nothing of it is committed yet."""
+
+    batches: list[pa.RecordBatch] = dataclasses.field(default_factory=list)
+    loads: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    failed: set[str] = dataclasses.field(default_factory=set)
+
+
+class Recorder:
+    """Collects what visits report and commits finished ones, at most every ``interval_s``.
+
+    A configuration that failed in a visit leaves no samples of that visit: a round is there whole or not at all.
+    """
+
+    def __init__(self, store: RunStore, interval_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._interval_s, self._clock = store, interval_s, clock
+        self._open: dict[str, _Open] = {}
+        self._visits: list[dict[str, Any]] = []
+        self._samples: list[pa.Table] = []
+        self._loads: list[dict[str, Any]] = []
+        self._failures: list[dict[str, Any]] = []
+        self._committed_at = clock()
+
+    def add(self, spec: VisitSpec, message: Message) -> None:
+        """Take one message in; commits what is finished when the interval has passed. Raises StoreError."""
+        visit = self._open.setdefault(spec.visit, _Open())
+        match message:
+            case Samples(batch):
+                visit.batches.append(batch)
+            case Loaded(row):
+                visit.loads.append(row)
+            case Failed(configuration, kind, text):
+                visit.failed.add(configuration)
+                self.fail(spec, configuration, kind, text)
+            case Finished(row):
+                self._finish(spec, row)
+            case Died():
+                del self._open[spec.visit]
+        if self._clock() - self._committed_at >= self._interval_s:
+            self.commit()
+
+    def fail(self, spec: VisitSpec, configuration: str, kind: FailureKind, message: str) -> None:
+        """Record why a configuration ends here."""
+        self._failures.append(
+            {
+                "visit": spec.visit,
+                "block": spec.block,
+                "configuration": configuration,
+                "round": spec.round,
+                "attempt": spec.attempt,
+                "kind": kind,
+                "message": message,
+                "failed_at": datetime.datetime.now(datetime.UTC),
+            }
+        )
+
+    def commit(self) -> None:
+        """Make everything finished durable now. Raises StoreError; what was not committed is kept and tried again."""
+        self._committed_at = self._clock()
+        if not self._visits and not self._failures:
+            return
+        tables = {
+            "samples": pa.concat_tables([SAMPLES.empty_table(), *self._samples]),
+            "visits": pa.Table.from_pylist(self._visits, VISITS),
+            "loads": pa.Table.from_pylist(self._loads, LOADS),
+            "failures": pa.Table.from_pylist(self._failures, FAILURES),
+        }
+        keys = [
+            VisitKey(visit=v["visit"], block=v["block"], round=v["round"], attempt=v["attempt"]) for v in self._visits
+        ]
+        self._store.commit({name: table for name, table in tables.items() if table.num_rows}, keys)
+        for kept in (self._visits, self._samples, self._loads, self._failures):
+            kept.clear()
+
+    def _finish(self, spec: VisitSpec, row: dict[str, Any]) -> None:
+        visit = self._open.pop(spec.visit)
+        samples = pa.Table.from_batches(visit.batches, SAMPLES)
+        if visit.failed:
+            whole = pc.invert(pc.is_in(samples["configuration"], pa.array(sorted(visit.failed))))
+            samples = samples.filter(whole)
+        self._samples.append(samples)
+        self._loads += [load for load in visit.loads if load["configuration"] not in visit.failed]
+        self._visits.append(row)

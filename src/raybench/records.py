@@ -1,0 +1,152 @@
+"""The rows that raybench keeps, and the vocabulary they are written in.
+
+Raw samples are the product: every table is recomputed from the four kinds of rows below. Each kind is one
+Arrow schema, so a row has one shape from the measuring process to the Parquet file. Durations are integer
+nanoseconds, sizes are bytes, wall-clock instants are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+
+Phase = Literal["warmup", "opener", "timed"]
+"""What a sample is for. Only ``timed`` samples enter the tables.
+
+``warmup``: before the first turn. ``opener``: the first request of a turn, which meets caches that another
+model filled; it repeats the request that follows it. Both are kept and flagged, never mixed in.
+"""
+
+FailureKind = Literal["error", "gate", "out_of_memory", "killed", "timeout", "worker_lost"]
+
+SAMPLES: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("adapter", pa.string()),
+        pa.field("request", pa.int32(), nullable=False),
+        pa.field("phase", pa.string(), nullable=False),
+        pa.field("turn", pa.int32(), nullable=False),
+        pa.field("sequence", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("started_ns", pa.int64(), nullable=False),
+        pa.field("host_ns", pa.int64(), nullable=False),
+        pa.field("wall_ns", pa.int64(), nullable=False),
+        pa.field("device_ns", pa.int64()),
+        pa.field("switch_ns", pa.int64()),
+    ]
+)
+"""One timed request. ``(block, configuration, round, task, request)`` is unique among ``timed`` rows.
+
+``request`` indexes the task's drawn requests, so (task, request) is the same model input wherever it occurs.
+``turn`` and ``sequence`` count from 0 within the visit (warm-ups have turn -1); ``started_ns`` counts from
+the visit's first request on a monotonic clock. ``host_ns``: until the call returned. ``wall_ns``: until the
+device had finished. ``device_ns``: between two device events (null on a CPU). ``switch_ns``: choosing the
+adapter before the request (null for a strategy that never switches).
+"""
+
+VISITS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("device_name", pa.string(), nullable=False),
+        pa.field("pid", pa.int32(), nullable=False),
+        pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("fork_ns", pa.int64(), nullable=False),
+        pa.field("load_ns", pa.int64(), nullable=False),
+        pa.field("warmup_ns", pa.int64(), nullable=False),
+        pa.field("timing_ns", pa.int64(), nullable=False),
+        pa.field("total_ns", pa.int64(), nullable=False),
+        pa.field("process_peak_bytes", pa.int64(), nullable=False),
+    ]
+)
+"""One block in one round, in a process of its own. ``device`` is a GPU's UUID or ``cpu``."""
+
+LOADS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("load_ns", pa.int64(), nullable=False),
+        pa.field("adapter_load_ns", pa.int64()),
+        pa.field("merge_ns", pa.int64()),
+        pa.field("weight_bytes", pa.int64(), nullable=False),
+        pa.field("adapter_bytes", pa.int64(), nullable=False),
+        pa.field("resident_bytes", pa.int64(), nullable=False),
+        pa.field("load_peak_bytes", pa.int64(), nullable=False),
+        pa.field("forward_peak_bytes", pa.int64(), nullable=False),
+        pa.field("gate_error", pa.float64()),
+        pa.field("gate_tolerance", pa.float64()),
+    ]
+)
+"""What bringing one configuration up cost in one visit.
+
+``load_ns``: the base (or fine-tuned) weights; ``adapter_load_ns``: its adapters; ``merge_ns``: folding the
+adapter in. The byte counts ``resident``, ``load_peak`` and ``forward_peak`` are differences of the device's
+own counters (CUDA's allocator; the process's resident set on a CPU) around the load and around one forward.
+``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against.
+"""
+
+FAILURES: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("failed_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""Why a configuration is not complete. ``kind`` is a `FailureKind`."""
+
+SCHEMAS: Final[dict[str, pa.Schema]] = {
+    "samples": SAMPLES,
+    "visits": VISITS,
+    "loads": LOADS,
+    "failures": FAILURES,
+}
+
+
+def visit_name(block: str, round_index: int, attempt: int = 0) -> str:
+    """The name a visit has in Ray's dashboard and in every row: ``mrpc_seed42/r03``, retried ``.../r03/a1``."""
+    name = f"{block}/r{round_index:02d}"
+    return f"{name}/a{attempt}" if attempt else name
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyTraits:
+    """What a plan needs to know of a strategy to be checked without loading it."""
+
+    name: str
+    label: str
+    min_adapters: int
+    max_adapters: int
+
+
+class RaybenchError(Exception):
+    """A problem a person can act on: one line that says what, where and the remedy.
+
+    ``exit_code`` is 2 for bad input and 1 for a run that failed.
+    """
+
+    exit_code = 1
+
+
+class InputError(RaybenchError):
+    """What was asked for cannot be: a plan, a path, an option or a run that does not hold together."""
+
+    exit_code = 2

@@ -1,0 +1,245 @@
+"""What a person reads: the study's table for this run, verdicts in words, what failed, what to do next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from raybench.tables import Tables
+
+
+def summary(tables: Tables, console: Console) -> None:
+    """The end of a sweep: the study's table, the verdicts, and the next commands."""
+    study_table(tables, console)
+    console.print()
+    for line in verdict_lines(tables):
+        _line(console, line)
+    console.print()
+    completeness_lines(tables, console)
+
+
+def everything(tables: Tables, console: Console) -> None:
+    """All tables of a run."""
+    summary(tables, console)
+    console.print()
+    _table(
+        console,
+        "By configuration (wall time of a request, milliseconds)",
+        tables.rows("SELECT * FROM by_configuration"),
+        {
+            "configuration": ("configuration", str),
+            "n": ("n", _count),
+            "mean_ms": ("mean", _ms),
+            "median_ms": ("median", _ms),
+            "p95_ms": ("p95", _ms),
+            "sd_ms": ("sd", _ms),
+            "device_ms": ("device", _ms),
+            "requests_per_second": ("requests/s", _one),
+        },
+    )
+    _table(
+        console,
+        "Overhead of each configuration (wall time, same requests in the same visits)",
+        tables.rows("SELECT * FROM overhead WHERE clock = 'wall'"),
+        {
+            "configuration": ("configuration", str),
+            "reference_strategy": ("against", str),
+            "visits": ("visits", _count),
+            "ratio": ("overhead", percent),
+            "low": ("95 % from", percent),
+            "high": ("to", percent),
+            "p_holm": ("p (Holm)", _p),
+            "verdict": ("verdict", str),
+        },
+    )
+    _table(
+        console,
+        "Significance: over visits, and the study's own test over its (task, seed) pairs",
+        tables.rows("SELECT * FROM significance"),
+        {
+            "deployment": ("deployment", str),
+            "reference_strategy": ("against", str),
+            "visits": ("visits", _count),
+            "t": ("t", _two),
+            "p": ("p", _p),
+            "p_holm": ("p (Holm)", _p),
+            "study_pairs": ("study's pairs", _count),
+            "study_t": ("study's t", _two),
+            "study_p": ("study's p", _p),
+        },
+    )
+    _table(
+        console,
+        "Choosing an adapter (milliseconds)",
+        tables.rows("SELECT * FROM adapter_switch"),
+        {
+            "configuration": ("configuration", str),
+            "adapter": ("adapter", str),
+            "n": ("n", _count),
+            "mean_ms": ("mean", _ms),
+            "p95_ms": ("p95", _ms),
+            "share_of_request": ("of a request", lambda v: f"{v:.1%}"),
+        },
+    )
+    _table(
+        console,
+        "Memory (10^6 bytes) and load (milliseconds)",
+        tables.rows("SELECT * FROM memory_and_load"),
+        {
+            "deployment": ("deployment", str),
+            "load_ms": ("load", _one),
+            "adapter_load_ms": ("adapters", _one),
+            "merge_ms": ("merge", _one),
+            "weight_mb": ("weights", _two),
+            "adapter_mb": ("adapters", _two),
+            "resident_mb": ("resident", _one),
+            "load_peak_mb": ("load peak", _one),
+            "forward_peak_mb": ("forward peak", _one),
+        },
+    )
+
+
+def study_table(tables: Tables, console: Console) -> None:
+    """The study's table for this run: mean latency, against full fine-tuning, against the separate adapter."""
+    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
+    references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
+    labels = {row["strategy"]: row["deployment"] for row in rows}
+    plan = tables.description["plan"]
+    table = Table(
+        title=f"{plan['name']} on {_devices(tables)}: {tables.description['model']['name']}, {plan['design']} design",
+        box=box.SIMPLE,
+        title_justify="left",
+    )
+    table.add_column("Configuration")
+    table.add_column("n", justify="right")
+    table.add_column("Mean latency", justify="right")
+    for reference in references:
+        table.add_column(f"vs {labels.get(reference, reference)} (95 % interval)", justify="right")
+    by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row
+    for deployment, cells in by_deployment.items():
+        first = next(iter(cells.values()))
+        mean = "-" if first["mean_ms"] is None else f"{first['mean_ms']:.2f} ms"
+        table.add_row(
+            deployment,
+            _count(first["n"]),
+            mean,
+            *("-" if r not in cells else _cell(cells[r], cells[r]["strategy"] == r) for r in references),
+        )
+    console.print(table)
+
+
+def verdict_lines(tables: Tables) -> list[str]:
+    """Each deployment against each reference, in words."""
+    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
+    labels = {row["strategy"]: row["deployment"] for row in rows}
+    margin = f"±{tables.margin:.0%}" if tables.margin >= 0.01 else f"±{tables.margin:.1%}"
+    lines = []
+    for row in rows:
+        reference = labels.get(row["reference_strategy"], row["reference_strategy"])
+        interval = f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
+        words = {
+            "slower": f"is slower than {reference}: {interval}",
+            "faster": f"is faster than {reference}: {interval}",
+            "equivalent": f"is equivalent to {reference}: {interval}, within {margin}",
+            "inconclusive": f"against {reference} is inconclusive: {interval}; more rounds would narrow it",
+        }[row["verdict"]]
+        lines.append(f"{row['deployment']} {words}")
+    device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
+    if lines and device == 1:
+        lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
+    return lines
+
+
+def completeness_lines(tables: Tables, console: Console) -> bool:
+    """How many configurations are complete, and why the others are not. Returns whether all are."""
+    rows = tables.rows("SELECT * FROM completeness")
+    complete = sum(row["complete"] for row in rows)
+    _line(console, f"{complete} of {len(rows)} configurations complete.")
+    for row in rows:
+        if not row["complete"]:
+            why = row["failure"] or "not measured yet"
+            _line(console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}")
+    return complete == len(rows)
+
+
+def next_commands(root: Path, console: Console) -> None:
+    """Where the results are and what to do with them."""
+    shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    run = shlex.quote(str(shown))
+    _line(console, f"Results: {shown}")
+    _line(console, f"  raybench tables {run}        all tables again, from the raw samples")
+    _line(console, f'  raybench sql {run} "SELECT * FROM by_configuration"')
+    _line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
+
+
+def percent(ratio: float | None) -> str:
+    """A ratio as an overhead: 1.248 -> ``+24.8 %``."""
+    if ratio is None or math.isnan(ratio):
+        return "-"
+    if math.isinf(ratio):
+        return "+inf"
+    return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def _devices(tables: Tables) -> str:
+    rows = tables.rows("SELECT device_name, count(DISTINCT device) AS n FROM visits GROUP BY ALL ORDER BY ALL")
+    return (
+        ", ".join(f"{row['n']} x {row['device_name']}" if row["n"] > 1 else row["device_name"] for row in rows) or "-"
+    )
+
+
+def _cell(row: dict[str, Any], is_reference: bool) -> str:
+    if is_reference:
+        return "baseline"
+    return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}] {row['verdict']}"
+
+
+def _table(
+    console: Console,
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    columns: dict[str, tuple[str, Callable[[Any], str]]],
+) -> None:
+    if not rows:
+        return
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for key, (header, _) in columns.items():
+        table.add_column(header, justify="left" if isinstance(rows[0][key], str) else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*("-" if row[key] is None else show(row[key]) for key, (_, show) in columns.items()))
+    console.print(table)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _one(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"

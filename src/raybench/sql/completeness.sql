@@ -1,0 +1,29 @@
+-- Question: which configurations are complete, and what became of the others?
+-- Columns:
+--   configuration, deployment
+--   rounds_done, rounds_planned   rounds in which its own block measured all of its requests
+--   complete                      whether all planned rounds are there
+--   failure                       why it stopped, if it did (kind: message)
+CREATE OR REPLACE VIEW completeness AS
+WITH per_round AS (
+    SELECT t.configuration, t.round, count(*) AS n
+    FROM timed AS t
+    JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
+    GROUP BY ALL
+),
+done AS (
+    SELECT configuration, count(*) AS rounds_done
+    FROM per_round
+    WHERE n = (SELECT requests FROM run)
+    GROUP BY ALL
+),
+failed AS (
+    SELECT configuration, arg_min(kind || ': ' || message, failed_at) AS failure FROM failures GROUP BY ALL
+)
+SELECT c.name AS configuration, c.deployment, coalesce(d.rounds_done, 0) AS rounds_done,
+    (SELECT rounds FROM run) AS rounds_planned, coalesce(d.rounds_done, 0) = (SELECT rounds FROM run) AS complete,
+    f.failure
+FROM configurations AS c
+LEFT JOIN done AS d ON d.configuration = c.name
+LEFT JOIN failed AS f ON f.configuration = c.name
+ORDER BY c.position;

@@ -1,0 +1,22 @@
+-- Question: in each round, how much longer did a configuration take than its reference on the same requests?
+-- This is what intervals and tests are computed from: one row is one visit (paired design), never a sample.
+-- Columns:
+--   configuration, deployment, reference_strategy, block, round
+--   device                            where the configuration ran
+--   n                                 requests that both served
+--   wall, host, device_time           natural log of the ratio of mean times, by each clock (device_time null on a CPU)
+--   wall_median                       natural log of the ratio of median wall times
+CREATE OR REPLACE VIEW visit_ratios AS
+SELECT c.configuration, c.deployment, c.reference_strategy, c.block, t.round, any_value(t.device) AS device,
+    count(*) AS n,
+    ln(avg(t.wall_ns) / avg(r.wall_ns)) AS wall,
+    ln(avg(t.host_ns) / avg(r.host_ns)) AS host,
+    ln(avg(t.device_ns) / avg(r.device_ns)) AS device_time,
+    ln(median(t.wall_ns) / median(r.wall_ns)) AS wall_median
+FROM comparisons AS c
+JOIN timed AS t ON t.configuration = c.configuration AND t.block = c.block
+JOIN timed AS r ON r.configuration = c.reference AND r.block = c.reference_block
+    AND r.round = t.round AND r.task = t.task AND r.request = t.request
+WHERE c.via IS NULL
+GROUP BY c.configuration, c.deployment, c.reference_strategy, c.block, t.round
+ORDER BY c.configuration, c.reference_strategy, t.round;
