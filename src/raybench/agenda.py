@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Literal
 
@@ -39,6 +39,7 @@ class Agenda:
     def __init__(self, job: Job, done: Iterable[tuple[str, int]] = (), failed: Iterable[str] = ()) -> None:
         self._job = job
         self._failed = set(failed)
+        self._losses: Counter[tuple[str, int]] = Counter()
         committed = set(done)
         self._pending: deque[tuple[Visit, int]] = deque(
             (visit, 0) for visit in job.plan.visits() if (visit.block, visit.round) not in committed
@@ -59,13 +60,15 @@ class Agenda:
         """``configuration`` failed: later visits do without it."""
         self._failed.add(configuration)
 
-    def again(self, spec: VisitSpec, *, counted: bool) -> bool:
+    def again(self, spec: VisitSpec, *, lost: bool) -> bool:
         """Put a visit that did not finish back in front; False where its attempts are used up.
 
-        ``counted``: nothing was taken out of it, so the same may happen again and tries are limited.
+        ``lost``: nothing was taken out of it, so the same may happen again and tries are limited.
         """
-        if counted and spec.attempt + 1 >= MAX_ATTEMPTS:
-            return False
+        if lost:
+            self._losses[spec.block, spec.round] += 1
+            if self._losses[spec.block, spec.round] >= MAX_ATTEMPTS:
+                return False
         self._pending.appendleft((Visit(spec.block, spec.round), spec.attempt + 1))
         return True
 

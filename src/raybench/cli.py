@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from raybench import plan_file, report, strategies, sweep
 from raybench.models import presets
-from raybench.plan import Plan
+from raybench.plan import Design, Plan
 from raybench.plan_file import Overrides, shipped_plans
 from raybench.prepare import Recipe, cache_folder, write
 from raybench.records import RaybenchError
@@ -74,7 +75,7 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
-def _load(name: str, design: plan_file.Design = "paired") -> Plan:
+def _load(name: str, design: Design = "paired") -> Plan:
     return plan_file.load(name, strategies.all_traits(), glue_tasks(), Overrides(design=design))[0]
 
 
@@ -90,7 +91,8 @@ def _plan(options: argparse.Namespace) -> int:
         f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
         f"(and {plan.warmups} warm-ups a configuration and visit)"
     )
-    print(f"Run it: python -m raybench.sweep --plan {options.plan}")
+    design = [] if plan.design == "paired" else ["--design", plan.design]
+    print(f"Run it: {shlex.join(['python', '-m', 'raybench.sweep', '--plan', options.plan, *design])}")
     return 0
 
 
@@ -102,7 +104,8 @@ def _prepare(options: argparse.Namespace) -> int:
         f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
         f"{len(recipe.full_ft)} fully fine-tuned models"
     )
-    print(f"Use it: python -m raybench.sweep --plan {options.plan} --model {folder}")
+    command = ["python", "-m", "raybench.sweep", "--plan", options.plan, "--model", str(folder)]
+    print(f"Use it: {shlex.join(command)}")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import ray
 import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raybench
 from raybench.models import ModelSpec
@@ -64,7 +65,11 @@ class Cluster:
                 f"no GPU of type {accelerator_type!r} in the cluster; it has {gpus} GPU(s) of "
                 f"{', '.join(have) or 'no named type'}; choose another --accelerator-type"
             )
-        self._slots = max(gpus, 1)
+        # Without a GPU, one worker a node: two on one machine would disturb each other's timing.
+        self._nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
+        self._slots: list[str | None] = [None] * gpus or list(self._nodes)
+        if not self._slots:
+            raise InputError("the cluster has neither a GPU nor a free CPU; add a node")
 
     def __enter__(self) -> Cluster:
         return self
@@ -79,7 +84,7 @@ class Cluster:
 
         Raises RaybenchError where a worker does not come up or has another version of raybench.
         """
-        self._workers = [self._new_worker() for _ in range(self._slots)]
+        self._workers = [self._new_worker(node) for node in self._slots]
         starting = [worker.start.remote(model, recipe) for worker in self._workers]
         try:
             described: list[dict[str, Any]] = ray.get(starting, timeout=_SILENCE_S)
@@ -133,9 +138,10 @@ class Cluster:
                     message = Died(None, "worker_lost", f"{type(error).__name__}: {reason}")
                 yield current.spec, message
 
-    def _new_worker(self) -> Any:
-        if self.device_kind == "cpu":
-            return _Worker.options(num_cpus=1).remote("cpu")  # type: ignore[attr-defined]
+    def _new_worker(self, node: str | None) -> Any:
+        if node is not None:
+            here = NodeAffinitySchedulingStrategy(node, soft=False)
+            return _Worker.options(num_cpus=1, scheduling_strategy=here).remote("cpu")  # type: ignore[attr-defined]
         options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1}
         if self._accelerator_type is not None:
             options["accelerator_type"] = self._accelerator_type
@@ -144,9 +150,9 @@ class Cluster:
     def _replace(self, lost: Any, model: ModelSpec, recipe: Recipe) -> Any:
         with contextlib.suppress(ValueError, ray.exceptions.RayError):
             ray.kill(lost)
-        new = self._new_worker()
+        at = self._workers.index(lost)
+        new = self._workers[at] = self._new_worker(self._slots[at])
         new.start.remote(model, recipe)  # tasks of an actor run in order: the next visit waits for it
-        self._workers[self._workers.index(lost)] = new
         return new
 
 

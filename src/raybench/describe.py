@@ -51,7 +51,7 @@ def describe(
             "references": list(plan.references),
             "accelerator_type": plan.accelerator_type,
         },
-        "model": {"name": model.name, "kind": model.kind},
+        "model": {"name": model.name, "kind": model.kind, "location": model.location},
         "workload": workload.describe(),
         "configurations": [
             {
@@ -61,7 +61,11 @@ def describe(
                 "seed": c.seed,
                 "tasks": list(c.tasks),
                 "adapters": [dataclasses.asdict(a)["name"] for a in c.adapters],
-                "lora": [{"r": a.r, "alpha": a.alpha, "target_modules": list(a.target_modules)} for a in c.adapters],
+                "lora": [
+                    {"r": a.r, "alpha": a.alpha, "target_modules": list(a.target_modules), "path": a.path}
+                    for a in c.adapters
+                ],
+                "checkpoint": c.checkpoint,
                 "dtype": c.dtype,
                 "adapter_dtype": c.adapter_dtype,
                 "routing": c.routing,

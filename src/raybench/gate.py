@@ -67,7 +67,9 @@ class Gate:
                 deployment.switch(adapter.name)
             got = self._logits(deployment, task)
             if not bool(got.isfinite().all()):
-                raise GateError(f"{configuration.name}: logits are not finite on task {task}; check the weights")
+                raise GateError(
+                    f"{configuration.name}: logits are not finite on task {task}: {_numbers(got[0])}; check the weights"
+                )
             if adapter is None or not reference:
                 continue
             expected = self._logits(self._adapter_alone(configuration, adapter), task)

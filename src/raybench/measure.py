@@ -151,7 +151,7 @@ def take_turns(
             on_turn(subject)
             try:
                 _run(timings, first, end, inputs, device)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, it ends this subject only
                 failed.add(subject)
                 on_error(subject, error)
             if clock() - flushed_at >= flush_ns:

@@ -61,7 +61,7 @@ def resolve(model: str) -> ModelSpec:
     path = Path(model)
     if path.is_dir():
         if (path / PREPARED_MARK).is_file():
-            return ModelSpec(path.name, "prepared", str(path.resolve()))
+            return ModelSpec(path.resolve().name, "prepared", str(path.resolve()))
         if not (path / "config.json").is_file():
             raise InputError(f"--model {model}: the folder has no config.json; give a Hugging Face checkpoint's folder")
         return ModelSpec(path.resolve().name, "checkpoint", str(path.resolve()))
@@ -91,8 +91,10 @@ class Weights:
         if configuration.checkpoint is not None:
             return self._read(configuration.checkpoint, dtype)
         if self.spec.kind == "prepared":
-            assert self.spec.location is not None
-            return self._read(str(Path(self.spec.location, "full_ft", configuration.name)), dtype)
+            folder = Path(self.spec.location or "", "full_ft", configuration.name)
+            if not folder.is_dir():
+                raise InputError(f"{folder}: no such model; run `raybench prepare` for this plan")
+            return self._read(str(folder), dtype)
         if self.spec.kind == "preset_device":
             return build(self.spec.name, dtype, self.device.kind, seed=_seed(configuration.name))
         return self.base(configuration)
@@ -130,7 +132,7 @@ class Weights:
         model = AutoModelForSequenceClassification.from_pretrained(
             location, dtype=dtype, trust_remote_code=False, use_safetensors=True
         )
-        return model.to(self.device.kind).eval()  # type: ignore[no-any-return]
+        return model.to(self.device.kind).eval()
 
 
 def build(preset: str, dtype: torch.dtype, device_kind: str, seed: int) -> torch.nn.Module:
@@ -143,7 +145,7 @@ def build(preset: str, dtype: torch.dtype, device_kind: str, seed: int) -> torch
     torch.manual_seed(seed)
     with torch.device(device_kind):
         model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: bool) -> Any:

@@ -162,7 +162,7 @@ def counterparts(multi: Configuration, configurations: Sequence[Configuration]) 
     by_adapter = {
         c.adapters[0].name: c
         for c in configurations
-        if c.strategy == "lora_separate" and len(c.adapters) == 1 and c.dtype == multi.dtype
+        if c.strategy == "lora_separate" and len(c.adapters) == 1 and _types(c) == _types(multi)
     }
     return tuple(by_adapter[a.name] for a in multi.adapters if a.name in by_adapter)
 
@@ -214,8 +214,12 @@ def make_comparisons(
 
 
 def peer(c: Configuration, strategy: str, configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration that deploys the same task and seed as ``c`` by ``strategy``."""
+    """The configuration that deploys the same task and seed in the same data type as ``c`` by ``strategy``."""
     for other in configurations:
-        if other.strategy == strategy and other.tasks == c.tasks and other.seed == c.seed:
+        if (other.strategy, other.tasks, other.seed, other.dtype) == (strategy, c.tasks, c.seed, c.dtype):
             return other
     return None
+
+
+def _types(c: Configuration) -> tuple[str, str]:
+    return c.dtype, c.adapter_dtype

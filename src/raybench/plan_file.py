@@ -18,9 +18,11 @@ from raybench.plan import Adapter, Configuration, Design, Plan, Routing, make_bl
 from raybench.records import InputError, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_FILE_BYTES = 1_000_000
 _MAX_CONFIGURATIONS = 10_000
 
+Seed = Annotated[int, Field(ge=0, le=2**62)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -33,7 +35,7 @@ class _Table(pydantic.BaseModel):
 class _Adapters(_Table):
     name: Name
     tasks: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     alpha: Count
     r: Count = 8
     target_modules: Annotated[list[Name], Field(min_length=1)] = ["q_proj", "v_proj"]
@@ -52,13 +54,13 @@ class _Deployment(_Table):
 
 class _Configuration(_Deployment):
     task: Name | None = None
-    seed: int
+    seed: Seed
     adapters: list[Name] = []
 
 
 class _Matrix(_Deployment):
     tasks: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     adapters: list[Name] = []
 
 
@@ -83,8 +85,8 @@ class _PlanFile(_Table):
     requests: Count = 50
     warmups: Annotated[int, Field(ge=0, le=10_000)] = 10
     turn_requests: Count = 1
-    workload_seed: int = 0
-    order_seed: int = 0
+    workload_seed: Seed = 0
+    order_seed: Seed = 0
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     references: Annotated[list[Name], Field(min_length=1)] = ["full_ft", "lora_separate"]
     visit_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
@@ -173,6 +175,11 @@ class _Builder:
             self.check_choice(reference, self.strategies, f"references[{i}]", "strategy")
         configurations = self.configurations(self.adapters())
         blocks = make_blocks(configurations, overrides.design)
+        names = [block.name for block in blocks]
+        if clash := next((name for name in names if names.count(name) > 1), None):
+            raise self.error(
+                "configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name"
+            )
         rounds, requests = overrides.rounds or p.rounds, overrides.requests or p.requests
         if overrides.design == "independent" and overrides.rounds is None and overrides.requests is None:
             # As the study ran: one task for each configuration, which takes all of its samples.
@@ -203,11 +210,15 @@ class _Builder:
             return None
         if not w.texts.endswith((".parquet", ".jsonl")):
             raise self.error("workload.texts", f"expected a .parquet or .jsonl file, got {w.texts!r}")
-        return w.model_copy(update={"texts": self.path(w.texts)})
+        texts = w.texts if self.base is None else str(self.base / w.texts)
+        tokenizer = None if w.tokenizer is None else self.path(w.tokenizer)
+        return w.model_copy(update={"texts": texts, "tokenizer": tokenizer})
 
     def path(self, text: str) -> str:
-        """Paths in a plan are relative to the plan's own folder."""
-        return text if self.base is None or Path(text).is_absolute() else str(self.base / text)
+        """Paths in a plan are relative to the plan's own folder; ``owner/name`` is a hub id where no such path is."""
+        if self.base is None or (_HUB_ID.fullmatch(text) and not (self.base / text).exists()):
+            return text
+        return str(self.base / text)
 
     def adapters(self) -> dict[str, Adapter]:
         found: dict[str, Adapter] = {}
@@ -337,7 +348,8 @@ _MODELS: dict[str, type[_Table]] = {
 def _explain(where: str, error: pydantic.ValidationError) -> str:
     """The first problem, in one line: pydantic's own report is long and speaks of types."""
     problems = error.errors(include_url=False)
-    first = problems[0]
+    # A misspelt key is also a missing one: say the former, which names the spelling.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     location = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     if first["type"] == "extra_forbidden":
         model = _MODELS.get(str(first["loc"][0]), _PlanFile) if len(first["loc"]) > 1 else _PlanFile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -79,8 +80,9 @@ def write(recipe: Recipe, folder: Path) -> bool:
     """
     mark = folder / PREPARED_MARK
     if folder.exists():
-        if mark.is_file() and json.loads(mark.read_text("utf-8")) == json.loads(json.dumps(recipe.content())):
-            return False
+        with contextlib.suppress(OSError, ValueError):  # absent, or not ours
+            if json.loads(mark.read_text("utf-8")) == json.loads(json.dumps(recipe.content())):
+                return False
         raise InputError(f"{folder}: exists and is not this preset for this plan; remove it or choose another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

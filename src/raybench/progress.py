@@ -64,7 +64,9 @@ class RunProgress:
     def note(self, text: str) -> None:
         """A line of its own, with the time since the start."""
         seconds = int(self._clock() - self._started)
-        self._console.print(f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}", markup=False, highlight=False)
+        self._console.print(
+            f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def _left(self) -> str:
         measured = self._done - self._at_start

@@ -145,6 +145,9 @@ class RaybenchError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # what libraries say may have many lines
+
 
 class InputError(RaybenchError):
     """What was asked for cannot be: a plan, a path, an option or a run that does not hold together."""

@@ -141,7 +141,7 @@ def verdict_lines(tables: Tables) -> list[str]:
     """Each deployment against each reference, in words."""
     rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
     labels = {row["strategy"]: row["deployment"] for row in rows}
-    margin = f"±{tables.margin:.0%}" if tables.margin >= 0.01 else f"±{tables.margin:.1%}"
+    margin = f"±{tables.margin * 100:g} %"
     lines = []
     for row in rows:
         reference = labels.get(row["reference_strategy"], row["reference_strategy"])
@@ -168,7 +168,7 @@ def completeness_lines(tables: Tables, console: Console) -> bool:
         if not row["complete"]:
             why = row["failure"] or "not measured yet"
             _line(console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}")
-    return complete == len(rows)
+    return bool(complete == len(rows))
 
 
 def next_commands(root: Path, console: Console) -> None:
@@ -177,7 +177,7 @@ def next_commands(root: Path, console: Console) -> None:
     run = shlex.quote(str(shown))
     _line(console, f"Results: {shown}")
     _line(console, f"  raybench tables {run}        all tables again, from the raw samples")
-    _line(console, f'  raybench sql {run} "SELECT * FROM by_configuration"')
+    _line(console, f'  raybench sql {run} "FROM by_configuration"')
     _line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
 
 

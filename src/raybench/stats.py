@@ -130,45 +130,45 @@ def from_blocks(log_ratios: Mapping[str, Mapping[str, Sequence[float]]]) -> Esti
     Raises ValueError for no blocks, no visits, or a log ratio that is not finite.
     """
     devices = sorted({device for by_device in log_ratios.values() for device in by_device})
+    served = [by_device for by_device in log_ratios.values() if by_device]
     if len(devices) < 2:
-        blocks = [from_visits(by_device[devices[0]]) for by_device in log_ratios.values() if by_device]
-        return blocks[0] if len(blocks) == 1 else combine(blocks, [1 / len(blocks)] * len(blocks))
-    cells = [
-        (block, devices.index(device), _finite(values))
-        for block, by_device in enumerate(log_ratios.values())
+        blocks = [from_visits(by_device[devices[0]]) for by_device in served]
+        return combine(blocks, [1 / len(blocks) for _ in blocks])
+    visits = [
+        (block, devices.index(device), value)
+        for block, by_device in enumerate(served)
         for device, values in by_device.items()
+        for value in _finite(values)
     ]
-    n, strata = sum(values.size for _, _, values in cells), len({block for block, _, _ in cells})
-    blocks_of = np.repeat([block for block, _, _ in cells], [values.size for _, _, values in cells])
-    devices_of = np.repeat([device for _, device, _ in cells], [values.size for _, _, values in cells])
-    served = np.unique(blocks_of)
-    design = np.hstack([blocks_of[:, None] == served, devices_of[:, None] == np.arange(1, len(devices))]).astype(float)
-    seen = np.concatenate([values for _, _, values in cells])
+    block, device, d = (np.array(column) for column in zip(*visits, strict=True))
+    # One column for each block and, so that the two can be told apart, one for each GPU but the first.
+    of_block, of_device = block[:, None] == np.arange(len(served)), device[:, None] == np.arange(1, len(devices))
+    design = np.hstack([of_block, of_device]).astype(float)
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        mean = float(np.mean([seen[blocks_of == block].mean() for block in served]))
-        return Estimate(mean, math.inf, 0, n, strata, len(devices))
+        mean = float(np.mean([d[block == index].mean() for index in range(len(served))]))
+        return Estimate(mean, math.inf, 0, d.size, len(served), len(devices))
     solve = np.linalg.pinv(design)
-    # Row g: the average over blocks of "block effect + effect of GPU g", the first GPU's effect being zero.
-    averages = np.hstack([np.full((len(devices), strata), 1 / strata), np.eye(len(devices))[:, 1:]]) @ solve
-    over_devices = from_visits(averages @ seen)
-    residual_df = n - design.shape[1]
-    floor = over_devices.standard_error
+    # Row g: the average block effect and the effect of GPU g, as a weighted sum of visits.
+    average = np.full((len(devices), len(served)), 1 / len(served))
+    per_device = np.hstack([average, np.eye(len(devices))[:, 1:]]) @ solve
+    answer = from_visits(per_device @ d)
+    floor, residual_df = answer.standard_error, d.size - design.shape[1]
     if residual_df:
-        residual = seen - design @ (solve @ seen)
-        visits_part = float(residual @ residual) / residual_df * float((averages.mean(axis=0) ** 2).sum())
-        floor = math.sqrt(max(0.0, floor**2 - visits_part))
+        residual = d - design @ (solve @ d)
+        of_visits = float(residual @ residual) / residual_df * float((per_device.mean(axis=0) ** 2).sum())
+        floor = math.sqrt(max(0.0, floor**2 - of_visits))
     return Estimate(
-        over_devices.log_ratio, over_devices.standard_error, over_devices.df, n, strata, len(devices), floor
+        answer.log_ratio, answer.standard_error, answer.df, d.size, len(served), devices=len(devices), floor=floor
     )
 
 
 def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
     """A weighted sum of independent estimates, with Welch and Satterthwaite's degrees of freedom.
 
-    With weights 1 / B this is a strategy's average over B blocks; with (1, 1) it chains two ratios, multi / separate
-    and separate / full to multi / full; with (1, -1) it compares two runs. Blocks that share several GPUs are not
-    independent: `from_blocks` averages those. A part that one visit is all there is of has an unknown spread, and
-    so has the sum (df 0).
+    With weights 1 / B this is a strategy's average over B blocks; with (1, 1) it chains two ratios, multi /
+    separate and separate / full to multi / full; with (1, -1) it compares two runs. Blocks that share several GPUs
+    are not independent: `from_blocks` averages those. A part that one visit is all there is of has an unknown
+    spread, and so has the sum (df 0).
 
     Raises ValueError for no estimates, or as many weights as there are not estimates.
     Source: Satterthwaite (1946), Biometrics Bulletin 2, 110-114.
@@ -193,12 +193,18 @@ def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate
     return Estimate(log_ratio, math.sqrt(variance), df, n, strata, devices, floor)
 
 
-def verdict(estimate: Estimate, *, margin: float, alpha: float = 0.05, adjusted_p: float | None = None) -> Verdict:
+def verdict(
+    estimate: Estimate,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    adjusted_p: float | None = None,
+) -> Verdict:
     """What the estimate says at level ``alpha``.
 
     ``equivalent`` goes first: a difference that can be told from none, yet surely lies within the margin, is one
-    that nobody has to act on. Then ``slower`` or ``faster`` if the t test (``adjusted_p``, its p after `holm`, where
-    the plan declares several claims) is below alpha. Else ``inconclusive``, and so with one visit.
+    that nobody has to act on. Then ``slower`` or ``faster`` if the t test (``adjusted_p``, its p after `holm`,
+    where the plan declares several claims) is below alpha. Else ``inconclusive``, and so with one visit.
     """
     p = estimate.p_value() if adjusted_p is None else adjusted_p
     if estimate.equivalence_p(margin) < alpha:

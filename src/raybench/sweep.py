@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import datetime
 import os
+import shlex
 import signal
 import sys
 import time
@@ -29,6 +30,8 @@ from raybench.store import RunStore, validate_run_id
 from raybench.tables import Tables, write_derived, write_views
 from raybench.visit import Died, Failed, Finished, Message, Samples, VisitSpec
 from raybench.workload import GlueLengths, Workload, glue_tasks, read_texts
+
+_DEFAULTS = {"plan": "rq2", "design": "paired"}
 
 
 class Stopped(Exception):  # noqa: N818  not an error: a person or a scheduler asked
@@ -55,7 +58,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--rounds", type=_count, metavar="N", help="visits of each block")
     p.add_argument("--requests", type=_count, metavar="N", help="requests of a configuration in a round")
     p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
-    p.add_argument("--order-seed", type=int, metavar="N", help="draws the order of turns")
+    p.add_argument("--order-seed", type=_seed, metavar="N", help="draws the order of turns")
     p.add_argument("--resume", action="store_true", help="go on with a run (--run-id, or the newest of the plan)")
     p.add_argument("--address", metavar="ADDR", help="a Ray cluster to join (default: Ray is started here)")
     p.add_argument("--accelerator-type", metavar="TYPE", help="use only GPUs of this type, as Ray names it (L4)")
@@ -65,6 +68,13 @@ def _count(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1_000_000:
         raise argparse.ArgumentTypeError("expected a number from 1 to 1000000")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 2**62:
+        raise argparse.ArgumentTypeError("expected a number from 0 to 2^62")
     return value
 
 
@@ -98,7 +108,7 @@ class _Sweep:
         self.run_id = validate_run_id(options.run_id) if options.run_id else self._choose_run_id()
         self.root = self.results / self.run_id
         if options.resume:
-            RunStore.open(self.root)
+            RunStore.resume(self.root).close()  # refused now, before Ray is started, where another driver has it
         elif (self.root / "run.json").exists():
             raise InputError(f"{self.root}: exists already; go on with it by --resume, or choose another --run-id")
         if options.model:
@@ -186,12 +196,18 @@ class _Sweep:
             except (Stopped, KeyboardInterrupt) as stop:
                 recorder.commit()
                 signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-                progress.note(
-                    f"stopped; {len(store.committed())} visits are kept. Go on: python -m raybench.sweep "
-                    f"--plan {self.options.plan} --results {self.results} --run-id {self.run_id} --resume"
-                )
+                progress.note(f"stopped; {len(store.committed())} visits are kept. Go on: {self.resume_command()}")
                 raise Stopped(signum) from None
             recorder.commit()
+
+    def resume_command(self) -> str:
+        """This sweep's own command line, to go on with it."""
+        words = ["python", "-m", "raybench.sweep", "--results", str(self.results), "--run-id", self.run_id, "--resume"]
+        for name in ("plan", "model", "rounds", "requests", "design", "order_seed", "address", "accelerator_type"):
+            value = getattr(self.options, name)
+            if value is not None and value != _DEFAULTS.get(name):
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
 
     def time_by_part(self, tables: Tables, start_s: float, run_s: float) -> str:
         row = tables.rows(
@@ -222,9 +238,9 @@ def _react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder
             if configuration is not None:
                 agenda.drop(configuration)
                 recorder.fail(spec, configuration, kind, text)
-                agenda.again(spec, counted=False)
+                agenda.again(spec, lost=False)
                 progress.note(f"{configuration} failed in {spec.visit} ({kind}): {text}; the others go on")
-            elif agenda.again(spec, counted=True):
+            elif agenda.again(spec, lost=True):
                 progress.note(f"{spec.visit} was lost ({kind}): {text}; it is measured again")
             else:
                 for c in spec.configurations:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -69,6 +70,29 @@ SIGNIFICANCE = pa.schema(
 )
 CLOCKS: Mapping[str, str] = {"wall": "wall", "host": "host", "device_time": "device", "wall_median": "wall median"}
 """Columns of ``visit_ratios`` and what they are called in tables."""
+
+
+class _Compared(NamedTuple):
+    """A row of a table: what is compared, by which clock, and the estimate if there is one."""
+
+    row: dict[str, Any]
+    pair: frozenset[str]
+    reference_strategy: str
+    clock: str
+    estimate: Estimate | None
+
+
+def _holm(families: Sequence[tuple[frozenset[str], str]], estimates: Sequence[Estimate | None]) -> list[float]:
+    """Holm's adjusted p for each estimate, within each clock; the same pair the other way round is the same claim."""
+    adjusted: dict[tuple[frozenset[str], str], float] = {}
+    for clock in {clock for _, clock in families}:
+        claims = {
+            family: estimate.p_value()
+            for family, estimate in zip(families, estimates, strict=True)
+            if family[1] == clock and estimate is not None
+        }
+        adjusted.update(zip(claims, stats.holm(list(claims.values())), strict=True))
+    return [adjusted.get(family, math.nan) for family in families]
 
 
 class Tables:
@@ -141,16 +165,13 @@ class Tables:
                     found[configuration, reference, clock] = stats.combine([first, *known], weights)
         return found
 
-    def _judged(self, rows: list[tuple[dict[str, Any], str, str, Estimate | None]]) -> list[dict[str, Any]]:
-        """Complete (row, reference, clock, estimate) with interval, p and verdict; Holm within each clock."""
-        adjusted: dict[int, float] = {}
-        for clock in CLOCKS.values():
-            at = [i for i, (_, _, c, estimate) in enumerate(rows) if c == clock and estimate is not None]
-            p_values = [estimate.p_value() for i in at if (estimate := rows[i][3]) is not None]
-            adjusted.update(zip(at, stats.holm(p_values) if p_values else [], strict=True))
+    def _judged(self, rows: Sequence[_Compared]) -> list[dict[str, Any]]:
+        """Complete the rows with interval, p and verdict; Holm within each clock, a pair and its mirror as one."""
         found = []
-        for i, (row, reference, clock, estimate) in enumerate(rows):
-            row = {**row, "reference_strategy": reference, "clock": clock}
+        adjusted = _holm([(row.pair, row.clock) for row in rows], [row.estimate for row in rows])
+        for compared, p_holm in zip(rows, adjusted, strict=True):
+            estimate = compared.estimate
+            row = {**compared.row, "reference_strategy": compared.reference_strategy, "clock": compared.clock}
             if estimate is not None:
                 interval = estimate.interval()
                 row |= {
@@ -159,9 +180,9 @@ class Tables:
                     "low": interval.low,
                     "high": interval.high,
                     "p": estimate.p_value(),
-                    "p_holm": adjusted[i],
+                    "p_holm": p_holm,
                     "p_equivalence": estimate.equivalence_p(self.margin),
-                    "verdict": stats.verdict(estimate, margin=self.margin, adjusted_p=adjusted[i]),
+                    "verdict": stats.verdict(estimate, margin=self.margin, adjusted_p=p_holm),
                 }
             found.append(row)
         return found
@@ -169,12 +190,21 @@ class Tables:
     def _overhead(self, estimates: Mapping[tuple[str, str, str], Estimate]) -> list[dict[str, Any]]:
         deployment = {c["name"]: c["deployment"] for c in self.rows("SELECT * FROM configurations ORDER BY position")}
         order = {name: i for i, name in enumerate(deployment)}
+        reference_names: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows("SELECT configuration, reference_strategy, reference, via FROM comparisons"):
+            if row["via"] is not None:  # the same counterparts as in the comparison that it goes by, another claim
+                row["reference"] = f"{row['reference_strategy']} by {row['reference']}"
+            reference_names.setdefault((row["configuration"], row["reference_strategy"]), []).append(row["reference"])
+        clocks = list(CLOCKS.values())
         rows = [
-            ({"configuration": configuration, "deployment": deployment[configuration]}, reference, clock, estimate)
-            for (configuration, reference, clock), estimate in sorted(
-                estimates.items(),
-                key=lambda item: (list(CLOCKS.values()).index(item[0][2]), item[0][1], order[item[0][0]]),
+            _Compared(
+                {"configuration": name, "deployment": deployment[name]},
+                frozenset([name, *reference_names[name, reference]]),
+                reference,
+                clock,
+                estimates[name, reference, clock],
             )
+            for name, reference, clock in sorted(estimates, key=lambda k: (clocks.index(k[2]), k[1], order[k[0]]))
         ]
         return self._judged(rows)
 
@@ -206,16 +236,19 @@ class Tables:
         return stats.combine(known, [1.0 / len(known)] * len(known)) if known else None
 
     def _by_strategy(self, estimates: Mapping[tuple[str, str, str], Estimate]) -> list[dict[str, Any]]:
+        groups = self._groups()
+        labels = {group["strategy"]: group["deployment"] for group in groups}
         rows = []
         for clock in CLOCKS.values():
-            for group in self._groups():
+            for group in groups:
                 for reference in self._references():
                     estimate = self._grouped(estimates, group, reference, clock)
                     row = {
                         k: group[k] for k in ("deployment", "strategy", "configurations", "complete", "n", "mean_ms")
                     }
                     if estimate is not None or (clock == "wall" and group["strategy"] == reference):
-                        rows.append((row, reference, clock, estimate))
+                        pair = frozenset([labels.get(reference, reference), group["deployment"]])
+                        rows.append(_Compared(row, pair, reference, clock, estimate))
         return self._judged(rows)
 
     def _significance(self, estimates: Mapping[tuple[str, str, str], Estimate]) -> list[dict[str, Any]]:
@@ -226,11 +259,16 @@ class Tables:
         for row in self.rows("SELECT configuration, reference_strategy, reference FROM comparisons WHERE via IS NULL"):
             pairs.setdefault((row["configuration"], row["reference_strategy"]), []).append(row["reference"])
         found = []
-        for group in self._groups():
+        families, all_estimates = [], []
+        groups = self._groups()
+        labels = {group["strategy"]: group["deployment"] for group in groups}
+        for group in groups:
             for reference in self._references():
                 estimate = self._grouped(estimates, group, reference, "wall")
                 if estimate is None:
                     continue
+                families.append((frozenset([labels.get(reference, reference), group["deployment"]]), "wall"))
+                all_estimates.append(estimate)
                 se = estimate.standard_error
                 row = {
                     "deployment": group["deployment"],
@@ -249,7 +287,7 @@ class Tables:
                     study = stats.study_paired_test(*map(list, zip(*paired, strict=True)))
                     row |= {"study_pairs": len(paired), "study_t": study.t, "study_p": study.p}
                 found.append(row)
-        for row, p in zip(found, stats.holm([row["p"] for row in found]) if found else [], strict=True):
+        for row, p in zip(found, _holm(families, all_estimates), strict=True):
             row["p_holm"] = p
         return found
 
@@ -269,11 +307,12 @@ def views_sql() -> str:
 
 
 def write_views(root: Path) -> None:
-    """Make the run readable without raybench: ``views.sql``, and an empty Parquet file of each table's schema."""
+    """Make the run readable without raybench, from its first moment: ``views.sql``, and empty files to begin with."""
     schema = root / "schema"
     schema.mkdir(exist_ok=True)
     for name, table_schema in SCHEMAS.items():
         pq.write_table(table_schema.empty_table(), schema / f"{name}.parquet")
+    _replace(schema / "manifest.json", '{"files": []}\n')
     _replace(root / "views.sql", views_sql())
 
 

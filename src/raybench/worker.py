@@ -60,7 +60,7 @@ class ProcessHost:
         """Write the preset's files to this machine's cache, if the model is one and they are not there."""
         self._ask(_prepare, model, recipe)
 
-    def _ask(self, target: Callable[..., None], *arguments: Any) -> Any:
+    def _ask(self, target: Callable[..., Any], *arguments: Any) -> Any:
         receiver, process = self._start(_answer, target, *arguments)
         try:
             answer = receiver.recv()

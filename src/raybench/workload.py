@@ -101,7 +101,7 @@ def glue_tasks() -> tuple[str, ...]:
 class Tokenize(Protocol):
     """Token ids of a text, cut at ``max_tokens``."""
 
-    def __call__(self, text: str, max_tokens: int) -> Sequence[int]: ...
+    def __call__(self, text: str, max_tokens: int, /) -> Sequence[int]: ...
 
 
 def read_texts(
@@ -124,7 +124,8 @@ def read_texts(
     for task in tasks:
         texts = [row[text_column] for row in rows if task_column is None or row[task_column] == task]
         if not texts:
-            raise InputError(f"{path}: no text has {task_column} = {task!r}; add some or take the task out of the plan")
+            which = "it holds no texts" if task_column is None else f"no text has {task_column} = {task!r}"
+            raise InputError(f"{path}: {which}; add some or take the task out of the plan")
         ids = [list(tokenize(text, max_tokens)) for text in texts]
         if any(not i for i in ids):
             raise InputError(f"{path}: a text of task {task!r} has no tokens; take empty texts out")
@@ -142,7 +143,7 @@ def _read_parquet(path: str, columns: list[str]) -> list[dict[str, Any]]:
 
 def _read_jsonl(path: str, columns: list[str]) -> list[dict[str, Any]]:
     try:
-        rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in Path(path).read_text("utf-8").split("\n") if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON lines: {error}") from None
     return _check(path, rows, columns)

@@ -13,12 +13,16 @@
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
 SET VARIABLE raybench_run = coalesce(getvariable('raybench_run'), '.');
 
+-- An entry without files stands first, so that a run without a commit is an empty run and not an error.
+SET VARIABLE raybench_manifest = [getvariable('raybench_run') || '/schema/manifest.json']
+    || (SELECT coalesce(list(file ORDER BY file), []) FROM glob(getvariable('raybench_run') || '/manifest/*.json'));
+
 CREATE OR REPLACE VIEW raybench_files AS
 SELECT f.table AS name, getvariable('raybench_run') || '/' || f.path AS path
 FROM (
     SELECT unnest(files) AS f
     FROM read_json(
-        getvariable('raybench_run') || '/manifest/*.json',
+        getvariable('raybench_manifest'),
         columns = {files: 'STRUCT("table" VARCHAR, path VARCHAR)[]'}
     )
 );

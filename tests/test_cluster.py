@@ -1,0 +1,102 @@
+"""Workers on a real Ray cluster of two nodes on this machine, killed for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from raybench.agenda import Agenda, Job
+from raybench.cluster import Cluster
+from raybench.models import resolve
+from raybench.plan import Plan
+from raybench.prepare import Recipe
+from raybench.records import InputError
+from raybench.visit import Died, Finished, Samples
+from raybench.workload import GlueLengths
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    from ray.cluster_utils import Cluster as RayNodes
+
+    nodes = RayNodes(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+    nodes.add_node(num_cpus=1, num_gpus=0)
+    nodes.wait_for_nodes()
+    yield nodes.address
+    nodes.shutdown()
+
+
+def job(plan: Plan) -> Job:
+    recipe = Recipe.of("micro", plan)
+    return Job(plan, GlueLengths(0), resolve("micro"), recipe, "cpu")
+
+
+def test_visits_go_to_every_worker_and_each_is_measured_once(address: str, load_plan: Callable[..., Plan]) -> None:
+    work = job(load_plan(rounds=2))
+    agenda = Agenda(work)
+    ends, timed = [], Counter()
+    with Cluster(address) as cluster:
+        workers = cluster.start(work.model, work.recipe)
+        assert len(workers) == 2
+        assert {w["versions"]["peft"] for w in workers} == {workers[0]["versions"]["peft"]}
+        for spec, message in cluster.run(agenda.next, work.model, work.recipe):
+            if isinstance(message, Finished):
+                ends.append(message.row)
+                parent = psutil.Process().pid
+                assert message.row["pid"] != parent
+            if isinstance(message, Samples):
+                for row in message.batch.to_pylist():
+                    if row["phase"] == "timed":
+                        timed[spec.block, row["configuration"], row["round"], row["task"], row["request"]] += 1
+    assert Counter((e["block"], e["round"]) for e in ends) == Counter((v.block, v.round) for v in work.plan.visits())
+    assert len({e["pid"] for e in ends}) == 6
+    assert set(timed.values()) == {1}
+    assert len(timed) == work.plan.expected_samples()
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_visit_measured_again(
+    address: str, load_plan: Callable[..., Plan]
+) -> None:
+    work = job(load_plan(rounds=1, requests=100))
+    agenda = Agenda(work)
+    finished, died = [], []
+    with Cluster(address) as cluster:
+        cluster.start(work.model, work.recipe)
+        for spec, message in cluster.run(agenda.next, work.model, work.recipe):
+            if isinstance(message, Samples) and not died and spec.attempt == 0:
+                victim = _actor_of(message)
+                os.kill(victim, signal.SIGKILL)
+                died.append(None)
+            elif isinstance(message, Died):
+                died.append(message)
+                assert agenda.again(spec, lost=True)
+            elif isinstance(message, Finished):
+                finished.append((spec.block, spec.attempt))
+    (lost,) = died[1:]
+    assert (lost.kind, lost.configuration) == ("worker_lost", None)
+    assert sorted(block for block, _ in finished) == ["mrpc_seed42", "multi_lora_2_adapters", "sst2_seed42"]
+    assert max(attempt for _, attempt in finished) == 1
+
+
+def _actor_of(message: Samples) -> int:
+    """The pid of a worker whose visit is under way: its fork server has a child."""
+    for process in psutil.Process().children(recursive=True):
+        below = process.children(recursive=True)
+        if " ".join(process.cmdline()).startswith("ray::") and len(below) >= 3:
+            return process.pid
+    raise AssertionError(f"no worker is busy, and yet {message.batch.num_rows} samples came")
+
+
+def test_a_cluster_without_the_wanted_gpu_says_what_it_has(address: str) -> None:
+    import ray
+
+    try:
+        with pytest.raises(InputError, match=r"no GPU of type 'L4' in the cluster; it has 0 GPU\(s\)"):
+            Cluster(address, accelerator_type="L4")
+    finally:
+        ray.shutdown()

@@ -1,0 +1,145 @@
+"""Visits in processes of their own: forked, killed for real, watched."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from raybench.agenda import Agenda, Job
+from raybench.models import ModelSpec, resolve
+from raybench.plan import Plan
+from raybench.plan_file import Overrides
+from raybench.prepare import Recipe
+from raybench.records import RaybenchError
+from raybench.visit import Died, Finished, Samples, VisitSpec
+from raybench.worker import ProcessHost
+from raybench.workload import GlueLengths
+
+
+@pytest.fixture(scope="module")
+def host() -> ProcessHost:
+    host = ProcessHost("cpu")
+    assert host.describe()["device"] == "cpu"
+    return host
+
+
+@pytest.fixture
+def spec(load_plan: Callable[..., Plan]) -> VisitSpec:
+    plan = load_plan(rounds=1, requests=200)
+    recipe = Recipe.of("micro", plan)
+    spec = Agenda(Job(plan, GlueLengths(0), resolve("micro"), recipe, "cpu")).next()
+    assert spec is not None
+    return spec
+
+
+def children() -> Iterator[psutil.Process]:
+    """Processes that this test's fork server has forked."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if (
+                process.parent()
+                and process.parent().ppid() == os.getpid()
+                and "forkserver" in " ".join(process.cmdline())
+            ):
+                yield process
+        except psutil.Error:
+            continue
+
+
+def test_a_visit_runs_in_a_fresh_process_that_has_no_ray_and_one_thread(host: ProcessHost, spec: VisitSpec) -> None:
+    small = dataclasses.replace(spec, requests=tuple(r[:3] for r in spec.requests))
+    ends = [list(host.visit(small))[-1] for _ in range(2)]
+    assert all(isinstance(end, Finished) for end in ends)
+    pids = {end.row["pid"] for end in ends}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert host._ask(_modules) == (False, True, 1)
+
+
+def _modules() -> tuple[bool, bool, int]:
+    import torch
+
+    return "ray" in sys.modules, "peft.tuners.lora" in sys.modules, torch.get_num_threads()
+
+
+def test_samples_stream_back_while_the_visit_runs(host: ProcessHost, spec: VisitSpec) -> None:
+    messages = list(host.visit(spec))
+    assert sum(isinstance(m, Samples) for m in messages) >= 2
+    assert isinstance(messages[-1], Finished)
+    timed = sum(m.batch.column("phase").to_pylist().count("timed") for m in messages if isinstance(m, Samples))
+    assert timed == 600
+
+
+@pytest.mark.parametrize(("signum", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGSEGV, "SIGSEGV")])
+def test_a_killed_visit_is_told_with_what_it_was_busy_with_and_the_host_lives(
+    host: ProcessHost, spec: VisitSpec, signum: signal.Signals, name: str
+) -> None:
+    messages = []
+    for message in host.visit(spec):
+        messages.append(message)
+        if isinstance(message, Samples) and message.batch.num_rows:
+            (child,) = children()
+            child.send_signal(signum)
+    died = messages[-1]
+    assert isinstance(died, Died)
+    assert died.kind == "killed"
+    assert name in died.message
+    assert died.configuration in {c.name for c in spec.configurations}
+    assert isinstance(list(host.visit(spec))[-1], Finished)
+
+
+def test_a_visit_past_its_deadline_is_killed(host: ProcessHost, spec: VisitSpec) -> None:
+    slow = dataclasses.replace(spec, timeout_s=1.5)
+    stopped = threading.Event()
+
+    def stop_it() -> None:
+        while not stopped.is_set():
+            for child in children():
+                child.suspend()
+                stopped.set()
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=stop_it)
+    thread.start()
+    died = list(host.visit(slow))[-1]
+    thread.join()
+    assert isinstance(died, Died)
+    assert (died.kind, died.message) == ("timeout", "not done in 1.5 s")
+    assert not list(children())
+
+
+def test_who_stops_listening_ends_the_visit(host: ProcessHost, spec: VisitSpec) -> None:
+    visit = host.visit(spec)
+    next(visit)
+    assert list(children())
+    visit.close()
+    assert not list(children())
+
+
+def test_what_goes_wrong_in_preparing_is_told_in_one_line(host: ProcessHost, tmp_path: os.PathLike) -> None:
+    with pytest.raises(RaybenchError, match="prepare failed") as caught:
+        host.prepare(ModelSpec("micro", "preset_files"), Recipe("no-such-preset", (), ()))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_process_that_dies_while_looking_is_told(host: ProcessHost) -> None:
+    with pytest.raises(RaybenchError, match="SIGKILL"):
+        host._ask(_kill_me)
+
+
+def _kill_me() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_overrides_reach_the_visit(load_plan: Callable[..., Plan]) -> None:
+    assert load_plan(order_seed=9).order_seed == 9
+    assert Overrides().order_seed is None
