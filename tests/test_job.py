@@ -67,6 +67,7 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
         for child in below:
             if child.is_running():
                 child.kill()
+        process.kill()
         process.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -133,12 +133,8 @@ def test_a_run_that_is_killed_then_stopped_is_resumed_to_the_end(
 
     # Begun with 20 requests, it is not gone on with 10.
     command = ["--plan", str(plan), "--results", str(results), "--run-id", "one", "--resume", "--requests", "10"]
-    again = subprocess.run(
-        [sys.executable, "-m", "raybench.sweep", *command], capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 2
-    assert "plan.requests: 20, now 10" in again.stderr
-    assert again.stderr.count("\n") == 1
+    assert sweep.main(command) == 2
+    assert "plan.requests: 20, now 10" in capsys.readouterr().err
 
 
 def _output_says_what_a_person_needs(output: str, root: Path) -> None:
@@ -185,6 +181,7 @@ def test_a_killed_visit_process_ends_its_configuration_and_the_others_are_measur
         (["--resume"], "no run of plan rq2 to resume"),
         (["--resume", "--run-id", "absent"], "no run here"),
         (["--address", "127.0.0.1:1"], "cannot be reached"),
+        (["--address", "http://127.0.0.1:8265"], "expected HOST:PORT"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from raybench.worker import ProcessHost
 
 _SILENCE_S = 120.0
 """How long a person waits for a worker to start before being told what is missing."""
+
+_CONNECT_S = 10.0
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -164,6 +167,8 @@ def in_ray_job() -> bool:
 def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS")
+    if address not in (None, "local", "auto"):
+        _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None or address == "local":
@@ -176,6 +181,19 @@ def _connect(address: str | None) -> None:
             f"Ray cluster at {address or 'this machine'} cannot be reached: {reason}; is it up, and does "
             "RAY_AUTH_MODE=token with its token apply here?"
         ) from None
+
+
+def _check_reachable(address: str) -> None:
+    """Ray would try a dead address for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal()) or "/" in host:
+        raise InputError(
+            f"--address {address!r}: expected HOST:PORT of a cluster's GCS (6379 by default), local or auto"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"Ray cluster at {address} cannot be reached: {error}; is it up?") from None
 
 
 def _resources() -> str:

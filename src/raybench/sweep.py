@@ -108,7 +108,7 @@ class _Sweep:
         self.run_id = validate_run_id(options.run_id) if options.run_id else self._choose_run_id()
         self.root = self.results / self.run_id
         if options.resume:
-            RunStore.resume(self.root).close()  # refused now, before Ray is started, where another driver has it
+            self._check_resumable()
         elif (self.root / "run.json").exists():
             raise InputError(f"{self.root}: exists already; go on with it by --resume, or choose another --run-id")
         if options.model:
@@ -172,14 +172,27 @@ class _Sweep:
         if not self.options.resume:
             return RunStore.create(self.results, self.run_id, description)
         store = RunStore.resume(self.root)
-        if differing := differences(store.description, description):
+        try:
+            self._check_same(store, description)
+            store.verify()
+        except BaseException:
             store.close()
+            raise
+        return store
+
+    def _check_resumable(self) -> None:
+        """Refuse what can be refused before Ray is started: another driver, another plan, other versions."""
+        with RunStore.resume(self.root) as store:
+            model = resolve(self.options.model) if self.options.model else ModelSpec(**store.description["model"])
+            described = describe(self.run_id, self.plan, self.workload(model), model, [], strategies.all_traits())
+            self._check_same(store, described)
+
+    def _check_same(self, store: RunStore, description: dict[str, object]) -> None:
+        if differing := differences(store.description, description):
             raise InputError(
                 f"{self.root}: cannot be resumed, it was begun otherwise: {'; '.join(differing[:5])}; "
                 "give the same options and versions, or begin a new run without --resume"
             )
-        store.verify()
-        return store
 
     def measure(self, cluster: Cluster, job: Job, store: RunStore) -> None:
         failed = set(store.read("failures")["configuration"].to_pylist())

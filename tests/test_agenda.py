@@ -1,0 +1,167 @@
+"""What is still to be measured, and what failures take out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raybench.agenda import MAX_ATTEMPTS, Agenda, Job
+from raybench.models import ModelSpec
+from raybench.plan import Plan
+from raybench.prepare import Recipe
+from raybench.visit import VisitSpec
+from raybench.workload import GlueLengths
+
+BLOCKS = ["mrpc_seed42", "sst2_seed42", "multi_lora_2_adapters"]
+GUESTS = ["lora_mrpc_seed42", "lora_sst2_seed42"]
+
+
+@pytest.fixture
+def job(load_plan: Callable[..., Plan]) -> Job:
+    return Job(load_plan(), GlueLengths(7), ModelSpec("micro", "preset_device"), Recipe("", (), ()), "cpu")
+
+
+def rest(agenda: Agenda) -> list[VisitSpec]:
+    found = []
+    while spec := agenda.next():
+        found.append(spec)
+    return found
+
+
+def keys(specs: list[VisitSpec]) -> list[tuple[str, int]]:
+    return [(spec.block, spec.round) for spec in specs]
+
+
+def names(spec: VisitSpec) -> list[str]:
+    return [c.name for c in spec.configurations]
+
+
+def test_visits_come_in_the_plans_order_once_each(job: Job) -> None:
+    agenda = Agenda(job)
+    assert len(agenda) == 6
+    specs = rest(agenda)
+    assert keys(specs) == [(block, r) for r in range(2) for block in BLOCKS]
+    assert [spec.visit for spec in specs[:3]] == [f"{block}/r00" for block in BLOCKS]
+    assert {spec.attempt for spec in specs} == {0}
+    assert len(agenda) == 0
+    assert agenda.next() is None
+
+
+def test_a_visit_knows_all_that_it_needs(job: Job) -> None:
+    specs = rest(Agenda(job))
+    spec = specs[4]
+    assert names(spec) == ["fullft_sst2_seed42", "lora_sst2_seed42", "lora_merged_sst2_seed42"]
+    expected = tuple(job.workload.request("sst2", i) for i in range(4, 8))
+    assert spec.requests == (expected,) * 3
+    assert (spec.model, spec.recipe, spec.device_kind) == (job.model, job.recipe, "cpu")
+    assert (spec.warmups, spec.turn_requests, spec.timeout_s) == (1, 1, 1800.0)
+    multi = specs[5]
+    assert names(multi) == ["multi_lora_2_adapters", *GUESTS]
+    assert [(r.task, r.index) for r in multi.requests[0]] == [("mrpc", 4), ("sst2", 5), ("mrpc", 6), ("sst2", 7)]
+    assert multi.requests[1] == multi.requests[0][::2]
+    assert multi.requests[2] == multi.requests[0][1::2]
+
+
+def test_all_visits_together_are_the_samples_that_the_plan_expects(job: Job) -> None:
+    counts = [len(requests) for spec in rest(Agenda(job)) for requests in spec.requests]
+    assert sum(counts) == job.plan.expected_samples() == (7 + 1) * 8
+
+
+def test_each_visit_draws_its_own_order_from_the_plans_seed(load_plan: Callable[..., Plan], job: Job) -> None:
+    seeds = [spec.order_seed for spec in rest(Agenda(job))]
+    assert len(set(seeds)) == 6
+    assert seeds == [spec.order_seed for spec in rest(Agenda(job))]
+    other = dataclasses.replace(job, plan=load_plan(order_seed=1))
+    assert not set(seeds) & {spec.order_seed for spec in rest(Agenda(other))}
+    # What is done already does not change what is drawn for the rest.
+    resumed = Agenda(job, done=[("mrpc_seed42", 0), ("sst2_seed42", 0)])
+    assert [spec.order_seed for spec in rest(resumed)] == seeds[2:]
+
+
+def test_what_is_committed_is_not_measured_again(job: Job) -> None:
+    done = [("mrpc_seed42", 0), ("multi_lora_2_adapters", 0), ("sst2_seed42", 1)]
+    agenda = Agenda(job, done=done)
+    assert len(agenda) == 3
+    assert keys(rest(agenda)) == [("sst2_seed42", 0), ("mrpc_seed42", 1), ("multi_lora_2_adapters", 1)]
+
+
+def test_a_failed_configuration_is_dropped_from_every_later_visit(job: Job) -> None:
+    agenda = Agenda(job)
+    first = agenda.next()
+    assert first is not None
+    assert "lora_mrpc_seed42" in names(first)
+    agenda.drop("lora_mrpc_seed42")
+    specs = {key: names(spec) for spec in rest(agenda) for key in keys([spec])}
+    assert specs["mrpc_seed42", 1] == ["fullft_mrpc_seed42", "lora_merged_mrpc_seed42"]
+    assert specs["multi_lora_2_adapters", 0] == ["multi_lora_2_adapters", "lora_sst2_seed42"]
+    assert specs["sst2_seed42", 0] == ["fullft_sst2_seed42", "lora_sst2_seed42", "lora_merged_sst2_seed42"]
+    assert len(specs) == 5
+
+
+def test_what_failed_before_a_resume_stays_out(job: Job) -> None:
+    specs = rest(Agenda(job, failed=["fullft_mrpc_seed42"]))
+    assert all("fullft_mrpc_seed42" not in names(spec) for spec in specs)
+    assert len(specs) == 6
+    requests = [len(spec.requests) for spec in specs if spec.block == "mrpc_seed42"]
+    assert requests == [2, 2]
+
+
+def test_guests_are_not_measured_where_nothing_is_to_be_compared_with_them(job: Job) -> None:
+    specs = rest(Agenda(job, failed=["multi_lora_2_adapters"]))
+    assert keys(specs) == [(block, r) for r in range(2) for block in BLOCKS[:2]]
+    without_guests = rest(Agenda(job, failed=GUESTS))
+    assert names(without_guests[2]) == ["multi_lora_2_adapters"]
+
+
+def test_a_guest_without_a_request_in_a_round_is_left_out_of_it(load_plan: Callable[..., Plan], job: Job) -> None:
+    single = dataclasses.replace(job, plan=load_plan(requests=1))
+    multi = [spec for spec in rest(Agenda(single)) if spec.block == "multi_lora_2_adapters"]
+    assert [names(spec) for spec in multi] == [
+        ["multi_lora_2_adapters", "lora_mrpc_seed42"],
+        ["multi_lora_2_adapters", "lora_sst2_seed42"],
+    ]
+    assert [[len(r) for r in spec.requests] for spec in multi] == [[1, 1], [1, 1]]
+
+
+def test_nothing_is_left_when_everything_failed(job: Job) -> None:
+    assert Agenda(job, failed=[c.name for c in job.plan.configurations]).next() is None
+
+
+def test_a_lost_visit_comes_next_under_a_new_name_and_a_limited_number_of_times(job: Job) -> None:
+    agenda = Agenda(job)
+    spec: Any = agenda.next()
+    tried = [spec.visit]
+    while agenda.again(spec, lost=True):
+        spec = agenda.next()
+        tried.append(spec.visit)
+    assert tried == ["mrpc_seed42/r00", "mrpc_seed42/r00/a1", "mrpc_seed42/r00/a2"]
+    assert len(tried) == MAX_ATTEMPTS
+    assert keys(rest(agenda))[0] == ("sst2_seed42", 0)
+
+
+def test_losses_of_one_visit_are_not_counted_for_another(job: Job) -> None:
+    agenda = Agenda(job)
+    for _ in range(2):
+        spec: Any = agenda.next()
+        assert agenda.again(spec, lost=True)
+        assert agenda.again(agenda.next(), lost=True)  # type: ignore[arg-type]
+        spec = agenda.next()
+    assert len(agenda) == 4
+
+
+def test_a_visit_that_lost_a_configuration_is_tried_as_often_as_that_happens(job: Job) -> None:
+    agenda = Agenda(job)
+    spec: Any = agenda.next()
+    for name in ("fullft_mrpc_seed42", "lora_mrpc_seed42"):
+        agenda.drop(name)
+        assert agenda.again(spec, lost=False)
+        spec = agenda.next()
+    assert (spec.visit, names(spec)) == ("mrpc_seed42/r00/a2", ["lora_merged_mrpc_seed42"])
+    # None of that used up its attempts for when the worker itself is lost.
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert agenda.again(spec, lost=True)
+        spec = agenda.next()
+    assert not agenda.again(spec, lost=True)

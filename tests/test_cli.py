@@ -1,0 +1,282 @@
+"""The ``raybench`` command: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raybench import cli, plan_file
+from raybench.agenda import Agenda, Job
+from raybench.describe import describe
+from raybench.device import CpuDevice
+from raybench.models import ModelSpec, resolve
+from raybench.plan import Plan
+from raybench.plan_file import Overrides
+from raybench.prepare import Recipe, prepared
+from raybench.recorder import Recorder
+from raybench.store import RunStore
+from raybench.strategies import all_traits
+from raybench.tables import Tables, write_views
+from raybench.visit import run_visit
+from raybench.workload import GlueLengths, glue_tasks
+
+Capture = pytest.CaptureFixture[str]
+
+
+def refusal(arguments: list[str], capsys: Capture, code: int = 2) -> str:
+    """The one line on standard error that ``raybench`` ends with."""
+    assert cli.main(arguments) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("raybench: ")
+    assert len(said.err.splitlines()) == 1
+    return said.err.removeprefix("raybench: ").rstrip("\n")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the smoke plan's configurations in rounds of two requests. Read only."""
+    plan, _ = plan_file.load("smoke", all_traits(), glue_tasks(), Overrides(rounds=2, requests=2))
+    job = Job(plan, GlueLengths(0), ModelSpec("micro", "preset_device"), Recipe("", (), ()), "cpu")
+    description = describe("run", plan, job.workload, job.model, [], all_traits())
+    with RunStore.create(tmp_path_factory.mktemp("runs"), "run", description) as store:
+        write_views(store.root)
+        agenda, recorder = Agenda(job), Recorder(store)
+        while spec := agenda.next():
+            for message in run_visit(spec, CpuDevice(), lambda index: None):
+                recorder.add(spec, message)
+        recorder.commit()
+    return store.root
+
+
+# raybench plan
+
+
+def test_plan_shows_what_would_run(capsys: Capture) -> None:
+    assert cli.main(["plan", "rq2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("rq2: Latency of LoRA")
+    assert lines[1] == "29 configurations in 11 blocks (paired design)"
+    assert lines[2] == "  mrpc_seed42: fullft_mrpc_seed42, lora_mrpc_seed42, lora_merged_mrpc_seed42"
+    assert lines[11] == (
+        "  multi_lora_2_adapters: multi_lora_2_adapters  (compared with lora_mrpc_seed42, lora_sst2_seed42)"
+    )
+    assert sum(line.startswith("  ") for line in lines) == 11
+    assert lines[13] == (
+        "10 rounds of 50 requests: 110 visits, 500 samples a configuration, 15,500 in all "
+        "(and 10 warm-ups a configuration and visit)"
+    )
+    assert lines[14] == "Run it: python -m raybench.sweep --plan rq2"
+
+
+def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) -> None:
+    assert cli.main(["plan", "rq2", "--design", "independent"]) == 0
+    out = capsys.readouterr().out
+    assert "29 configurations in 29 blocks (independent design)" in out
+    assert "1 rounds of 500 requests: 29 visits, 500 samples a configuration, 14,500 in all" in out
+    assert out.splitlines()[-1] == "Run it: python -m raybench.sweep --plan rq2 --design independent"
+
+
+def test_plan_shows_a_file_and_its_command_can_be_pasted(
+    small_plan_path: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    mine = tmp_path / "my plans; $HOME.toml"
+    small_plan_path.rename(mine)
+    assert cli.main(["plan", str(mine)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "7 configurations in 3 blocks (paired design)"
+    assert shlex.split(lines[-1].removeprefix("Run it: "))[-2:] == ["--plan", str(mine)]
+
+
+def test_a_plan_that_is_none_ends_with_2_and_one_line(tmp_path: Path, capsys: Capture) -> None:
+    assert "did you mean 'rq2'" in refusal(["plan", "rq22"], capsys)
+    assert "no such plan file" in refusal(["plan", str(tmp_path / "none.toml")], capsys)
+    bad = tmp_path / "bad.toml"
+    bad.write_text('name = "bad"\nrounds = 0\n')
+    assert refusal(["plan", str(bad)], capsys).startswith(f"{bad}: rounds: ")
+    assert refusal(["prepare", "micro", "--plan", str(bad)], capsys).startswith(f"{bad}: rounds: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["plans"],
+        ["plan"],
+        ["plan", "rq2", "--design", "both"],
+        ["prepare", "macro"],
+        ["sql"],
+        ["sql", "run", "SELECT 1", "--format", "xml"],
+        ["sweep", "--rounds", "0"],
+        ["sweep", "--requests", "-1"],
+        ["sweep", "--order-seed", "-1"],
+    ],
+)
+def test_a_command_line_that_is_none_ends_with_2_and_its_usage(arguments: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: raybench")
+
+
+# raybench prepare
+
+
+def test_prepare_writes_a_folder_once_and_says_how_to_use_it(
+    small_plan_path: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "my models"
+    arguments = ["prepare", "micro", "--plan", str(small_plan_path), "--out", str(folder)]
+    assert cli.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder}: written; 2 adapters, 2 fully fine-tuned models"
+    words = shlex.split(lines[1].removeprefix("Use it: "))
+    assert words == ["python", "-m", "raybench.sweep", "--plan", str(small_plan_path), "--model", str(folder)]
+    assert resolve(str(folder)).kind == "prepared"
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"{folder}: there already; ")
+
+
+def test_prepare_without_a_folder_writes_where_the_sweep_looks(
+    small_plan_path: Path,
+    load_plan: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / "cache"))
+    assert cli.main(["prepare", "micro", "--plan", str(small_plan_path)]) == 0
+    folder = Path(capsys.readouterr().out.partition(":")[0])
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    assert len(before) > 10
+    found = prepared(resolve("micro"), Recipe.of("micro", load_plan()))
+    assert found.location == str(folder)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_prepare_refuses_a_folder_of_something_else(small_plan_path: Path, tmp_path: Path, capsys: Capture) -> None:
+    arguments = ["prepare", "micro", "--plan", str(small_plan_path), "--out", str(tmp_path)]
+    assert "exists and is not this preset for this plan" in refusal(arguments, capsys)
+    assert [p.name for p in tmp_path.iterdir()] == [small_plan_path.name]
+
+
+def test_prepare_refuses_modules_that_the_model_has_not(small_plan_path: Path, tmp_path: Path, capsys: Capture) -> None:
+    text = small_plan_path.read_text().replace("alpha = 8", 'alpha = 8\ntarget_modules = ["q_projj"]')
+    small_plan_path.write_text(text)
+    arguments = ["prepare", "micro", "--plan", str(small_plan_path), "--out", str(tmp_path / "models")]
+    assert cli.main(arguments) == 2
+    assert "q_projj" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
+
+
+# raybench tables and sql
+
+
+def test_tables_prints_every_table_of_the_run(run: Path, capsys: Capture) -> None:
+    assert cli.main(["tables", str(run)]) == 0
+    out = capsys.readouterr().out
+    for name in ("fullft_mrpc_seed42", "lora_merged_sst2_seed42", "multi_lora_2_adapters"):
+        assert name in out
+    assert "7 of 7 configurations complete." in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("command", [["tables"], ["sql"]])
+def test_a_run_that_is_none_ends_with_2(tmp_path: Path, capsys: Capture, command: list[str]) -> None:
+    query = ["SELECT 1"] if command == ["sql"] else []
+    for folder in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").write_text("x")
+        assert str(folder) in refusal([*command, str(folder), *query], capsys)
+
+
+def test_sql_answers_any_query(run: Path, capsys: Capture) -> None:
+    query = "SELECT configuration, count(*) AS n, min(wall_ns) > 0 AS positive FROM samples WHERE phase = 'timed' "
+    query += "GROUP BY configuration ORDER BY configuration"
+    assert cli.main(["sql", str(run), query, "--format", "csv"]) == 0
+    # A multi's counterparts serve half of its requests each, beside their own.
+    assert capsys.readouterr().out.splitlines() == [
+        "configuration,n,positive",
+        "fullft_mrpc_seed42,4,True",
+        "fullft_sst2_seed42,4,True",
+        "lora_merged_mrpc_seed42,4,True",
+        "lora_merged_sst2_seed42,4,True",
+        "lora_mrpc_seed42,6,True",
+        "lora_sst2_seed42,6,True",
+        "multi_lora_2_adapters,4,True",
+    ]
+
+
+def test_csv_holds_every_column_and_quotes_what_must_be(run: Path, capsys: Capture) -> None:
+    query = "SELECT 1 AS a, 2 AS a, NULL AS x, 'a,b' AS y, 1.5::DOUBLE AS z"
+    assert cli.main(["sql", str(run), query, "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["a,a,x,y,z", '1,2,,"a,b",1.5']
+
+
+def test_sql_that_is_none_is_explained_in_a_line(run: Path, capsys: Capture) -> None:
+    message = refusal(["sql", str(run), "SELECT nothing FROM samples", "--format", "csv"], capsys, code=1)
+    assert message.startswith("SQL: ")
+    assert "nothing" in message
+
+
+def test_sql_leaves_the_run_as_it_was(run: Path, capsys: Capture) -> None:
+    before = {p: p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+    assert cli.main(["sql", str(run), "CREATE OR REPLACE VIEW samples AS SELECT 1 AS wrong"]) == 0
+    assert capsys.readouterr().err == ""
+    assert {p: p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()} == before
+    assert Tables(run).rows("SELECT count(*) AS n FROM samples WHERE phase = 'timed'") == [{"n": 32}]
+
+
+def test_the_prompt_answers_goes_on_after_an_error_and_ends_with_the_input(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("SELEC 1\n\nSELECT 40 + 2 AS answer\n"))
+    assert cli.main(["sql", str(run)]) == 0
+    said = capsys.readouterr()
+    first, _, rest = said.out.partition("\n")
+    assert first.startswith("Views: ")
+    names = first.removeprefix("Views: ").partition(".")[0].split(", ")
+    assert {"samples", "visits", "configurations", "by_configuration", "by_strategy", "overhead"} <= set(names)
+    assert rest.index("SQL: ") < rest.index("answer") < rest.index("42")
+    assert "│" in rest
+    assert said.err == ""
+
+
+# The installed command, in a process of its own
+
+
+def test_the_installed_command_runs_anywhere(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "raybench"), "plan", "smoke"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "7 configurations in 3 blocks (paired design)" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_ends_the_process_with_its_code_and_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "raybench.cli", "tables", "none"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("raybench: none: no run here")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    many = "".join(
+        f'[[configurations]]\nname = "c{i}"\nstrategy = "full_ft"\ntask = "mrpc"\nseed = {i}\n' for i in range(1000)
+    )
+    (tmp_path / "many.toml").write_text('name = "many"\n' + many)
+    command = [sys.executable, "-m", "raybench.cli", "plan", "many.toml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith("many: ")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(120) == 0
+    process.stderr.close()
