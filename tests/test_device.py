@@ -25,7 +25,7 @@ class Clock:
 
 
 def resident(size: int) -> np.ndarray[Any, Any]:
-    """That much memory, every page of it touched. From 32 MB on the allocator gives it back at once when it is freed."""
+    """That much memory, every page touched. From 32 MB on the allocator gives it back as soon as it is freed."""
     return np.ones(size, np.uint8)
 
 

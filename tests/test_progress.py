@@ -93,6 +93,7 @@ def test_a_terminal_gets_a_bar_with_the_configuration_the_round_and_the_samples(
 ) -> None:
     with RunProgress(terminal, total=15_500, rounds=10, done=500, clock=clock) as progress:
         assert progress._bar is not None
+        assert [task.completed for task in progress._bar.tasks] == [500]
         progress.samples(1_500, "mrpc_seed42", 2, "lora_merged_mrpc_seed42")
         progress._bar.refresh()
         shown = log.getvalue().splitlines()[-1]
@@ -117,10 +118,16 @@ def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Console, log: 
 
 def test_the_bar_is_taken_away_at_the_end_even_after_an_error(terminal: Console, log: io.StringIO) -> None:
     progress = RunProgress(terminal, total=10, rounds=1)
-    with pytest.raises(RuntimeError), progress:
-        assert progress._bar is not None
-        assert progress._bar.live.is_started
-        raise RuntimeError
+    assert progress._bar is not None
+
+    def fail() -> None:
+        with progress:
+            assert progress._bar is not None
+            assert progress._bar.live.is_started
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
     assert not progress._bar.live.is_started
     assert "\x1b[?25h" in log.getvalue()  # the cursor is back
 

@@ -230,7 +230,11 @@ def test_blocks_on_all_gpus_average_to_one_ratio_for_each_gpu() -> None:
 
 
 def test_blocks_that_missed_a_gpu_are_fitted_as_statsmodels_does() -> None:
-    blocks = {"x": {"a": [0.1, 0.2], "b": [0.3]}, "y": {"a": [0.5], "c": [0.7, 0.6]}, "z": {"b": [0.1], "c": [0.25]}}
+    blocks = {
+        "x": {"a": [0.1, 0.2], "b": [0.3]},
+        "y": {"a": [0.5], "c": [0.7, 0.6]},
+        "z": {"b": [0.1], "c": [0.25]},
+    }
     rows = [(b, g, v) for b, by_gpu in blocks.items() for g, values in by_gpu.items() for v in values]
     # Another coding than the module's: GPUs in full, blocks as deviations that sum to zero.
     gpus = np.array([[g == name for name in "abc"] for _, g, _ in rows], dtype=float)
@@ -299,6 +303,19 @@ def test_rounds_to_settle_asks_for_more_where_holm_does() -> None:
 def test_more_rounds_do_not_settle_what_differs_between_gpus() -> None:
     estimate = from_devices({"a": [0.10, 0.101], "b": [-0.10, -0.099], "c": [0.0, 0.001]})
     assert rounds_to_settle(estimate, margin=0.02) is None
+
+
+def test_more_rounds_on_two_gpus_leave_one_degree_of_freedom() -> None:
+    estimate = from_devices({"a": [0.0, 0.2, 0.1], "b": [0.0, 0.1, 0.05]})
+    assert (estimate.df, estimate.floor) == (1, 0)
+    rounds = rounds_to_settle(estimate, margin=0.02)
+
+    def p(more: int) -> float:
+        scaled = estimate.standard_error * math.sqrt(6 / (6 + more))
+        return 2 * stats.t.sf(estimate.log_ratio / scaled, 1)
+
+    assert estimate.p_value() == pytest.approx(p(0))
+    assert rounds == next(more for more in range(1000) if p(more) < 0.05) > 0
 
 
 def test_holm_is_statsmodels_and_the_textbook() -> None:

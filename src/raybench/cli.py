@@ -142,7 +142,7 @@ def _show(tables: Tables, query: str, form: str) -> None:
         found = tables.query(query)
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(found.column_names)
-        writer.writerows(row.values() for row in found.to_pylist())
+        writer.writerows(zip(*(column.to_pylist() for column in found.columns), strict=True))
         return
     try:
         relation = tables.connection.sql(query)

@@ -112,7 +112,7 @@ class Weights:
         else:
             if Path(path).is_dir() and not Path(path, "adapter_model.safetensors").is_file():
                 raise InputError(f"{path}: no adapter_model.safetensors; only safetensors adapters are loaded")
-            if not Path(path).is_dir() and self.spec.kind == "prepared":
+            if adapter.path is None and not Path(path).is_dir():
                 raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
             if isinstance(model, peft.PeftModel):
                 model.load_adapter(path, adapter.name, autocast_adapter_dtype=autocast)
@@ -126,7 +126,9 @@ class Weights:
 
     def _read(self, location: str, dtype: torch.dtype) -> torch.nn.Module:
         from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         if Path(location).is_dir() and not any(Path(location).glob("*.safetensors")):
             raise InputError(f"{location}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
         model = AutoModelForSequenceClassification.from_pretrained(
@@ -149,10 +151,16 @@ def build(preset: str, dtype: torch.dtype, device_kind: str, seed: int) -> torch
 
 
 def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: bool) -> Any:
-    """Add a LoRA adapter with seeded weights, B not zero, to a plain model or a PeftModel."""
+    """Add a LoRA adapter with seeded weights, B not zero, to a plain model or a PeftModel.
+
+    Raises InputError where the model has not all of the adapter's target modules.
+    """
     import peft
     import torch
 
+    have = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if absent := sorted(set(adapter.target_modules) - have):
+        raise InputError(f"adapter {adapter.name}: the model has no module {', '.join(absent)}; mend target_modules")
     config = peft.LoraConfig(
         r=adapter.r,
         lora_alpha=adapter.alpha,
@@ -178,6 +186,10 @@ def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: 
             scale = module.scaling[adapter.name] * adapter.r**0.5
             a.copy_(torch.randn(a.shape, generator=generator))
             b.copy_(torch.randn(b.shape, generator=generator) * (ADAPTER_STRENGTH * spread / scale))
+        for name, head in model.named_parameters():
+            if f".modules_to_save.{adapter.name}." in name:
+                spread = ADAPTER_STRENGTH * float(head.float().std())
+                head.add_((torch.randn(head.shape, generator=generator) * spread).to(head))
     return model
 
 

@@ -106,6 +106,9 @@ def write(recipe: Recipe, folder: Path) -> bool:
 
 def _write_models(recipe: Recipe, folder: Path) -> None:
     import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     def new(seed: int) -> Any:
         return build(recipe.preset, torch.float32, "cpu", seed)

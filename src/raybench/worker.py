@@ -61,7 +61,7 @@ class ProcessHost:
         self._ask(_prepare, model, recipe)
 
     def _ask(self, target: Callable[..., Any], *arguments: Any) -> Any:
-        receiver, process = self._start(_answer, target, *arguments)
+        receiver, process = self._start(_answer, self.device_kind, target, *arguments)
         try:
             answer = receiver.recv()
         except EOFError:
@@ -138,9 +138,19 @@ def _quiet() -> None:
     warnings.simplefilter("ignore")
 
 
-def _answer(sender: Connection, target: Callable[..., Any], *arguments: Any) -> None:
+def _settle(device_kind: str) -> None:
+    """What every forked process does first."""
     _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     _quiet()
+    if device_kind == "cpu":
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _answer(sender: Connection, device_kind: str, target: Callable[..., Any], *arguments: Any) -> None:
+    _settle(device_kind)
     try:
         sender.send(target(*arguments))
     except RaybenchError as error:
@@ -166,14 +176,7 @@ def _prepare(model: ModelSpec, recipe: Recipe) -> None:
 
 def _visit_main(sender: Connection, spec: VisitSpec, current: Any, asked_ns: int) -> None:
     fork_ns = time.perf_counter_ns() - asked_ns  # CLOCK_MONOTONIC: the same clock in every process of a machine
-    _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-    _quiet()
-
-    import torch
-
-    if spec.device_kind == "cpu":
-        torch.set_num_threads(1)
+    _settle(spec.device_kind)
 
     def busy_with(index: int) -> None:
         current.value = index
