@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,6 +66,10 @@ def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     import torch
 
     torch.set_num_threads(1)
+    import transformers.models.auto  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # as the fork server does: visits in this process look for garbage too
 
 
 @pytest.fixture
@@ -91,6 +96,10 @@ class Output:
 
     cost: tuple[int, int, int | None]
     logits: Any = None
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or extension modules take what was frozen for leaks
 
 
 class FakeDevice:

@@ -193,7 +193,11 @@ def test_texts_instead_of_lengths_are_a_difference(plan: Plan) -> None:
     assert differences(of(plan), of(plan, workload=texts)) == [
         "workload.source: 'glue_token_lengths', now '/t.jsonl'",
         "workload.texts: None, now {'mrpc': 1, 'sst2': 2}",
+        f"workload.token_ids_sha256: None, now '{texts.describe()['token_ids_sha256']}'",
     ]
+    edited = Texts("/t.jsonl", {"mrpc": [[2]], "sst2": [[1], [2]]}, 0)
+    (difference,) = differences(of(plan, workload=texts), of(plan, workload=edited))
+    assert difference.startswith("workload.token_ids_sha256: ")
 
 
 def test_another_version_of_what_measures_is_a_difference(plan: Plan) -> None:

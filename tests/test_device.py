@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,6 @@ def test_without_proc_the_peak_is_what_is_resident_now(monkeypatch: pytest.Monke
 
 def test_the_cpu_is_opened_by_name() -> None:
     device: Device = open_device("cpu")
-    assert (device.kind, device.identity) == ("cpu", "cpu")
+    assert (device.kind, device.identity) == ("cpu", f"cpu@{socket.gethostname()}")
     assert device.name == cpu_name() != ""
     device.synchronize()

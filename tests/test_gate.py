@@ -208,6 +208,21 @@ def test_a_resident_adapter_that_another_overwrote_is_stopped(
         Gate(weights, probes, {}).check(configuration, deployment)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_head_that_does_not_follow_its_adapter_is_stopped(
+    plan: Plan, weights: Weights, probes: Any, dtype: str
+) -> None:
+    configuration = named(plan, "multi_lora_2_adapters", dtype=dtype)
+    model = up(configuration, weights).model
+
+    def lora_only(name: str) -> None:
+        model.set_adapter(name, inference_mode=True)
+        model.base_model.model.score.set_adapter("mrpc_seed42")
+
+    with pytest.raises(GateError, match="logits differ from adapter sst2_seed42 alone"):
+        Gate(weights, probes, {}).check(configuration, Deployment(model, model, lora_only))
+
+
 # Weights that are no numbers
 
 

@@ -146,6 +146,16 @@ def test_a_model_or_adapter_that_was_not_prepared_is_refused_with_the_remedy(wei
         weights.attach(weights.base(lora), unknown, lora)
 
 
+def test_an_adapter_by_hub_id_is_asked_of_the_hub_and_not_of_the_prepared_folder(
+    weights: Weights, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    lora = named(plan, "lora_mrpc_seed42")
+    adapter = dataclasses.replace(lora.adapters[0], path="owner/adapter")
+    with pytest.raises(ValueError, match=r"adapter_config\.json.*owner/adapter"):
+        weights.attach(weights.base(lora), adapter, lora)
+
+
 def test_a_configuration_may_bring_its_own_checkpoint_and_adapter(folder: Path, plan: Plan, tmp_path: Path) -> None:
     for kind in (resolve(str(folder)), resolve(str(folder / "base")), ON_DEVICE):
         weights = Weights(kind, CpuDevice())
@@ -240,6 +250,29 @@ def test_every_adapter_changes_the_weights_and_each_differently(spec: str, weigh
             share = float(change.std() / base.std())
             assert 0.2 < share < 0.4  # a trained adapter's share; more would drown the model, less hide a wrong merge
         assert float((changes[0] - changes[1]).norm() / changes[0].norm()) > 0.5
+
+
+def test_every_adapter_has_a_head_of_its_own(weights: Weights, plan: Plan) -> None:
+    """Otherwise nothing would show that one adapter answers with the head of another."""
+    multi = named(plan, "multi_lora_2_adapters")
+    for source in (weights, Weights(ON_DEVICE, CpuDevice())):
+        model: Any = source.base(multi)
+        heads = [model.score.weight]
+        for adapter in multi.adapters:
+            model = source.attach(model, adapter, multi)
+        kept = model.base_model.model.score.modules_to_save
+        heads += [kept[adapter.name].weight for adapter in multi.adapters]
+        pairs = ((heads[0], heads[1]), (heads[0], heads[2]), (heads[1], heads[2]))
+        assert all(float((a - b).norm() / a.norm()) > 0.1 for a, b in pairs)
+
+
+@pytest.mark.parametrize("targets", [("nope_proj",), ("q_proj", "nope_proj")])
+def test_modules_that_the_model_does_not_have_are_refused(plan: Plan, targets: tuple[str, ...]) -> None:
+    weights = Weights(ON_DEVICE, CpuDevice())
+    lora = named(plan, "lora_mrpc_seed42")
+    adapter = dataclasses.replace(lora.adapters[0], target_modules=targets)
+    with pytest.raises(InputError, match="adapter mrpc_seed42: the model has no module nope_proj"):
+        weights.attach(weights.base(lora), adapter, lora)
 
 
 def test_no_dropout_module_is_left_to_be_called(weights: Weights, folder: Path, plan: Plan, tmp_path: Path) -> None:

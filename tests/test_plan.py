@@ -165,7 +165,8 @@ def test_overrides_change_only_what_they_name() -> None:
 def test_visits_go_round_by_round_so_that_early_results_cover_every_block(rq2: Plan) -> None:
     visits = list(rq2.visits())
     names = [b.name for b in rq2.blocks]
-    assert visits == [Visit(name, r) for r in range(10) for name in names]
+    # Each round starts one block later, so that with several GPUs a block does not stay on one.
+    assert visits == [Visit(name, r) for r in range(10) for name in names[r:] + names[:r]]
 
 
 def test_round_robin_goes_on_across_rounds_and_blocked_gives_each_task_one_stretch() -> None:
@@ -268,5 +269,5 @@ def test_a_configurations_home_is_the_block_that_it_is_a_member_of(load_plan: Ca
 
 def test_smoke_has_every_strategy_and_few_samples() -> None:
     plan = shipped("smoke")
-    assert {c.strategy for c in plan.configurations} == set(strategies.STRATEGIES)
+    assert {c.strategy for c in plan.configurations} == set(strategies.STRATEGIES) - {"delay"}
     assert plan.expected_samples() == (7 + 1) * 30

@@ -313,7 +313,7 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    assert plan_file.shipped_plans() == ("rq2", "smoke")
+    assert plan_file.shipped_plans() == ("aa", "delays", "rq2", "smoke")
 
 
 def test_a_configuration_says_how_it_is_deployed(path: Path) -> None:
@@ -370,3 +370,74 @@ def test_overrides_reach_a_plan_file(path: Path) -> None:
     path.write_text(GOOD)
     plan, _ = plan_file.load(str(path), all_traits(), glue_tasks(), Overrides(design="independent", rounds=2))
     assert (plan.design, plan.rounds, plan.requests, len(plan.blocks)) == ("independent", 2, 50, 3)
+
+
+def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:
+    plan, _ = plan_file.load("aa", all_traits(), glue_tasks())
+    assert len(plan.comparisons) == len(plan.blocks) == 20
+    for comparison in plan.comparisons:
+        (reference,) = comparison.references
+        ours, other = (
+            next(c for c in plan.configurations if c.name == n)
+            for n in (comparison.configuration, reference.configuration)
+        )
+        assert (ours.name[0], other.name[0], comparison.reference_strategy) == ("b", "a", "A")
+        assert (ours.strategy, ours.adapters, ours.seed) == (other.strategy, other.adapters, other.seed)
+
+
+def test_the_delays_plan_has_the_known_delays() -> None:
+    plan, _ = plan_file.load("delays", all_traits(), glue_tasks())
+    shares = {c.role: c.delay_share for c in plan.configurations if c.strategy == "delay"}
+    assert shares == {
+        "delay_0pct": 0.0,
+        "delay_0.5pct": 0.005,
+        "delay_1pct": 0.01,
+        "delay_2pct": 0.02,
+        "delay_5pct": 0.05,
+        "delay_35pct": 0.35,
+    }
+    assert {c.reference_strategy for c in plan.comparisons} == {"full_ft"}
+
+
+def test_rq2_claims_what_the_study_claims() -> None:
+    plan, _ = plan_file.load("rq2", all_traits(), glue_tasks())
+    assert {(c.role, c.reference) for c in plan.claims} == {
+        ("lora_separate", "full_ft"),
+        ("lora_merged", "full_ft"),
+        ("multi_lora", "lora_separate"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ('strategy = "lora_seperate"\nreference = "full_ft"', "did you mean 'lora_separate'?"),
+        ('strategy = "lora_separate"\nreference = "multi_lora"', "unknown reference 'multi_lora'"),
+        ('strategy = "lora_separate"', "reference: field required"),
+    ],
+)
+def test_a_claim_must_be_of_the_plan(tmp_path: Path, claim: str, said: str) -> None:
+    path = tmp_path / "p.toml"
+    text = plan_file.resources.files("raybench").joinpath("plans", "smoke.toml").read_text()
+    path.write_text(f"{text}\n[[claims]]\n{claim}\n")
+    with pytest.raises(InputError, match="claims") as caught:
+        plan_file.load(str(path), all_traits(), glue_tasks())
+    assert said in str(caught.value)
+
+
+def test_only_the_delay_strategy_delays(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    text = plan_file.resources.files("raybench").joinpath("plans", "smoke.toml").read_text()
+    path.write_text(text.replace('strategy = "full_ft"', 'strategy = "full_ft"\ndelay_share = 0.1'))
+    with pytest.raises(InputError, match="only the strategy delay takes it"):
+        plan_file.load(str(path), all_traits(), glue_tasks())
+
+
+def test_a_run_until_its_intervals_are_narrow_has_a_most_of_rounds() -> None:
+    traits, tasks = all_traits(), glue_tasks()
+    plan, _ = plan_file.load("smoke", traits, tasks, Overrides(until_halfwidth=0.01))
+    assert (plan.rounds, plan.until_halfwidth) == (50, 0.01)
+    plan, _ = plan_file.load("smoke", traits, tasks, Overrides(until_halfwidth=0.01, max_rounds=25))
+    assert plan.rounds == 25
+    with pytest.raises(InputError, match="--max-rounds goes with --until-halfwidth"):
+        plan_file.load("smoke", traits, tasks, Overrides(max_rounds=25))

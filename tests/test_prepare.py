@@ -19,7 +19,7 @@ from raybench import plan_file, strategies
 from raybench.device import CpuDevice
 from raybench.models import ModelSpec, Weights, resolve, shape
 from raybench.plan import Adapter, Plan
-from raybench.prepare import Recipe, cache_folder, make_tokenizer, prepared, text_tokenizer, write
+from raybench.prepare import Recipe, cache_folder, check_checkpoint, make_tokenizer, prepared, text_tokenizer, write
 from raybench.records import InputError
 from raybench.worker import PRELOAD
 from raybench.workload import glue_tasks
@@ -279,3 +279,9 @@ def test_the_mark_says_what_the_folder_holds(little: Path) -> None:
     assert mark["preset"] == "micro"
     assert mark["full_ft"] == ["full"]
     assert [(a["name"], a["r"], a["alpha"]) for a in mark["adapters"]] == [("mine", 4, 16)]
+
+
+def test_a_checkpoint_that_is_nowhere_is_bad_input_before_any_visit(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nor a model of that hub id"):
+        check_checkpoint(ModelSpec("typo", "checkpoint", "nobody/typo"))
+    check_checkpoint(ModelSpec("micro", "preset_files"))

@@ -81,13 +81,14 @@ def lora_layers(model: Any) -> list[Any]:
 
 def test_these_are_the_strategies_and_what_they_take() -> None:
     assert {name: (t.min_adapters, t.max_adapters) for name, t in all_traits().items()} == {
+        "delay": (0, 0),
         "full_ft": (0, 0),
         "lora_merged": (1, 1),
         "lora_separate": (1, 1),
         "multi_lora": (2, 64),
     }
     assert all(name == t.name for name, t in all_traits().items())
-    assert len({t.label for t in all_traits().values()}) == 4
+    assert len({t.label for t in all_traits().values()}) == 5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -343,3 +343,12 @@ def test_an_empty_run_has_empty_tables(known_latencies: Known, load_plan: LoadPl
     }
     assert tables.rows("SELECT * FROM overhead") == []
     assert isinstance(tables.connection, duckdb.DuckDBPyConnection)
+
+
+@pytest.mark.parametrize("name", ["x[1]y", "a*b", "what?"])
+def test_a_folder_whose_name_is_special_to_glob_is_read_all_the_same(
+    known_run: Path, tmp_path: Path, name: str
+) -> None:
+    moved = tmp_path / name / "run"
+    shutil.copytree(known_run, moved)
+    assert one(Tables(moved), "SELECT bool_and(complete) AS complete FROM completeness") == {"complete": True}

@@ -181,7 +181,9 @@ def test_the_order_of_texts_is_drawn_from_the_seed_and_does_not_depend_on_other_
 
 def test_without_a_task_column_every_task_draws_from_the_whole_file(tmp_path: Path, tokenize: Tokenize) -> None:
     found = texts(write(tmp_path / "t.jsonl", ROWS), tokenize, ("mrpc", "sst2"), task_column=None)
-    assert found.describe() == {"source": str(tmp_path / "t.jsonl"), "seed": 0, "texts": {"mrpc": 4, "sst2": 4}}
+    told = found.describe()
+    assert len(told.pop("token_ids_sha256")) == 64
+    assert told == {"source": str(tmp_path / "t.jsonl"), "seed": 0, "texts": {"mrpc": 4, "sst2": 4}}
 
 
 def test_texts_are_cut_at_the_most_tokens(tmp_path: Path, tokenize: Tokenize) -> None:

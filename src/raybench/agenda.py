@@ -33,12 +33,13 @@ class Agenda:
     """Visits in the plan's order, less those already committed and less the configurations that failed.
 
     A failed configuration is not tried again: its error would repeat in every round. The others of its block
-    go on without it.
+    go on without it. With ``last_round`` set, later rounds wait until it is raised.
     """
 
     def __init__(self, job: Job, done: Iterable[tuple[str, int]] = (), failed: Iterable[str] = ()) -> None:
         self._job = job
         self._failed = set(failed)
+        self.last_round = job.plan.rounds - 1
         self._losses: Counter[tuple[str, int]] = Counter()
         committed = set(done)
         self._pending: deque[tuple[Visit, int]] = deque(
@@ -50,7 +51,7 @@ class Agenda:
 
     def next(self) -> VisitSpec | None:
         """The next visit that has anything to measure, or None."""
-        while self._pending:
+        while self._pending and self._pending[0][0].round <= self.last_round:
             visit, attempt = self._pending.popleft()
             if spec := self._spec(visit, attempt):
                 return spec

@@ -131,6 +131,8 @@ def _sql(options: argparse.Namespace) -> int:
             return 0
         if not query:
             continue
+        if query.rstrip(";").lower() in ("exit", "quit", "\\q", ".quit", ".exit"):
+            return 0
         try:
             _show(tables, query, options.format)
         except RaybenchError as error:

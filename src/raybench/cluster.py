@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -42,6 +43,10 @@ class _Worker:
         yield from self._host.visit(spec)
 
 
+def _nothing() -> None:
+    """Nobody asks to stop."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Running:
     worker: Any
@@ -59,15 +64,18 @@ class Cluster:
         self._accelerator_type = accelerator_type
         self._workers: list[Any] = []
         _connect(address)
-        resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0))
+        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+        gpus = int(sum(n.get("GPU", 0) for n in nodes))
+        if accelerator_type is not None:
+            wanted = int(sum(n.get("GPU", 0) for n in nodes if f"accelerator_type:{accelerator_type}" in n))
+            if not wanted:
+                have = {r.partition(":")[2] for n in nodes for r in n if r.startswith("accelerator_type:")}
+                raise InputError(
+                    f"no GPU of type {accelerator_type!r} in the cluster; it has {gpus} GPU(s) of "
+                    f"{', '.join(sorted(have)) or 'no named type'}; choose another --accelerator-type"
+                )
+            gpus = wanted
         self.device_kind: Literal["cpu", "cuda"] = "cuda" if gpus else "cpu"
-        if accelerator_type is not None and f"accelerator_type:{accelerator_type}" not in resources:
-            have = [r.partition(":")[2] for r in resources if r.startswith("accelerator_type:")]
-            raise InputError(
-                f"no GPU of type {accelerator_type!r} in the cluster; it has {gpus} GPU(s) of "
-                f"{', '.join(have) or 'no named type'}; choose another --accelerator-type"
-            )
         # Without a GPU, one worker a node: two on one machine would disturb each other's timing.
         self._nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
         self._slots: list[str | None] = [None] * gpus or list(self._nodes)
@@ -82,20 +90,26 @@ class Cluster:
             ray.kill(worker)
         ray.shutdown()
 
-    def start(self, model: ModelSpec, recipe: Recipe) -> list[dict[str, Any]]:
+    def start(self, model: ModelSpec, recipe: Recipe, check: Callable[[], None] = _nothing) -> list[dict[str, Any]]:
         """Start a worker on each device and describe them (`ProcessHost.describe`).
+
+        ``check`` is called about every second, here and in `run`: what it raises ends the wait.
 
         Raises RaybenchError where a worker does not come up or has another version of raybench.
         """
         self._workers = [self._new_worker(node) for node in self._slots]
         starting = [worker.start.remote(model, recipe) for worker in self._workers]
-        try:
-            described: list[dict[str, Any]] = ray.get(starting, timeout=_SILENCE_S)
-        except ray.exceptions.GetTimeoutError:
+        deadline = time.monotonic() + _SILENCE_S
+        while len(ray.wait(starting, num_returns=len(starting), timeout=1.0)[0]) < len(starting):
+            check()
+            if time.monotonic() < deadline:
+                continue
             raise RaybenchError(
                 f"workers did not start within {_SILENCE_S:g} s; the cluster has {_resources()}; is something else "
                 "using it?"
-            ) from None
+            )
+        try:
+            described: list[dict[str, Any]] = ray.get(starting)
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, RaybenchError) else _worker_error(error) from None
         except ray.exceptions.RayError as error:
@@ -109,7 +123,11 @@ class Cluster:
         return described
 
     def run(
-        self, next_visit: Callable[[], VisitSpec | None], model: ModelSpec, recipe: Recipe
+        self,
+        next_visit: Callable[[], VisitSpec | None],
+        model: ModelSpec,
+        recipe: Recipe,
+        check: Callable[[], None] = _nothing,
     ) -> Iterator[tuple[VisitSpec, Message]]:
         """Keep every worker busy with visits and yield what they find, as it comes.
 
@@ -126,6 +144,7 @@ class Cluster:
             if not running:
                 return
             ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0, fetch_local=False)
+            check()
             for task in ready:
                 current = running[task]
                 try:

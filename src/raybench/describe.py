@@ -18,10 +18,15 @@ FIXED = ("plan", "model", "workload", "configurations", "comparisons")
 
 
 def deployment(configuration: Configuration, traits: Mapping[str, StrategyTraits]) -> str:
-    """Its row in the study's table: the strategy's label, with the number of adapters where it may vary."""
+    """Its row in the study's table: its role, if it has one, or its strategy's label with what varies."""
     known = traits[configuration.strategy]
-    varies = known.max_adapters > max(1, known.min_adapters)
-    return f"{known.label} ({len(configuration.adapters)})" if varies else known.label
+    if configuration.role != configuration.strategy:
+        return configuration.role
+    details = [str(len(configuration.adapters))] if known.max_adapters > max(1, known.min_adapters) else []
+    if configuration.adapter_dtype != "float32" and configuration.adapters:
+        details.append("adapters in the base's type")
+    details += [d for d in (configuration.dtype, configuration.routing) if d not in ("auto", "round_robin")]
+    return f"{known.label} ({', '.join(details)})" if details else known.label
 
 
 def describe(
@@ -49,6 +54,8 @@ def describe(
             "order_seed": plan.order_seed,
             "margin": plan.margin,
             "references": list(plan.references),
+            "claims": [{"strategy": c.role, "reference": c.reference} for c in plan.claims],
+            "until_halfwidth": plan.until_halfwidth,
             "accelerator_type": plan.accelerator_type,
         },
         "model": {"name": model.name, "kind": model.kind, "location": model.location},
@@ -57,6 +64,8 @@ def describe(
             {
                 "name": c.name,
                 "strategy": c.strategy,
+                "role": c.role,
+                "delay_share": c.delay_share,
                 "deployment": deployment(c, traits),
                 "seed": c.seed,
                 "tasks": list(c.tasks),
@@ -103,6 +112,8 @@ def _differences(where: str, old: Any, new: Any) -> list[str]:
         ]
     if old == new:
         return []
+    if where.endswith(".deployment"):
+        return []  # follows from what differs beside it
     if isinstance(old, list) and isinstance(new, list):
         return [f"{where}: {len(old)} entries, now {len(new)}"]
     return [f"{where}: {old!r}, now {new!r}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ class Device(Protocol):
 
     @property
     def identity(self) -> str:
-        """What tells this device from others: a GPU's UUID; ``cpu``."""
+        """What tells this device from others: a GPU's UUID; ``cpu@`` and the host's name."""
 
     @property
     def name(self) -> str:
@@ -103,11 +104,11 @@ class CpuDevice:
     """The CPU: a call has finished when it returns, so host and wall time are one reading."""
 
     kind = "cpu"
-    identity = "cpu"
 
     def __init__(self, clock: Clock = time.perf_counter_ns) -> None:
         self.clock = clock
         self.name = cpu_name()
+        self.identity = f"cpu@{socket.gethostname()}"
         self._memory = ResidentSet()
 
     def time(self, call: Callable[..., object], inputs: Mapping[str, Any]) -> Times:

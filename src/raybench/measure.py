@@ -53,8 +53,8 @@ def schedule(subjects: Sequence[Subject], warmups: int, turn_requests: int, seed
     """Warm-ups of each subject, then turns.
 
     Requests are taken in laps of ``turn_requests`` consecutive ones; in each lap every subject has one turn, in
-    an order drawn from ``seed``, so no subject is always first. A turn begins with an opener, the same request as
-    its first timed one.
+    an order drawn from ``seed``, so no subject is always first. A turn begins with an opener, the request that the
+    subject served before: caches and the active adapter are then as they would be had it served without a pause.
     """
     steps = [
         Step(s, subject.requests[i % len(subject.requests)], "warmup", -1)
@@ -70,7 +70,8 @@ def schedule(subjects: Sequence[Subject], warmups: int, turn_requests: int, seed
             requests = [request for request in subjects[s].requests if request.index in lap]
             if not requests:
                 continue
-            steps.append(Step(int(s), requests[0], "opener", turn))
+            before = subjects[s].requests[subjects[s].requests.index(requests[0]) - 1]
+            steps.append(Step(int(s), before, "opener", turn))
             steps.extend(Step(int(s), request, "timed", turn) for request in requests)
             turn += 1
     return steps
@@ -138,7 +139,6 @@ def take_turns(
     failed: set[int] = set()
     clock = device.clock
     gc.collect()
-    gc.freeze()  # what exists now is never walked again
     gc.disable()
     try:
         device.synchronize()
@@ -160,7 +160,6 @@ def take_turns(
         yield timings.batch(flushed, len(steps), origin)
     finally:
         gc.enable()
-        gc.unfreeze()
 
 
 def _turns(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:

@@ -29,7 +29,11 @@ class Adapter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configuration:
-    """One thing measured. ``adapters`` are those it deploys; a full fine-tune has a checkpoint instead."""
+    """One thing measured. ``adapters`` are those it deploys; a full fine-tune has a checkpoint instead.
+
+    ``role``: what it is compared as, its strategy unless the plan says otherwise (an A/A plan does).
+    ``delay_share``: time that the ``delay`` strategy adds to each request, as a share of it.
+    """
 
     name: str
     strategy: str
@@ -41,6 +45,12 @@ class Configuration:
     adapter_dtype: str = "float32"
     routing: Routing = "round_robin"
     execution: str = "eager"
+    role: str = ""
+    delay_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.role:
+            object.__setattr__(self, "role", self.strategy)
 
     def requests(self, first: int, count: int) -> list[tuple[str, int]]:
         """The (task, request index) that this configuration serves in a round of ``count`` requests.
@@ -103,6 +113,14 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """What a plan sets out to show: ``role`` against ``reference``. Claims are adjusted for each other only."""
+
+    role: str
+    reference: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Visit:
     """One block in one round."""
 
@@ -112,7 +130,11 @@ class Visit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked plan with everything worked out. ``requests`` is per configuration and round."""
+    """A checked plan with everything worked out. ``requests`` is per configuration and round.
+
+    With ``until_halfwidth`` (0.01: 1 %) rounds go on until the claims' intervals are that narrow, and ``rounds`` is
+    the most there may be.
+    """
 
     name: str
     description: str
@@ -130,12 +152,18 @@ class Plan:
     configurations: tuple[Configuration, ...]
     blocks: tuple[Block, ...]
     comparisons: tuple[Comparison, ...]
+    claims: tuple[Claim, ...] = ()
+    until_halfwidth: float | None = None
 
     def visits(self) -> Iterator[Visit]:
-        """Every visit of the run, round by round: early results cover every block, and drift meets all alike."""
+        """Every visit of the run, round by round: early results cover every block, and drift meets all alike.
+
+        Each round begins with another block, so that blocks do not stay on one of several GPUs in lockstep.
+        """
+        count = len(self.blocks)
         for round_index in range(self.rounds):
-            for block in self.blocks:
-                yield Visit(block.name, round_index)
+            for position in range(count):
+                yield Visit(self.blocks[(position + round_index) % count].name, round_index)
 
     def block(self, name: str) -> Block:
         return next(block for block in self.blocks if block.name == name)
@@ -196,7 +224,7 @@ def make_comparisons(
         block = home[c.name]
         together = counterparts(c, configurations) if len(c.adapters) > 1 else ()
         for strategy in references:
-            if strategy == c.strategy:
+            if strategy == c.role:
                 continue
             if len(c.adapters) > 1:
                 if len(together) != len(c.adapters):
@@ -213,10 +241,10 @@ def make_comparisons(
     return tuple(found)
 
 
-def peer(c: Configuration, strategy: str, configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration that deploys the same task and seed in the same data type as ``c`` by ``strategy``."""
+def peer(c: Configuration, role: str, configurations: Sequence[Configuration]) -> Configuration | None:
+    """The configuration that deploys the same task and seed in the same data type as ``c`` in ``role``."""
     for other in configurations:
-        if (other.strategy, other.tasks, other.seed, other.dtype) == (strategy, c.tasks, c.seed, c.dtype):
+        if (other.role, other.tasks, other.seed, other.dtype) == (role, c.tasks, c.seed, c.dtype):
             return other
     return None
 

@@ -14,13 +14,15 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from raybench.plan import Adapter, Configuration, Design, Plan, Routing, make_blocks, make_comparisons
+from raybench.plan import Adapter, Claim, Configuration, Design, Plan, Routing, make_blocks, make_comparisons
 from raybench.records import InputError, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_FILE_BYTES = 1_000_000
 _MAX_CONFIGURATIONS = 10_000
+DEFAULT_MAX_ROUNDS = 50
+"""Rounds at most of a run that goes on until its intervals are narrow."""
 
 Seed = Annotated[int, Field(ge=0, le=2**62)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -50,6 +52,8 @@ class _Deployment(_Table):
     adapter_dtype: Literal["float32", "same"] = "float32"
     routing: Routing = "round_robin"
     execution: Literal["eager"] = "eager"
+    role: Name | None = None
+    delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
 
 
 class _Configuration(_Deployment):
@@ -62,6 +66,11 @@ class _Matrix(_Deployment):
     tasks: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
     adapters: list[Name] = []
+
+
+class _Claim(_Table):
+    strategy: Name
+    reference: Name
 
 
 class WorkloadFile(_Table):
@@ -91,7 +100,9 @@ class _PlanFile(_Table):
     references: Annotated[list[Name], Field(min_length=1)] = ["full_ft", "lora_separate"]
     visit_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
     accelerator_type: Name | None = None
+    until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None = None
     workload: WorkloadFile | None = None
+    claims: list[_Claim] = []
     adapters: list[_Adapters] = []
     matrix: list[_Matrix] = []
     configurations: list[_Configuration] = []
@@ -105,6 +116,8 @@ class Overrides:
     rounds: int | None = None
     requests: int | None = None
     order_seed: int | None = None
+    until_halfwidth: float | None = None
+    max_rounds: int | None = None
     accelerator_type: str | None = None
 
 
@@ -171,9 +184,13 @@ class _Builder:
     def build(self, overrides: Overrides) -> tuple[Plan, WorkloadFile | None]:
         p = self.parsed
         self.check_name(p.name, "name")
-        for i, reference in enumerate(p.references):
-            self.check_choice(reference, self.strategies, f"references[{i}]", "strategy")
         configurations = self.configurations(self.adapters())
+        known = {*self.strategies, *(c.role for c in configurations)}
+        for i, reference in enumerate(p.references):
+            self.check_choice(reference, known, f"references[{i}]", "strategy")
+        for i, claim in enumerate(p.claims):
+            self.check_choice(claim.strategy, {c.role for c in configurations}, f"claims[{i}].strategy", "strategy")
+            self.check_choice(claim.reference, p.references, f"claims[{i}].reference", "reference")
         blocks = make_blocks(configurations, overrides.design)
         names = [block.name for block in blocks]
         if clash := next((name for name in names if names.count(name) > 1), None):
@@ -184,6 +201,11 @@ class _Builder:
         if overrides.design == "independent" and overrides.rounds is None and overrides.requests is None:
             # As the study ran: one task for each configuration, which takes all of its samples.
             rounds, requests = 1, p.rounds * p.requests
+        halfwidth = overrides.until_halfwidth or p.until_halfwidth
+        if halfwidth is not None:
+            rounds = overrides.max_rounds or overrides.rounds or max(p.rounds, DEFAULT_MAX_ROUNDS)
+        elif overrides.max_rounds is not None:
+            raise InputError("--max-rounds goes with --until-halfwidth; use --rounds for a fixed number")
         plan = Plan(
             name=p.name,
             description=p.description,
@@ -201,6 +223,8 @@ class _Builder:
             configurations=configurations,
             blocks=blocks,
             comparisons=make_comparisons(configurations, blocks, p.references),
+            claims=tuple(Claim(c.strategy, c.reference) for c in p.claims),
+            until_halfwidth=halfwidth,
         )
         return plan, self.workload()
 
@@ -268,6 +292,10 @@ class _Builder:
             if adapters[adapter] in chosen:
                 raise self.error(f"{key}.adapters", f"adapter {adapter!r} is named twice")
             chosen.append(adapters[adapter])
+        if table.role is not None:
+            self.check_name(table.role, f"{key}.role")
+        if table.delay_share and table.strategy != "delay":
+            raise self.error(f"{key}.delay_share", "only the strategy delay takes it")
         if not traits.min_adapters <= len(chosen) <= traits.max_adapters:
             low, high = traits.min_adapters, traits.max_adapters
             expected = f"{low}" if low == high else f"{low} to {high}"
@@ -293,6 +321,8 @@ class _Builder:
             adapter_dtype=table.adapter_dtype,
             routing=table.routing,
             execution=table.execution,
+            role=table.role or "",
+            delay_share=table.delay_share,
         )
 
     def check_task(self, task: str, key: str) -> None:
@@ -342,6 +372,7 @@ _MODELS: dict[str, type[_Table]] = {
     "matrix": _Matrix,
     "configurations": _Configuration,
     "workload": WorkloadFile,
+    "claims": _Claim,
 }
 
 

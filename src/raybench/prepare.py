@@ -157,6 +157,22 @@ def make_tokenizer(preset: str) -> Any:
     )
 
 
+def check_checkpoint(spec: ModelSpec) -> None:
+    """Raises InputError where one's own checkpoint has no configuration that transformers can read."""
+    if spec.kind != "checkpoint":
+        return
+    from transformers import AutoConfig
+
+    assert spec.location is not None
+    try:
+        AutoConfig.from_pretrained(spec.location, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"--model {spec.location}: no such folder here, nor a model of that hub id: {reason}"
+        ) from None
+
+
 def text_tokenizer(location: str | None, model: ModelSpec) -> Callable[[str, int], list[int]]:
     """What makes token ids of a text: the tokenizer at ``location``, else the model's own.
 

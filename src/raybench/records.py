@@ -18,7 +18,7 @@ Phase = Literal["warmup", "opener", "timed"]
 """What a sample is for. Only ``timed`` samples enter the tables.
 
 ``warmup``: before the first turn. ``opener``: the first request of a turn, which meets caches that another
-model filled; it repeats the request that follows it. Both are kept and flagged, never mixed in.
+model filled; it repeats the request that its configuration served before. Both are kept and flagged, never mixed in.
 """
 
 FailureKind = Literal["error", "gate", "out_of_memory", "killed", "timeout", "worker_lost"]
@@ -71,7 +71,7 @@ VISITS: Final = pa.schema(
         pa.field("process_peak_bytes", pa.int64(), nullable=False),
     ]
 )
-"""One block in one round, in a process of its own. ``device`` is a GPU's UUID or ``cpu``."""
+"""One block in one round, in a process of its own. ``device`` is a GPU's UUID, or ``cpu@`` and the host."""
 
 LOADS: Final = pa.schema(
     [

@@ -44,6 +44,7 @@ def everything(tables: Tables, console: Console) -> None:
             "requests_per_second": ("requests/s", _one),
         },
     )
+    percentile_table(tables, console)
     _table(
         console,
         "Overhead of each configuration (wall time, same requests in the same visits)",
@@ -70,6 +71,7 @@ def everything(tables: Tables, console: Console) -> None:
             "t": ("t", _two),
             "p": ("p", _p),
             "p_holm": ("p (Holm)", _p),
+            "p_permutation": ("p (permutation)", _p),
             "study_pairs": ("study's pairs", _count),
             "study_t": ("study's t", _two),
             "study_p": ("study's p", _p),
@@ -104,6 +106,8 @@ def everything(tables: Tables, console: Console) -> None:
             "forward_peak_mb": ("forward peak", _one),
         },
     )
+    console.print()
+    caution_lines(tables, console)
 
 
 def study_table(tables: Tables, console: Console) -> None:
@@ -145,18 +149,61 @@ def verdict_lines(tables: Tables) -> list[str]:
     lines = []
     for row in rows:
         reference = labels.get(row["reference_strategy"], row["reference_strategy"])
-        interval = f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
+        interval = _interval(row)
         words = {
             "slower": f"is slower than {reference}: {interval}",
             "faster": f"is faster than {reference}: {interval}",
             "equivalent": f"is equivalent to {reference}: {interval}, within {margin}",
-            "inconclusive": f"against {reference} is inconclusive: {interval}; more rounds would narrow it",
+            "inconclusive": f"against {reference} is inconclusive: {interval}; {_more(row['more_rounds'])}",
         }[row["verdict"]]
         lines.append(f"{row['deployment']} {words}")
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
     if lines and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
     return lines
+
+
+def _more(rounds: int | None) -> str:
+    if rounds is None:
+        return "only repeated launches, or further GPUs, can settle it"
+    return f"about {rounds:,} more rounds would settle it, if ratio and spread stay as they are"
+
+
+def percentile_table(tables: Tables, console: Console) -> None:
+    """Percentiles with their intervals over visits; those that the samples cannot carry are named below."""
+    rows = tables.rows("FROM percentiles")
+    percents = sorted({row["percentile"] for row in rows if row["refused"] is None})
+    if not percents:
+        return
+    table = Table(title="Percentiles (milliseconds, 95 % interval over visits)", box=box.SIMPLE, title_justify="left")
+    table.add_column("configuration", no_wrap=True)
+    for percent_ in percents:
+        table.add_column(f"p{percent_:g}", justify="right", no_wrap=True)
+    cells: dict[str, dict[float, str]] = {}
+    for row in rows:
+        shown = cells.setdefault(row["configuration"], {})
+        if row["refused"] is None:
+            high = "open" if math.isinf(row["high_ms"]) else f"{row['high_ms']:.2f}"
+            shown[row["percentile"]] = f"{row['ms']:.2f} [{row['low_ms']:.2f}, {high}]"
+    for configuration, shown in cells.items():
+        table.add_row(configuration, *(shown.get(p, "-") for p in percents))
+    console.print(table)
+    for reason in sorted({row["refused"] for row in rows if row["refused"]}):
+        _line(console, f"  Not shown: {reason}.")
+
+
+def caution_lines(tables: Tables, console: Console) -> None:
+    """What a reader should know of how the run was measured: each finding once, with whom it concerns."""
+    rows = tables.rows("FROM cautions")
+    by_hint: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_hint.setdefault((row["code"], row["hint"]), []).append(row)
+    for (code, hint), found in by_hint.items():
+        _line(console, f"Caution, {code} in {len(found)} configuration(s). {hint}")
+        for row in found[:3]:
+            _line(console, f"  {row['configuration']}: {row['message']}")
+        if len(found) > 3:
+            _line(console, f"  and {len(found) - 3} more: FROM cautions WHERE code = '{code}'")
 
 
 def completeness_lines(tables: Tables, console: Console) -> bool:
@@ -200,7 +247,13 @@ def _devices(tables: Tables) -> str:
 def _cell(row: dict[str, Any], is_reference: bool) -> str:
     if is_reference:
         return "baseline"
-    return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}] {row['verdict']}"
+    return f"{_interval(row)} {row['verdict']}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if math.isinf(row["high"]):
+        return f"{percent(row['ratio'])} [no interval: one launch]"
+    return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
 
 
 def _table(

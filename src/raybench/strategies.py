@@ -119,6 +119,30 @@ class LoraSeparate(Strategy):
 
 
 @strategy
+class Delay(Strategy):
+    """A full fine-tune that takes a known share longer: what a verdict must find. For checks of raybench itself."""
+
+    traits = StrategyTraits("delay", "Delay", 0, 0)
+
+    def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
+        with costs.time("load"):
+            model = weights.fine_tuned(configuration)
+        clock, synchronize, share = weights.device.clock, weights.device.synchronize, configuration.delay_share
+
+        def forward(**inputs: Any) -> Any:
+            started = clock()
+            result = model(**inputs)
+            synchronize()
+            now = clock()
+            until = now + int((now - started) * share)
+            while now < until:  # sleeping would be late by more than the smallest delay
+                now = clock()
+            return result
+
+        return Deployment(forward, model)
+
+
+@strategy
 class MultiLora(Strategy):
     """Several adapters resident on one base; each request makes its own the active one."""
 

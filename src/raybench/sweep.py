@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import os
 import shlex
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +26,7 @@ from raybench.prepare import Recipe, text_tokenizer
 from raybench.progress import RunProgress, duration
 from raybench.recorder import Recorder
 from raybench.records import InputError, RaybenchError
+from raybench.sequential import HalfwidthRule
 from raybench.store import RunStore, validate_run_id
 from raybench.tables import Tables, write_derived, write_views
 from raybench.visit import Died, Failed, Finished, Message, Samples, VisitSpec
@@ -42,6 +43,36 @@ class Stopped(Exception):  # noqa: N818  not an error: a person or a scheduler a
         self.signum = signum
 
 
+class StopSignals:
+    """SIGTERM and Ctrl-C, remembered until it suits: raised at once, they could surface inside Ray's own code.
+
+    A second signal ends the process there and then; what was committed is safe.
+    """
+
+    def __init__(self) -> None:
+        self._signum: int | None = None
+        self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+
+    def install(self) -> None:
+        for signum in self._before:
+            signal.signal(signum, self._remember)
+
+    def restore(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def check(self) -> None:
+        """Raises Stopped once a signal came."""
+        if self._signum is not None:
+            raise Stopped(self._signum)
+
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
+        if self._signum is not None:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        self._signum = signum
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of a sweep."""
     p = argparse.ArgumentParser(prog="python -m raybench.sweep", description="Run a plan and print its tables.")
@@ -55,26 +86,41 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--results", type=Path, default=None, metavar="DIR", help="where runs are kept (default: data/runs)")
     p.add_argument("--run-id", metavar="ID", help="the run's name (default: plan and time)")
     p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="default: micro on a CPU, tinyllama-1.1b on a GPU")
-    p.add_argument("--rounds", type=_count, metavar="N", help="visits of each block")
-    p.add_argument("--requests", type=_count, metavar="N", help="requests of a configuration in a round")
+    p.add_argument("--rounds", type=count, metavar="N", help="visits of each block")
+    p.add_argument("--requests", type=count, metavar="N", help="requests of a configuration in a round")
     p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
-    p.add_argument("--order-seed", type=_seed, metavar="N", help="draws the order of turns")
+    p.add_argument("--order-seed", type=seed, metavar="N", help="draws the order of turns")
+    p.add_argument(
+        "--until-halfwidth",
+        type=share,
+        metavar="P%",
+        help="add rounds until the claims' 95%% intervals are this narrow (1%%), and surely so",
+    )
+    p.add_argument("--max-rounds", type=count, metavar="N", help="rounds at most with --until-halfwidth (default: 50)")
     p.add_argument("--resume", action="store_true", help="go on with a run (--run-id, or the newest of the plan)")
     p.add_argument("--address", metavar="ADDR", help="a Ray cluster to join (default: Ray is started here)")
     p.add_argument("--accelerator-type", metavar="TYPE", help="use only GPUs of this type, as Ray names it (L4)")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1_000_000:
         raise argparse.ArgumentTypeError("expected a number from 1 to 1000000")
     return value
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 2**62:
         raise argparse.ArgumentTypeError("expected a number from 0 to 2^62")
+    return value
+
+
+def share(text: str) -> float:
+    """``1%`` or ``0.01``."""
+    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("expected a share between 0 and 1, such as 1% or 0.01")
     return value
 
 
@@ -86,46 +132,58 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a sweep, with one line on standard error for what went wrong."""
     console = Console(width=None if sys.stdout.isatty() else 160)
+    signals = StopSignals()
+    signals.install()
     try:
-        with _signals():
-            return _Sweep(options, console).run()
+        return _Sweep(options, console, signals).run()
     except RaybenchError as error:
         print(f"raybench: {error}", file=sys.stderr)
         return error.exit_code
     except Stopped as stopped:
+        print(f"raybench: stopped by {stopped}", file=sys.stderr)
         return 128 + stopped.signum
+    finally:
+        signals.restore()
 
 
 class _Sweep:
-    def __init__(self, options: argparse.Namespace, console: Console) -> None:
-        self.options, self.console = options, console
+    def __init__(self, options: argparse.Namespace, console: Console, signals: StopSignals) -> None:
+        self.options, self.console, self.signals = options, console, signals
         self.started = time.monotonic()
         overrides = Overrides(
-            options.design, options.rounds, options.requests, options.order_seed, options.accelerator_type
+            design=options.design,
+            rounds=options.rounds,
+            requests=options.requests,
+            order_seed=options.order_seed,
+            until_halfwidth=options.until_halfwidth,
+            max_rounds=options.max_rounds,
+            accelerator_type=options.accelerator_type,
         )
         self.plan, self.texts = plan_file.load(options.plan, strategies.all_traits(), glue_tasks(), overrides)
         self.results = options.results or default_results()
-        self.run_id = validate_run_id(options.run_id) if options.run_id else self._choose_run_id()
+        self.run_id = self._choose_run_id() if options.run_id is None else validate_run_id(options.run_id)
         self.root = self.results / self.run_id
         if options.resume:
             self._check_resumable()
         elif (self.root / "run.json").exists():
             raise InputError(f"{self.root}: exists already; go on with it by --resume, or choose another --run-id")
-        if options.model:
+        if options.model is not None:
             resolve(options.model)
+        _check_writable(self.results)
 
     def run(self) -> int:
-        count = len(self.plan.configurations)
         self.say(
-            f"{self.plan.name}: {count} configurations, {len(self.plan.blocks)} blocks x {self.plan.rounds} rounds, "
+            f"{self.plan.name}: {len(self.plan.configurations)} configurations, {len(self.plan.blocks)} blocks x "
+            f"{self.plan.rounds} rounds, "
             f"{self.plan.expected_samples():,} samples. Starting Ray."
         )
         with Cluster(self.options.address, self.plan.accelerator_type) as cluster:
-            _install_handlers()  # ray.init replaces them
+            self.signals.install()  # again: ray.init replaces them
+            self.signals.check()
             model = resolve(self.options.model or ("micro" if cluster.device_kind == "cpu" else "tinyllama-1.1b"))
             recipe = Recipe.of(model.name, self.plan) if model.kind == "preset_files" else Recipe("", (), ())
             job = Job(self.plan, self.workload(model), model, recipe, cluster.device_kind)
-            workers = cluster.start(model, recipe)
+            workers = cluster.start(model, recipe, self.signals.check)
             names = ", ".join(sorted({w["device_name"] for w in workers}))
             self.say(f"{len(workers)} worker(s) on {names}; model {model.name}. Results: {self.root}")
             ready = time.monotonic()
@@ -198,43 +256,72 @@ class _Sweep:
         failed = set(store.read("failures")["configuration"].to_pylist())
         agenda = Agenda(job, store.committed(), failed)
         if self.options.resume:
-            self.say(f"Resuming: {len(store.committed())} visits are done, {len(agenda)} are left.")
+            again = f"; {len(failed)} failed configuration(s) are not tried again" if failed else ""
+            self.say(f"Resuming: {len(store.committed())} visits are done, {len(agenda)} are left{again}.")
         recorder = Recorder(store)
         timed = store.timed_samples()
         with RunProgress(self.console, self.plan.expected_samples(), self.plan.rounds, timed) as progress:
             try:
-                for spec, message in cluster.run(agenda.next, job.model, job.recipe):
-                    recorder.add(spec, message)
-                    _react(spec, message, agenda, recorder, progress)
-            except (Stopped, KeyboardInterrupt) as stop:
+                for last_round in self.looks(store):
+                    agenda.last_round = last_round
+                    for spec, message in cluster.run(agenda.next, job.model, job.recipe, self.signals.check):
+                        recorder.add(spec, message)
+                        _react(spec, message, agenda, recorder, progress)
+                    recorder.commit()
+            except Stopped:
                 recorder.commit()
-                signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
                 progress.note(f"stopped; {len(store.committed())} visits are kept. Go on: {self.resume_command()}")
-                raise Stopped(signum) from None
-            recorder.commit()
+                raise
+
+    def looks(self, store: RunStore) -> Iterator[int]:
+        """The last round to measure before looking at the intervals again; one look, at the end, for a fixed length.
+
+        With --until-halfwidth, rounds are looked at one by one, by a rule whose errors do not grow with the looks.
+        """
+        if self.plan.until_halfwidth is None:
+            yield self.plan.rounds - 1
+            return
+        rule = HalfwidthRule(self.plan.until_halfwidth, self.plan.rounds)
+        begun = 1 + max((round_index for _, round_index in store.committed()), default=0)
+        for rounds in range(begun, self.plan.rounds + 1):
+            yield rounds - 1
+            widths = Tables(self.root).verdicts.widest_claims()
+            decision = rule.decide(widths)
+            widest = f"{widths[-1]:.2%}" if widths and widths[-1] < 10 else "not known yet"
+            self.say(f"After {rounds} rounds the widest half-width is {widest} (target {rule.target:g}): {decision}.")
+            if decision != "continue":
+                return
 
     def resume_command(self) -> str:
         """This sweep's own command line, to go on with it."""
         words = ["python", "-m", "raybench.sweep", "--results", str(self.results), "--run-id", self.run_id, "--resume"]
-        for name in ("plan", "model", "rounds", "requests", "design", "order_seed", "address", "accelerator_type"):
+        for name in (
+            "plan",
+            "model",
+            "rounds",
+            "requests",
+            "design",
+            "order_seed",
+            "until_halfwidth",
+            "max_rounds",
+            "address",
+            "accelerator_type",
+        ):
             value = getattr(self.options, name)
             if value is not None and value != _DEFAULTS.get(name):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
 
     def time_by_part(self, tables: Tables, start_s: float, run_s: float) -> str:
-        row = tables.rows(
-            "SELECT sum(load_ns) / 1e9 AS load, sum(warmup_ns) / 1e9 AS warm, sum(timing_ns) / 1e9 AS timing, "
-            "max(process_peak_bytes) / 1e6 AS peak, count(DISTINCT device || host) AS devices FROM visits"
-        )[0]
-        load, warm, timing = (row[k] or 0.0 for k in ("load", "warm", "timing"))
+        row = tables.rows("FROM run_time")[0]
+        load, warm, timing = row["load_s"], row["warmup_s"], row["timing_s"]
         total = time.monotonic() - self.started
         workers = max(1, row["devices"])
         rest = max(0.0, run_s - (load + warm + timing) / workers)
         return (
             f"Time: {duration(total)} (start {duration(start_s)}; per worker loading {duration(load / workers)}, "
             f"warm-ups {duration(warm / workers)}, timing {duration(timing / workers)}; the rest {duration(rest)}). "
-            f"Peak memory of a visit: {row['peak'] or 0:,.0f} MB."
+            f"Peak memory of a visit: {row['peak_mb']:,.0f} MB."
         )
 
 
@@ -264,29 +351,19 @@ def _react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder
             pass
 
 
+def _check_writable(results: Path) -> None:
+    """Refuse a folder that cannot be written before anything is started."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise InputError(f"--results {results}: cannot be written: {error}; choose another folder") from None
+
+
 def default_results() -> Path:
     """``data/runs`` here; in a Ray job, whose folder is thrown away, ``~/raybench/runs`` of the driver's node."""
     return Path.home() / "raybench" / "runs" if in_ray_job() else Path("data", "runs")
-
-
-def _install_handlers() -> None:
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise Stopped(signum)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, stop)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Stop in order on SIGTERM and Ctrl-C: what is finished is committed first."""
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
-    _install_handlers()
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from raybench import environment
 from raybench.device import open_device
 from raybench.models import ModelSpec
-from raybench.prepare import Recipe, prepared
+from raybench.prepare import Recipe, check_checkpoint, prepared
 from raybench.records import FailureKind, RaybenchError
 from raybench.visit import Died, Finished, Message, VisitSpec, run_visit
 
@@ -32,6 +32,7 @@ PRELOAD = (
     "transformers.models.llama.modeling_llama",
     "peft.tuners.lora",
     "raybench.worker",
+    "raybench.preload",
 )
 """Imported once by the fork server. A visit's process then starts in hundredths of a second instead of seconds."""
 
@@ -171,7 +172,9 @@ def _describe(device_kind: str) -> dict[str, Any]:
 
 
 def _prepare(model: ModelSpec, recipe: Recipe) -> None:
+    """Everything that can be found wrong with a model is, once, before any visit."""
     prepared(model, recipe)
+    check_checkpoint(model)
 
 
 def _visit_main(sender: Connection, spec: VisitSpec, current: Any, asked_ns: int) -> None:
@@ -182,5 +185,10 @@ def _visit_main(sender: Connection, spec: VisitSpec, current: Any, asked_ns: int
         current.value = index
 
     with contextlib.suppress(BrokenPipeError):  # the host is gone: nobody is left to measure for
-        for message in run_visit(spec, open_device(spec.device_kind), busy_with, fork_ns):
-            sender.send(message)
+        try:
+            for message in run_visit(spec, open_device(spec.device_kind), busy_with, fork_ns):
+                sender.send(message)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001  no configuration's own: the visit as a whole went wrong
+            sender.send(Died(None, "error", " ".join(f"{type(error).__name__}: {error}".split())[:2000]))

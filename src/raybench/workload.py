@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Sequence
@@ -80,7 +81,9 @@ class Texts:
         return Request(task, index, len(ids), ids)
 
     def describe(self) -> dict[str, Any]:
-        return {"source": self.path, "seed": self.seed, "texts": {task: len(rows) for task, rows in self._ids.items()}}
+        texts = {task: len(rows) for task, rows in self._ids.items()}
+        digest = hashlib.sha256(json.dumps(self._ids, sort_keys=True).encode()).hexdigest()
+        return {"source": self.path, "seed": self.seed, "texts": texts, "token_ids_sha256": digest}
 
 
 @cache

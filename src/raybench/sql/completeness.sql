@@ -17,13 +17,22 @@ done AS (
     WHERE n = (SELECT requests FROM run)
     GROUP BY ALL
 ),
+planned AS (
+    -- A run that goes on until its intervals are narrow planned the rounds that it has begun.
+    SELECT CASE
+        WHEN until_halfwidth IS NULL THEN rounds
+        ELSE (SELECT coalesce(max(round), -1) + 1 FROM visits)
+    END AS rounds_planned
+    FROM run
+),
 failed AS (
     SELECT configuration, arg_min(kind || ': ' || message, failed_at) AS failure FROM failures GROUP BY ALL
 )
 SELECT c.name AS configuration, c.deployment, coalesce(d.rounds_done, 0) AS rounds_done,
-    (SELECT rounds FROM run) AS rounds_planned, coalesce(d.rounds_done, 0) = (SELECT rounds FROM run) AS complete,
+    p.rounds_planned, p.rounds_planned > 0 AND coalesce(d.rounds_done, 0) = p.rounds_planned AS complete,
     f.failure
 FROM configurations AS c
+CROSS JOIN planned AS p
 LEFT JOIN done AS d ON d.configuration = c.name
 LEFT JOIN failed AS f ON f.configuration = c.name
 ORDER BY c.position;

@@ -5,8 +5,9 @@
 -- Views: samples, visits, loads, failures (columns as in the Parquet files), run, configurations, comparisons, timed.
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
 --                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns
---   run            one row: run_id, plan, design, rounds, requests, margin
---   configurations one configuration: name, strategy, deployment (its row in the study's table), seed, tasks,
+--   run            one row: run_id, plan, design, rounds (at most, where until_halfwidth is given), requests, margin
+--   configurations one configuration: name, strategy, role (what it is compared as: its strategy unless the plan
+--                  says otherwise), deployment (its row in the study's table), seed, tasks,
 --                  adapters, block (where its own samples are)
 --   comparisons    one configuration against one reference configuration: configuration, deployment, block,
 --                  reference_strategy, reference, reference_block, via
@@ -47,8 +48,9 @@ FROM read_json(
     getvariable('raybench_run') || '/run.json',
     columns = {
         run_id: 'VARCHAR',
-        plan: 'STRUCT(name VARCHAR, design VARCHAR, rounds INTEGER, requests INTEGER, margin DOUBLE)',
-        configurations: 'STRUCT(name VARCHAR, strategy VARCHAR, deployment VARCHAR, seed BIGINT, tasks VARCHAR[],
+        plan: 'STRUCT(name VARCHAR, design VARCHAR, rounds INTEGER, requests INTEGER, margin DOUBLE,
+            until_halfwidth DOUBLE)',
+        configurations: 'STRUCT(name VARCHAR, strategy VARCHAR, role VARCHAR, deployment VARCHAR, seed BIGINT, tasks VARCHAR[],
             adapters VARCHAR[], block VARCHAR)[]',
         comparisons: 'STRUCT(configuration VARCHAR, block VARCHAR, reference_strategy VARCHAR, via VARCHAR,
             "references" STRUCT(configuration VARCHAR, block VARCHAR)[])[]'
@@ -56,10 +58,11 @@ FROM read_json(
 );
 
 CREATE OR REPLACE VIEW run AS
-SELECT run_id, plan.name AS plan, plan.design, plan.rounds, plan.requests, plan.margin FROM raybench_description;
+SELECT run_id, plan.name AS plan, plan.design, plan.rounds, plan.requests, plan.margin, plan.until_halfwidth
+FROM raybench_description;
 
 CREATE OR REPLACE VIEW configurations AS
-SELECT row_number() OVER () AS position, c.name, c.strategy, c.deployment, c.seed, c.tasks, c.adapters, c.block
+SELECT row_number() OVER () AS position, c.name, c.strategy, c.role, c.deployment, c.seed, c.tasks, c.adapters, c.block
 FROM (SELECT unnest(configurations) AS c FROM raybench_description);
 
 CREATE OR REPLACE VIEW comparisons AS
@@ -72,7 +75,7 @@ FROM (
 JOIN configurations AS k ON k.name = c.configuration;
 
 CREATE OR REPLACE VIEW timed AS
-SELECT s.*, v.device, v.device_name
+SELECT s.*, v.device, v.device_name, v.started_at
 FROM samples AS s
 JOIN visits AS v USING (visit)
 WHERE s.phase = 'timed';
