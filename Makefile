@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep smoke test lint clean
+.PHONY: help sweep smoke test truth lint clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -17,6 +17,10 @@ smoke: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# make truth: hold the statistics against simulated truth, at full size (some minutes).
+truth: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/truth.py
 
 # make lint: ruff, mypy and import-linter alone.
 lint: $(VENV)/.installed-dev
