@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before anything else is
+
 from raybench import plan_file, strategies
 from raybench.device import Times
 from raybench.plan import Plan
@@ -61,7 +63,6 @@ adapters = ["mrpc_seed42", "sst2_seed42"]
 def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared models go to one folder of the test run; nothing is fetched from a hub."""
     os.environ["RAYBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 

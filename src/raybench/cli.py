@@ -13,12 +13,12 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from raybench import plan_file, report, strategies, sweep
-from raybench.models import presets
+from raybench import compare, plan_file, report, strategies, sweep
+from raybench.models import presets, shape
 from raybench.plan import Design, Plan
 from raybench.plan_file import Overrides, shipped_plans
 from raybench.prepare import Recipe, cache_folder, write
-from raybench.records import RaybenchError
+from raybench.records import InputError, RaybenchError
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
 
@@ -54,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("query", nargs="?", metavar="SQL")
     p.add_argument("--format", choices=("box", "csv"), default="box", help="default: box")
     p.set_defaults(run=_sql)
+
+    p = commands.add_parser("compare", help="the same verdicts between two runs of one plan, for regressions")
+    compare.add_arguments(p)
+    p.set_defaults(run=compare.run)
     return top
 
 
@@ -97,6 +101,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    if shape(options.preset)["store"] != "files":
+        raise InputError(f"{options.preset} is built on the device from its shape; there is nothing to prepare")
     recipe = Recipe.of(options.preset, _load(options.plan))
     folder: Path = options.out or cache_folder() / f"{recipe.preset}-{recipe.digest()}"
     made = write(recipe, folder)

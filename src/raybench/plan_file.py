@@ -21,6 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_FILE_BYTES = 1_000_000
 _MAX_CONFIGURATIONS = 10_000
+MAX_REQUESTS = 1_000_000
+"""Of one configuration in a run."""
 DEFAULT_MAX_ROUNDS = 50
 """Rounds at most of a run that goes on until its intervals are narrow."""
 
@@ -206,6 +208,10 @@ class _Builder:
             rounds = overrides.max_rounds or overrides.rounds or max(p.rounds, DEFAULT_MAX_ROUNDS)
         elif overrides.max_rounds is not None:
             raise InputError("--max-rounds goes with --until-halfwidth; use --rounds for a fixed number")
+        if rounds * requests > MAX_REQUESTS:
+            raise InputError(
+                f"{self.where}: {rounds} rounds of {requests} requests are more than {MAX_REQUESTS}; ask for fewer"
+            )
         plan = Plan(
             name=p.name,
             description=p.description,
