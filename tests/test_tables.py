@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 
+from raybench.percentiles import samples_needed
 from raybench.plan import Plan
 from raybench.records import InputError, RaybenchError
 from raybench.store import StoreError
@@ -56,7 +57,7 @@ def one(tables: Tables, sql: str) -> dict:
 def test_a_known_latency_comes_out_of_every_table_exactly(known_run: Path) -> None:
     tables = Tables(known_run)
     row = one(tables, "SELECT * FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'")
-    assert (row["n"], row["mean_ms"], row["median_ms"], row["p95_ms"], row["sd_ms"]) == (12, 5.0, 5.0, 5.0, 0.0)
+    assert (row["n"], row["mean_ms"], row["median_ms"], row["p95_ms"], row["sd_ms"]) == (12, 5.0, 5.0, None, 0.0)
     assert (row["host_ms"], row["device_ms"], row["requests_per_second"]) == (4.5, 2.2, 200.0)
     multi = one(tables, "SELECT * FROM by_configuration WHERE configuration = 'multi_lora_2_adapters'")
     assert multi["requests_per_second"] == pytest.approx(1000 / 6.5, rel=1e-12)
@@ -65,6 +66,21 @@ def test_a_known_latency_comes_out_of_every_table_exactly(known_run: Path) -> No
         {"adapter": name, "n": 6, "mean_ms": 1.0, "share_of_request": 1 / 5.5}
         for name in ("mrpc_seed42", "sst2_seed42")
     ]
+
+
+def test_a_p95_is_given_only_where_the_samples_carry_it(
+    known_latencies: Known, load_plan: LoadPlan, tmp_path: Path
+) -> None:
+    known_latencies({"full_ft": constant(4), "lora_separate": constant(5), "lora_merged": constant(4)})
+    known_latencies({"multi_lora": constant(5)})
+    samples = samples_needed(95)
+    plan = load_plan(rounds=1, requests=samples)
+    tables = Tables(measure(plan, tmp_path))
+    row = one(tables, "SELECT n, p95_ms FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'")
+    assert row == {"n": samples, "p95_ms": 5.0}
+    fewer = Tables(measure(load_plan(rounds=1, requests=samples - 1), tmp_path, "fewer"))
+    row = one(fewer, "SELECT n, p95_ms FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'")
+    assert row == {"n": samples - 1, "p95_ms": None}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 -- Columns:
 --   configuration, adapter
 --   n                        timed samples served by this adapter
---   mean_ms, median_ms, p95_ms   time to make the adapter the active one
+--   mean_ms, median_ms, p95_ms   time to make the adapter the active one (p95: null below 130 samples)
 --   share_of_request         mean switch over mean wall time of the request
 CREATE OR REPLACE VIEW adapter_switch AS
 SELECT t.configuration, t.adapter, count(*) AS n,
     avg(t.switch_ns) / 1e6 AS mean_ms,
     median(t.switch_ns) / 1e6 AS median_ms,
-    quantile_cont(t.switch_ns, 0.95) / 1e6 AS p95_ms,
+    CASE WHEN count(*) >= 130 THEN quantile_cont(t.switch_ns, 0.95) / 1e6 END AS p95_ms,
     avg(t.switch_ns) / avg(t.wall_ns) AS share_of_request
 FROM timed AS t
 WHERE t.switch_ns IS NOT NULL

@@ -2,7 +2,8 @@
 -- Columns:
 --   configuration, deployment
 --   n                          timed samples, of the configuration's own block
---   mean_ms, median_ms, p95_ms, sd_ms   wall time of a request (p95: linear interpolation)
+--   mean_ms, median_ms, p95_ms, sd_ms   wall time of a request (p95: linear interpolation; null below
+--                            130 samples, which cannot carry it: see the table percentiles)
 --   host_ms                    mean time until the call returned: Python and dispatch
 --   device_ms                  mean time between two device events (null on a CPU)
 --   requests_per_second        one request after the other, choosing its adapter included
@@ -10,7 +11,7 @@ CREATE OR REPLACE VIEW by_configuration AS
 SELECT c.name AS configuration, c.deployment, count(t.wall_ns) AS n,
     avg(t.wall_ns) / 1e6 AS mean_ms,
     median(t.wall_ns) / 1e6 AS median_ms,
-    quantile_cont(t.wall_ns, 0.95) / 1e6 AS p95_ms,
+    CASE WHEN count(t.wall_ns) >= 130 THEN quantile_cont(t.wall_ns, 0.95) / 1e6 END AS p95_ms,
     stddev_samp(t.wall_ns) / 1e6 AS sd_ms,
     avg(t.host_ns) / 1e6 AS host_ms,
     avg(t.device_ns) / 1e6 AS device_ms,
