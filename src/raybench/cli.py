@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from raybench import compare, plan_file, report, strategies, sweep
+from raybench import compare, decide, plan_file, report, strategies, sweep
 from raybench.models import presets, shape
 from raybench.plan import Design, Plan
 from raybench.plan_file import Overrides, shipped_plans
@@ -58,6 +58,10 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("compare", help="the same verdicts between two runs of one plan, for regressions")
     compare.add_arguments(p)
     p.set_defaults(run=compare.run)
+
+    p = commands.add_parser("decide", help="from a run to advice: how to deploy, on how many GPUs, at what cost")
+    decide.add_arguments(p)
+    p.set_defaults(run=decide.run)
     return top
 
 
