@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import json
 import os
 import shlex
 import signal
@@ -206,10 +208,15 @@ class _Sweep:
     def _choose_run_id(self) -> str:
         if not self.options.resume:
             return f"{self.plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
-        runs = sorted(p.parent for p in self.results.glob(f"{self.plan.name}-*/run.json"))
-        if not runs:
+        begun = {}
+        for path in self.results.glob("*/run.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not ours, or damaged: not the one
+                description = json.loads(path.read_text("utf-8"))
+                if description["plan"]["name"] == self.plan.name:
+                    begun[str(description["created_at"])] = path.parent.name
+        if not begun:
             raise InputError(f"{self.results}: no run of plan {self.plan.name} to resume; name one by --run-id")
-        return runs[-1].name
+        return begun[max(begun)]
 
     def workload(self, model: ModelSpec) -> Workload:
         texts: WorkloadFile | None = self.texts
