@@ -43,7 +43,7 @@ class Driver:
     def wait_until_committed(self, visits: int) -> None:
         deadline = time.monotonic() + 120
         while self.process.poll() is None and time.monotonic() < deadline:
-            if (self.root / "manifest").is_dir() and len(RunStore.open(self.root).committed()) >= visits:
+            if (self.root / "run.json").is_file() and len(RunStore.open(self.root).committed()) >= visits:
                 return
             time.sleep(0.05)
         raise AssertionError(self.output())
