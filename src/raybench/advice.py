@@ -200,7 +200,7 @@ def growth_words(way: WayResult, growth: Growth) -> str:
         return f"{load}; {gpus} would do for any number of tasks"
     tasks = f"tasks, at {growth.tasks_at}"
     first, then = (tasks, load) if growth.first == "tasks" else (load, tasks)
-    return f"{first}; then {then} ({gpus} no longer do)"
+    return f"{first}; then {then} ({gpus} no longer {'does' if way.gpus == 1 else 'do'})"
 
 
 def comparison_words(compared: Comparison) -> str:

@@ -332,7 +332,7 @@ class Measured:
             found = self.gpus(dataclasses.replace(needs, tasks=tasks))
             return found is not None and found <= gpus
 
-        low, high = needs.tasks, needs.tasks + 1
+        low, high = needs.tasks, min(needs.tasks + 1, _MOST_TASKS)
         while enough(high):
             if high >= _MOST_TASKS:
                 return None
@@ -496,7 +496,7 @@ class _Run:
         if self.missing:
             return ()
         found = [f"Measured on {self.devices}, {', '.join(self.tasks)}: it holds for such devices and requests."]
-        if "cpu" in self._device_ids():
+        if any(device.startswith("cpu") for device in self._device_ids()):
             found.append("A CPU measured this; memory is its process's and no GPU's. Measure on the GPU you mean.")
         held = self.rows["multi_lora"]["adapters"]
         several = next(way for way in ways if way.way == "multi_adapter")
