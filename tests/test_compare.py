@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import itertools
 import json
 import math
 import shutil
@@ -24,6 +25,7 @@ from rich.console import Console
 from raybench import compare as module
 from raybench.compare import RunComparison, compare, differences, show
 from raybench.plan import Plan
+from raybench.recorder import Recorder
 from raybench.records import InputError
 from raybench.tables import Tables
 from runs import measure
@@ -32,6 +34,7 @@ MS = 1_000_000
 USUAL = {"full_ft": 4.0, "lora_separate": 5.0, "lora_merged": 4.02, "multi_lora": 5.5}
 STRATEGY = {"fullft": "full_ft", "lora_merged": "lora_merged", "lora": "lora_separate", "multi_lora": "multi_lora"}
 Make = Callable[..., Path]
+Edit = Callable[[Path, Callable[[dict[str, Any]], object]], Path]
 
 
 def strategy_of(configuration: str) -> str:
@@ -49,20 +52,19 @@ def make(
     made: tuple[Path, dict[str, Path]],
     known_latencies: Callable[..., None],
     load_plan: Callable[..., Plan],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Make:
     """Make a run: latencies in ms by strategy; ``noise`` (sd of log latency) from ``seed``, ``per_token`` shared."""
-    count = iter(range(100))
     monkeypatch.setattr("raybench.measure.gc.collect", lambda: 0)  # most of a run of made-up latencies
+    monkeypatch.setattr("runs.Recorder", lambda store, interval_s: Recorder(store, interval_s=1e9))  # one commit
 
     def run(latencies: dict[str, float] | None = None, **given: Any) -> Path:
-        """A copy of its own of the run that these arguments make."""
+        """The run that these arguments make, measured once; nothing may change it (`edit` copies)."""
         folder, known = made
         key = repr((latencies, given))
         if key not in known:
             known[key] = measured(folder / str(len(known)), latencies, **given)
-        return Path(shutil.copytree(known[key], tmp_path / f"run{next(count)}"))
+        return known[key]
 
     def measured(
         results: Path,
@@ -90,38 +92,39 @@ def make(
     return run
 
 
-def edit(root: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Another description for the same samples."""
-    path = root / "run.json"
-    description = json.loads(path.read_text())
-    change(description)
-    path.chmod(0o644)
-    path.write_text(json.dumps(description))
-    return root
+@pytest.fixture
+def edit(tmp_path: Path) -> Edit:
+    """A copy of a run with another description for the same samples."""
+    count = itertools.count()
+
+    def edited(root: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+        copy = Path(shutil.copytree(root, tmp_path / f"copy{next(count)}"))
+        description = json.loads((copy / "run.json").read_text())
+        change(description)
+        (copy / "run.json").chmod(0o644)
+        (copy / "run.json").write_text(json.dumps(description))
+        return copy
+
+    return edited
 
 
-_opened: dict[tuple[Path, str], Tables] = {}
+opened = functools.cache(Tables)
+compared = functools.cache(compare)
 
 
-def opened(root: Path) -> Tables:
-    """The run, opened once for each description that it is given: a comparison must not change it."""
-    if not (root / "run.json").exists():
-        return Tables(root)
-    key = root, (root / "run.json").read_text()
-    if key not in _opened:
-        _opened[key] = Tables(root)
-    return _opened[key]
-
-
-@pytest.fixture(autouse=True)
-def _open_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "Tables", opened)
-    yield
-    _opened.clear()
+@pytest.fixture(autouse=True, scope="module")
+def _open_and_compare_once() -> Iterator[None]:
+    """`run` opens a run once, and compares two once: neither changes a run, which a test below holds it to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "Tables", opened)
+        patch.setattr(module, "compare", compared)
+        yield
+    opened.cache_clear()
+    compared.cache_clear()
 
 
 def of(a: Path, b: Path) -> RunComparison:
-    return compare(opened(a), opened(b))
+    return compared(opened(a), opened(b))
 
 
 def text(found: RunComparison, by: Any = "relative") -> str:
@@ -144,8 +147,8 @@ def close(values: Iterable[float], expected: float | Iterable[float]) -> bool:
     return bool(np.allclose(list(values), expected, rtol=1e-9, atol=0))
 
 
-def test_equal_runs_are_equivalent_both_ways(make: Make) -> None:
-    found = of(make(), make())
+def test_equal_runs_are_equivalent_both_ways(make: Make, edit: Edit) -> None:
+    found = of(make(), edit(make(), lambda d: d.update(run_id="again")))
     assert [r.configuration for r in found.rows] == [
         "fullft_mrpc_seed42",
         "fullft_sst2_seed42",
@@ -170,7 +173,7 @@ def test_a_noisy_run_compared_with_itself_is_equivalent(make: Make) -> None:
     found = of(root, root)
     assert set(verdicts(found).values()) == {("equivalent", "equivalent")}
     assert {r.absolute.estimate.ratio for r in found.rows} == {1.0}
-    levels = [v.log for v in module._measured(Tables(root), everything(root)).absolute["lora_mrpc_seed42"].values()]
+    levels = [v.log for v in module._measured(opened(root), everything(root)).absolute["lora_mrpc_seed42"].values()]
     assert scipy.stats.sem(levels) > 0.05
     assert found.notes == ("A and B are the same run.",)
 
@@ -300,9 +303,9 @@ def test_relative_changes_agree_too_and_a_pair_and_its_mirror_are_one_claim(nois
         assert full.estimate.ratio == pytest.approx(1 / separate.estimate.ratio, rel=1e-9)
 
 
-def test_other_workloads_are_compared_unpaired_by_welch(noisy_pair: tuple[Path, Path]) -> None:
+def test_other_workloads_are_compared_unpaired_by_welch(noisy_pair: tuple[Path, Path], edit: Edit) -> None:
     a, b = noisy_pair
-    edit(b, lambda d: d["workload"].update(seed=7))
+    b = edit(b, lambda d: d["workload"].update(seed=7))
     found = of(a, b)
     assert found.differences == ("workload.seed: 0 in A, 7 in B",)
     assert found.notes == (
@@ -324,22 +327,20 @@ def test_other_workloads_are_compared_unpaired_by_welch(noisy_pair: tuple[Path, 
 
 
 def test_only_requests_that_both_served_are_compared(make: Make) -> None:
-    a = make(noise=0.05, seed=5, rounds=4)
-    b = make(noise=0.05, seed=6, rounds=5)
+    a, b = make(noise=0.3, seed=1), make(noise=0.05, seed=6, rounds=4, requests=4)
     found = of(a, b)
     row = next(r for r in found.rows if r.configuration == "lora_mrpc_seed42")
     x = raw_levels(a, "lora_mrpc_seed42", "mrpc_seed42")
-    y = raw_levels(b, "lora_mrpc_seed42", "mrpc_seed42", lambda request: request < 16)
-    assert len(y) == 4
+    y = raw_levels(b, "lora_mrpc_seed42", "mrpc_seed42", lambda request: request < 12)
+    assert len(y) == 3
     assert close([row.absolute.estimate.ratio], math.exp(np.mean(y - x)))
-    assert (row.absolute.method, row.absolute.estimate.n) == ("paired", 4)
-    assert "plan.rounds: 4 in A, 5 in B" in found.differences
+    assert (row.absolute.method, row.absolute.estimate.n) == ("paired", 3)
+    assert "plan.rounds: 3 in A, 4 in B" in found.differences
     assert found.notes[0].startswith("Compared on the requests that both runs served, not on all: fullft_mrpc_seed42, ")
 
 
 def test_the_same_requests_in_other_rounds_are_compared_unpaired(make: Make) -> None:
-    a = make(noise=0.05, seed=5, rounds=3, requests=4)
-    b = make(noise=0.05, seed=6, rounds=4, requests=6)
+    a, b = make(noise=0.3, seed=1), make(noise=0.05, seed=6, requests=6)
     found = of(a, b)
     row = next(r for r in found.rows if r.configuration == "lora_mrpc_seed42")
     x = raw_levels(a, "lora_mrpc_seed42", "mrpc_seed42")
@@ -388,8 +389,8 @@ def test_gpus_of_one_run_only_are_compared_by_welch_over_gpus() -> None:
     assert close(estimate.interval(), np.exp(expected.confidence_interval(0.95)))
 
 
-def test_what_differs_is_printed_before_the_table(make: Make) -> None:
-    a, b = make(), make()
+def test_what_differs_is_printed_before_the_table(make: Make, edit: Edit) -> None:
+    a = make()
 
     def other(d: dict[str, Any]) -> None:
         d["plan"]["margin"] = 0.05
@@ -398,8 +399,8 @@ def test_what_differs_is_printed_before_the_table(make: Make) -> None:
         d["environment"]["driver"]["versions"]["torch"] = "1.0"
         d["environment"]["driver"]["machine"]["host"] = "elsewhere"
 
-    torch, host = (Tables(a).description["environment"]["driver"][k] for k in ("versions", "machine"))
-    found = of(a, edit(b, other))
+    torch, host = (opened(a).description["environment"]["driver"][k] for k in ("versions", "machine"))
+    found = of(a, edit(a, other))
     assert found.differences == (
         "plan.margin: 0.02 in A, 0.05 in B",
         "model.name: 'micro' in A, 'macro' in B",
@@ -414,38 +415,38 @@ def test_what_differs_is_printed_before_the_table(make: Make) -> None:
     assert places[-1] < shown.index("B against A")
 
 
-def test_devices_and_workers_that_differ_are_named(make: Make) -> None:
+def test_devices_and_workers_that_differ_are_named(make: Make, edit: Edit) -> None:
     a, b = make(), make(devices=2)
     worker = {"device": "cpu", "gpu": {"uuid": "GPU-1", "cuda": "12.8"}, "versions": {"torch": "2.13"}}
     newer = {"device": "cpu", "gpu": {"uuid": "GPU-2", "cuda": "13.0"}, "versions": {"torch": "2.13"}}
-    for root, workers in ((a, [worker, worker]), (b, [worker, newer])):
-        edit(root, lambda d, workers=workers: d["environment"].update(workers=workers))
-    assert differences(Tables(a), Tables(b)) == [
+    a = edit(a, lambda d: d["environment"].update(workers=[worker, worker]))
+    b = edit(b, lambda d: d["environment"].update(workers=[worker, newer]))
+    assert differences(opened(a), opened(b)) == [
         "gpu.cuda: 12.8 in A, 12.8, 13.0 in B",
         "devices: 1 x fake device in A, 2 x fake device in B",
     ]
     tables = Tables(a)
     tables.connection.execute("CREATE OR REPLACE VIEW visits AS SELECT 'fake device' AS device_name, 'x' AS device")
-    assert differences(Tables(a), tables) == ["devices: 1 x fake device in both, but not the same ones"]
+    assert differences(opened(a), tables) == ["devices: 1 x fake device in both, but not the same ones"]
 
 
 def test_texts_that_changed_behind_one_description_are_not_matched(make: Make) -> None:
-    a, b = make(noise=0.05, seed=1), make(noise=0.05, seed=2)
+    a, b = make(noise=0.3, seed=1), make(noise=0.3, seed=2)
     tables = Tables(b)
     tables.connection.execute("CREATE OR REPLACE TABLE longer AS SELECT * REPLACE (tokens + 1 AS tokens) FROM timed")
     tables.connection.execute("CREATE OR REPLACE VIEW timed AS FROM longer")
-    _, matched, notes = module._requests(Tables(a), tables, ["lora_mrpc_seed42"])
+    _, matched, notes = module._requests(opened(a), tables, ["lora_mrpc_seed42"])
     assert not matched
     assert notes == ["Requests of one number differ in length: all requests of each run are compared."]
 
 
-def test_incomplete_configurations_are_left_out_and_named(make: Make) -> None:
+def test_incomplete_configurations_are_left_out_and_named(make: Make, edit: Edit) -> None:
     def fails(tokens: int, calls: int) -> tuple[int, int, None]:
         if calls > 5:
             raise RuntimeError("device on fire")
         return (MS, 5 * MS, None)
 
-    a, b = make(), make(costs={"lora_separate": fails})
+    a, b = edit(make(), lambda d: d.update(run_id="renamed")), make(costs={"lora_separate": fails})
     (a / "run.json").write_text((a / "run.json").read_text().replace("fullft_mrpc_seed42", "fullft_old"))
     found = of(a, b)
     assert [(name, reason.split(";")[0]) for name, reason in found.left_out] == [
@@ -496,10 +497,7 @@ def test_one_launch_each_is_inconclusive(make: Make, capsys: pytest.CaptureFixtu
     }
 
 
-def test_fail_on_is_the_exit_code(
-    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "compare", functools.cache(compare))  # the same two runs, other options
+def test_fail_on_is_the_exit_code(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     base = make()
     slow_machine = make({name: 1.1 * ms for name, ms in USUAL.items()})
     slow_strategy = make({"lora_merged": 4.5})
@@ -525,10 +523,11 @@ def test_fail_on_is_the_exit_code(
     assert row["relative"]["ratio"] == pytest.approx(4.5 / 4.02, rel=1e-9)
 
 
-def test_without_a_reference_the_absolute_change_counts(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_reference_the_absolute_change_counts(
+    make: Make, edit: Edit, capsys: pytest.CaptureFixture[str]
+) -> None:
     a, b = make(), make({name: 1.1 * ms for name, ms in USUAL.items()})
-    for root in (a, b):
-        edit(root, lambda d: d.update(comparisons=[]))
+    a, b = (edit(root, lambda d: d.update(comparisons=[])) for root in (a, b))
     assert command(a, b, "--fail-on", "slower") == 1
     assert "Only the absolute change exists" in capsys.readouterr().out
 
@@ -539,18 +538,19 @@ def test_noise_fails_on_inconclusive_only(make: Make) -> None:
     assert command(a, b, "--fail-on", "inconclusive") == 1
 
 
-def test_bad_input_is_refused(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, other = make(), make()
+def test_bad_input_is_refused(make: Make, edit: Edit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make()
     with pytest.raises(InputError, match="no run here"):
         command(root, tmp_path)
     with pytest.raises(SystemExit) as refused:
         command(root, root, "--fail-on", "slower,equivalent")
     assert refused.value.code == 2
     assert "'equivalent' is none of slower, faster, inconclusive" in capsys.readouterr().err
-    edit(root, lambda d: d["plan"].update(requests=99))
+    other = edit(root, lambda d: d["plan"].update(requests=99))
     with pytest.raises(InputError, match="no configuration is complete both there and in") as none_complete:
         command(root, other)
-    edit(other, lambda d: [c.update(name=f"other_{c['name']}") for c in d["configurations"]] and None)
+    renamed = [{**c, "name": f"other_{c['name']}"} for c in opened(root).description["configurations"]]
+    other = edit(root, lambda d: d.update(comparisons=[], configurations=renamed))
     with pytest.raises(InputError, match="no configuration in common with") as none_common:
         command(root, other)
     for raised in (none_complete, none_common):
@@ -559,7 +559,34 @@ def test_bad_input_is_refused(make: Make, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_runs_are_left_as_they_were(make: Make) -> None:
-    a, b = Tables(make(rounds=2)), Tables(make(rounds=3))
-    before = [run.rows("FROM by_configuration") for run in (a, b)]
+    a, b = opened(make()), opened(make(noise=0.05, seed=6, rounds=4, requests=4))
+    before = [run.rows("SELECT configuration, n, mean_ms FROM by_configuration") for run in (a, b)]
     assert compare(a, b).rows
-    assert [run.rows("FROM by_configuration") for run in (a, b)] == before
+    assert [run.rows("SELECT configuration, n, mean_ms FROM by_configuration") for run in (a, b)] == before
+
+
+def test_a_reference_must_be_whole_and_the_same_in_both(make: Make, edit: Edit) -> None:
+    a = opened(make())
+    names = [c["name"] for c in a.description["configurations"]]
+    assert module._references(a, a, names)["multi_lora_2_adapters"] == (
+        "lora_separate",
+        ("lora_mrpc_seed42", "lora_sst2_seed42"),
+    )
+    without = module._references(a, a, [name for name in names if name != "lora_sst2_seed42"])
+    assert "multi_lora_2_adapters" not in without  # half of its counterparts are no reference
+    assert without["lora_merged_sst2_seed42"] == ("full_ft", ("fullft_sst2_seed42",))
+
+    def to_another(d: dict[str, Any]) -> None:
+        for c in d["comparisons"]:
+            if (c["configuration"], c["reference_strategy"]) == ("lora_merged_mrpc_seed42", "full_ft"):
+                c["references"][0]["configuration"] = "fullft_sst2_seed42"
+
+    changed = module._references(a, opened(edit(make(), to_another)), names)
+    assert changed["lora_merged_mrpc_seed42"] == ("lora_separate", ("lora_mrpc_seed42",))
+    assert changed["lora_merged_sst2_seed42"][0] == "full_ft"
+
+
+def test_rounding_is_no_difference() -> None:
+    runs = [{r: module._Visit("gpu", r, level) for r in range(3)} for level in (15.1, math.nextafter(15.1, 16))]
+    estimate, method = module._change(*runs, matched=False)
+    assert (method, estimate.ratio, estimate.p_value()) == ("welch", 1.0, 1.0)
