@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from raybench.terminal import print_line
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Growth:
@@ -125,23 +127,23 @@ def _json(value: Any) -> Any:
 
 def render(advice: Advice, console: Console) -> None:
     """The advice for people: one sentence, the ways, what breaks first, the numbers that decide, what to type next."""
-    _line(console, advice.sentence)
+    print_line(console, advice.sentence)
     for line in (*advice.missing, *advice.because):
-        _line(console, f"  {line}")
+        print_line(console, f"  {line}")
     if advice.ways:
         console.print(_table(advice))
     chosen = next((way for way in advice.ways if way.way == advice.way), None)
     if chosen is not None and chosen.growth is not None:
-        _line(console, f"What breaks first: {growth_words(chosen, chosen.growth)}")
+        print_line(console, f"What breaks first: {growth_words(chosen, chosen.growth)}")
     if advice.numbers:
-        _line(console, "Measured numbers that decide:")
+        print_line(console, "Measured numbers that decide:")
     for number in advice.numbers:
-        _line(console, f"  {number.what}: {number.value:.6g} {number.unit} ({number.table})")
+        print_line(console, f"  {number.what}: {number.value:.6g} {number.unit} ({number.table})")
     for compared in advice.comparisons:
-        _line(console, f"  {comparison_words(compared)}")
+        print_line(console, f"  {comparison_words(compared)}")
     for caution in advice.cautions:
-        _line(console, f"Note: {caution}")
-    _line(console, f"Next: {advice.next_command}")
+        print_line(console, f"Note: {caution}")
+    print_line(console, f"Next: {advice.next_command}")
 
 
 def sentence(asked: str, best: WayResult | None, ways: Sequence[WayResult], missing: Sequence[str]) -> str:
@@ -249,7 +251,3 @@ def _table(advice: Advice) -> Table:
 
 def _percent(ratio: float) -> str:
     return f"{(ratio - 1) * 100:+.1f} %" if math.isfinite(ratio) else "unbounded"
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

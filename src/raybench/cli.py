@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
-from rich.console import Console
 
 from raybench import compare, decide, plan_file, report, strategies, sweep
 from raybench.models import presets, shape
@@ -20,6 +19,7 @@ from raybench.plan_file import Overrides, shipped_plans
 from raybench.prepare import Recipe, cache_folder, write
 from raybench.records import InputError, RaybenchError
 from raybench.tables import Tables
+from raybench.terminal import open_console
 from raybench.workload import glue_tasks
 
 
@@ -79,10 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
 def _load(name: str, design: Design = "paired") -> Plan:
     return plan_file.load(name, strategies.all_traits(), glue_tasks(), Overrides(design=design))[0]
 
@@ -120,7 +116,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _tables(options: argparse.Namespace) -> int:
-    report.everything(Tables(options.directory), _console())
+    report.everything(Tables(options.directory), open_console())
     return 0
 
 

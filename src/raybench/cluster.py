@@ -64,7 +64,8 @@ class Cluster:
         self._accelerator_type = accelerator_type
         self._workers: list[Any] = []
         _connect(address)
-        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in alive]
         gpus = int(sum(n.get("GPU", 0) for n in nodes))
         if accelerator_type is not None:
             wanted = int(sum(n.get("GPU", 0) for n in nodes if f"accelerator_type:{accelerator_type}" in n))
@@ -77,8 +78,8 @@ class Cluster:
             gpus = wanted
         self.device_kind: Literal["cpu", "cuda"] = "cuda" if gpus else "cpu"
         # Without a GPU, one worker a node: two on one machine would disturb each other's timing.
-        self._nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
-        self._slots: list[str | None] = [None] * gpus or list(self._nodes)
+        cpu_nodes = [node["NodeID"] for node in alive if node["Resources"].get("CPU", 0) >= 1]
+        self._slots: list[str | None] = [None] * gpus or cpu_nodes
         if not self._slots:
             raise InputError("the cluster has neither a GPU nor a free CPU; add a node")
 

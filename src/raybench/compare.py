@@ -21,7 +21,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -35,7 +34,8 @@ from raybench import stats
 from raybench.records import InputError
 from raybench.report import percent
 from raybench.stats import Estimate, Verdict
-from raybench.tables import Tables, connect
+from raybench.tables import Tables, connect, shipped_sql
+from raybench.terminal import open_console, print_line
 
 By = Literal["relative", "absolute"]
 Method = Literal["paired", "welch", "devices"]
@@ -278,25 +278,25 @@ def run(options: argparse.Namespace) -> int:
         failing = {"by": by, "fail_on": options.fail_on, "failed": [row.configuration for row in failed]}
         sys.stdout.write(json.dumps({**found.as_json(), **failing}, indent=2, allow_nan=False) + "\n")
     else:
-        console = Console(width=None if sys.stdout.isatty() else 160)
+        console = open_console()
         show(found, console, by)
         if failed:
-            _line(console, f"Failed on {', '.join(options.fail_on)}: {_names(failed)}")
+            print_line(console, f"Failed on {', '.join(options.fail_on)}: {_names(failed)}")
     return 1 if failed else 0
 
 
 def show(found: RunComparison, console: Console, by: By = "relative") -> None:
     """What a person reads: what differs, the table, one sentence for each finding, what to do next."""
-    _line(console, f"A: {found.a}")
-    _line(console, f"B: {found.b}")
+    print_line(console, f"A: {found.a}")
+    print_line(console, f"B: {found.b}")
     if found.differences:
-        _line(console, "The runs differ in more than time; a change below may come from it:")
+        print_line(console, "The runs differ in more than time; a change below may come from it:")
         for line in found.differences:
-            _line(console, f"  {line}")
+            print_line(console, f"  {line}")
     for line in found.notes:
-        _line(console, line)
+        print_line(console, line)
     for name, reason in found.left_out:
-        _line(console, f"Left out: {name}: {reason}")
+        print_line(console, f"Left out: {name}: {reason}")
     table = Table(title="B against A (wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
     for header in ("configuration", "A, ms", "B, ms", "absolute", "", "relative", "", "to"):
         table.add_column(header, justify="right" if header.endswith("ms") else "left")
@@ -306,7 +306,7 @@ def show(found: RunComparison, console: Console, by: By = "relative") -> None:
         table.add_row(*map(escape, cells))
     console.print(table)
     for line in [*_sentences(found, by), "", *_next_steps(found, by)]:
-        _line(console, line)
+        print_line(console, line)
 
 
 def _sentences(found: RunComparison, by: By) -> list[str]:
@@ -451,8 +451,8 @@ def _measured(tables: Tables, kept: pa.Table) -> _Measured:
     relative: dict[tuple[str, str], dict[int, _Visit]] = defaultdict(dict)
     with contextlib.closing(connect(tables.root)) as connection:
         connection.register("compared", kept)
-        connection.execute(_sql("compare_requests"))
-        for row in connection.sql(_sql("compare_visits")).to_arrow_table().to_pylist():
+        connection.execute(shipped_sql("compare_requests"))
+        for row in connection.sql(shipped_sql("compare_visits")).to_arrow_table().to_pylist():
             name = row["configuration"]
             mean_ms[name].append((row["n"], row["mean_ms"]))
             absolute[name][row["round"]] = _Visit(row["device"], row["requests"], row["wall"])
@@ -593,10 +593,6 @@ def _environment(description: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return {key: tuple(sorted(values)) for key, values in found.items()}
 
 
-def _sql(name: str) -> str:
-    return resources.files("raybench").joinpath("sql", f"{name}.sql").read_text("utf-8")
-
-
 def _verdicts(text: str) -> list[str]:
     found = [part.strip() for part in text.split(",")]
     for part in found:
@@ -639,7 +635,3 @@ def _known(value: float) -> float | None:
 
 def _p(value: float) -> str:
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

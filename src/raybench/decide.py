@@ -14,13 +14,11 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from scipy import optimize
 
 from raybench.advice import (
@@ -38,7 +36,8 @@ from raybench.advice import (
 )
 from raybench.percentiles import samples_needed
 from raybench.records import InputError
-from raybench.tables import Tables
+from raybench.tables import Tables, shipped_sql
+from raybench.terminal import open_console
 
 _LATE: Final = 0.05
 """The share of requests that a p95 leaves above it."""
@@ -402,7 +401,7 @@ class _Run:
     def _rows(self) -> dict[str, dict[str, Any]]:
         """The deployment that stands for each strategy: of several, the one that held the most adapters."""
         chosen: dict[str, dict[str, Any]] = {}
-        for row in self.tables.rows(_sql("decide_deployments")):
+        for row in self.tables.rows(shipped_sql("decide_deployments")):
             if row["strategy"] not in STRATEGIES:
                 continue
             if row["complete"] < row["configurations"]:
@@ -428,7 +427,7 @@ class _Run:
 
     def _serve(self) -> None:
         """The service times of each strategy on the tasks that all of them served, each task counting alike."""
-        table = self.tables.query(_sql("decide_latencies"))
+        table = self.tables.query(shipped_sql("decide_latencies"))
         deployment, task = (np.asarray(table[name].to_pylist(), dtype=str) for name in ("deployment", "task"))
         wall_ns = table["wall_ns"].to_numpy()
         served = {name: set(task[deployment == row["deployment"]].tolist()) for name, row in self.rows.items()}
@@ -572,10 +571,6 @@ def _next_command(tables: Tables, best: WayResult | None, missing: Sequence[str]
     return f"raybench tables {run}    (all numbers behind this)"
 
 
-def _sql(name: str) -> str:
-    return resources.files("raybench").joinpath("sql").joinpath(f"{name}.sql").read_text("utf-8")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``raybench decide`` can be told."""
     parser.add_argument("directory", type=Path, metavar="RUN", help="the run's folder")
@@ -616,5 +611,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(advice_to_dict(advice), indent=2, allow_nan=False) + "\n")
     else:
-        render(advice, Console(width=None if sys.stdout.isatty() else 160))
+        render(advice, open_console())
     return 1 if advice.missing else 0

@@ -10,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from raybench.terminal import print_line
+
 _LINE_EVERY_S = 10.0
 
 
@@ -64,9 +66,7 @@ class RunProgress:
     def note(self, text: str) -> None:
         """A line of its own, with the time since the start."""
         seconds = int(self._clock() - self._started)
-        self._console.print(
-            f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        print_line(self._console, f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}")
 
     def _left(self) -> str:
         measured = self._done - self._at_start

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raybench.tables import Tables
+from raybench.terminal import print_line
 
 
 def summary(tables: Tables, console: Console) -> None:
@@ -20,7 +21,7 @@ def summary(tables: Tables, console: Console) -> None:
     study_table(tables, console)
     console.print()
     for line in verdict_lines(tables):
-        _line(console, line)
+        print_line(console, line)
     console.print()
     completeness_lines(tables, console)
 
@@ -189,7 +190,7 @@ def percentile_table(tables: Tables, console: Console) -> None:
         table.add_row(configuration, *(shown.get(p, "-") for p in percents))
     console.print(table)
     for reason in sorted({row["refused"] for row in rows if row["refused"]}):
-        _line(console, f"  Not shown: {reason}.")
+        print_line(console, f"  Not shown: {reason}.")
 
 
 def caution_lines(tables: Tables, console: Console) -> None:
@@ -199,22 +200,24 @@ def caution_lines(tables: Tables, console: Console) -> None:
     for row in rows:
         by_hint.setdefault((row["code"], row["hint"]), []).append(row)
     for (code, hint), found in by_hint.items():
-        _line(console, f"Caution, {code} in {len(found)} configuration(s). {hint}")
+        print_line(console, f"Caution, {code} in {len(found)} configuration(s). {hint}")
         for row in found[:3]:
-            _line(console, f"  {row['configuration']}: {row['message']}")
+            print_line(console, f"  {row['configuration']}: {row['message']}")
         if len(found) > 3:
-            _line(console, f"  and {len(found) - 3} more: FROM cautions WHERE code = '{code}'")
+            print_line(console, f"  and {len(found) - 3} more: FROM cautions WHERE code = '{code}'")
 
 
 def completeness_lines(tables: Tables, console: Console) -> bool:
     """How many configurations are complete, and why the others are not. Returns whether all are."""
     rows = tables.rows("SELECT * FROM completeness")
     complete = sum(row["complete"] for row in rows)
-    _line(console, f"{complete} of {len(rows)} configurations complete.")
+    print_line(console, f"{complete} of {len(rows)} configurations complete.")
     for row in rows:
         if not row["complete"]:
             why = row["failure"] or "not measured yet"
-            _line(console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}")
+            print_line(
+                console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}"
+            )
     return bool(complete == len(rows))
 
 
@@ -222,10 +225,10 @@ def next_commands(root: Path, console: Console) -> None:
     """Where the results are and what to do with them."""
     shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
     run = shlex.quote(str(shown))
-    _line(console, f"Results: {shown}")
-    _line(console, f"  raybench tables {run}        all tables again, from the raw samples")
-    _line(console, f'  raybench sql {run} "FROM by_configuration"')
-    _line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
+    print_line(console, f"Results: {shown}")
+    print_line(console, f"  raybench tables {run}        all tables again, from the raw samples")
+    print_line(console, f'  raybench sql {run} "FROM by_configuration"')
+    print_line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
 
 
 def percent(ratio: float | None) -> str:
@@ -270,10 +273,6 @@ def _table(
     for row in rows:
         table.add_row(*("-" if row[key] is None else show(row[key]) for key, (_, show) in columns.items()))
     console.print(table)
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _count(value: int) -> str:

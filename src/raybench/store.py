@@ -44,7 +44,7 @@ from raybench.manifest import (
 from raybench.records import SCHEMA_VERSION, SCHEMAS, InputError
 from raybench.rows import check_columns, check_rows, without_keys
 
-__all__ = ["Entry", "FileEntry", "RunStore", "StoreError", "VisitKey", "validate_run_id"]
+__all__ = ["Entry", "FileEntry", "RunStore", "StoreError", "VisitKey", "exists_already", "validate_run_id"]
 
 _DESCRIPTION: Final = "run.json"
 _LOCK: Final = "driver.lock"
@@ -87,14 +87,14 @@ class RunStore:
             try:
                 root.mkdir(parents=True, exist_ok=True)
             except FileExistsError:
-                raise _exists(root) from None
+                raise exists_already(root) from None
             if root.is_symlink() or not _is_unfinished(root):
-                raise _exists(root)
+                raise exists_already(root)
         root = root.resolve()
         lock = _take_lock(root)
         try:
             if (root / _DESCRIPTION).exists():  # another driver was faster
-                raise _exists(root)
+                raise exists_already(root)
             with explained(root, "created"):
                 _prepare(root)
                 sync_directory(root.parent)
@@ -298,7 +298,8 @@ def _is_unfinished(root: Path) -> bool:
     return names <= {_LOCK, *_FOLDERS} and not any(root.glob("*/*"))
 
 
-def _exists(root: Path) -> InputError:
+def exists_already(root: Path) -> InputError:
+    """What a person is told who begins a run under a name that is taken."""
     return InputError(f"{root}: exists already; go on with it by --resume, or choose another --run-id")
 
 

@@ -119,14 +119,13 @@ class LoraSeparate(Strategy):
 
 
 @strategy
-class Delay(Strategy):
+class Delay(FullFineTune):
     """A full fine-tune that takes a known share longer: what a verdict must find. For checks of raybench itself."""
 
     traits = StrategyTraits("delay", "Delay", 0, 0)
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        with costs.time("load"):
-            model = weights.fine_tuned(configuration)
+        model = super().load(configuration, weights, costs).model
         clock, synchronize, share = weights.device.clock, weights.device.synchronize, configuration.delay_share
 
         def forward(**inputs: Any) -> Any:

@@ -29,8 +29,9 @@ from raybench.progress import RunProgress, duration
 from raybench.recorder import Recorder
 from raybench.records import InputError, RaybenchError
 from raybench.sequential import HalfwidthRule
-from raybench.store import RunStore, validate_run_id
-from raybench.tables import Tables, write_derived, write_views
+from raybench.store import RunStore, exists_already, validate_run_id
+from raybench.tables import Tables, Views, write_derived, write_views
+from raybench.terminal import open_console, print_line
 from raybench.visit import Died, Failed, Finished, Message, Samples, VisitSpec
 from raybench.workload import GlueLengths, Workload, glue_tasks, read_texts
 
@@ -133,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run a sweep, with one line on standard error for what went wrong."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console()
     signals = StopSignals()
     signals.install()
     try:
@@ -168,7 +169,7 @@ class _Sweep:
         if options.resume:
             self._check_resumable()
         elif (self.root / "run.json").exists():
-            raise InputError(f"{self.root}: exists already; go on with it by --resume, or choose another --run-id")
+            raise exists_already(self.root)
         if options.model is not None:
             resolve(options.model)
         _check_writable(self.results)
@@ -203,7 +204,7 @@ class _Sweep:
         return 0 if complete else 1
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(self.console, text)
 
     def _choose_run_id(self) -> str:
         if not self.options.resume:
@@ -292,7 +293,7 @@ class _Sweep:
         begun = 1 + max((round_index for _, round_index in store.committed()), default=0)
         for rounds in range(begun, self.plan.rounds + 1):
             yield rounds - 1
-            widths = Tables(self.root).verdicts.widest_claims()
+            widths = Views(self.root).verdicts.widest_claims()
             decision = rule.decide(widths)
             widest = f"{widths[-1]:.2%}" if widths and widths[-1] < 10 else "not known yet"
             self.say(f"After {rounds} rounds the widest half-width is {widest} (target {rule.target:g}): {decision}.")

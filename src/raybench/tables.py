@@ -31,7 +31,7 @@ VIEW_FILES = (
 """The SQL files, in the order in which their views build on each other."""
 
 
-class Tables:
+class Views:
     """One run, open in DuckDB. Every number comes from the committed samples, each time anew.
 
     Raises StoreError where a file is not what was committed (its hash is checked: DuckDB reads a damaged Parquet
@@ -45,7 +45,7 @@ class Tables:
         self.description = store.description
         self.margin = float(self.description["plan"]["margin"])
         self.connection = connect(store.root)
-        self._register()
+        self.verdicts = Verdicts(self.rows, self.description["plan"])
 
     def query(self, sql: str) -> pa.Table:
         """Any SQL over the run's views. Raises RaybenchError with DuckDB's own explanation."""
@@ -60,9 +60,15 @@ class Tables:
         found: list[dict[str, Any]] = self.query(sql).to_pylist()
         return found
 
+
+class Tables(Views):
+    """A run's views and, in the same connection, the tables that statistics make of them (`verdicts.SCHEMAS`)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._register()
+
     def _register(self) -> None:
-        """Add the tables that statistics make (`verdicts.SCHEMAS`)."""
-        self.verdicts = Verdicts(self.rows, self.description["plan"])
         self.derived = self.verdicts.tables()
         for name, table in self.derived.items():
             self.connection.register(f"_{name}", table)
@@ -82,8 +88,12 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 
 def views_sql() -> str:
     """Every view's SQL, as the package ships it: the same text that a run's ``views.sql`` holds."""
-    folder = resources.files("raybench").joinpath("sql")
-    return "\n".join(folder.joinpath(f"{name}.sql").read_text("utf-8") for name in VIEW_FILES)
+    return "\n".join(shipped_sql(name) for name in VIEW_FILES)
+
+
+def shipped_sql(name: str) -> str:
+    """The text of one SQL file of the package, by its name without the ending."""
+    return resources.files("raybench").joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def write_views(root: Path) -> None:

@@ -7,7 +7,7 @@ Arrow tables. The statistics themselves are in `stats`, `percentiles` and `diagn
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -87,6 +87,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 CLOCKS: Mapping[str, str] = {"wall": "wall", "host": "host", "device_time": "device", "wall_median": "wall median"}
 """Columns of ``visit_ratios`` and what they are called in tables."""
 
+Latencies = Mapping[str, Sequence[diagnostics.Visit]]
+"""Each configuration's wall times in ms, by visit, in the order in which they were taken."""
+
 _PERMUTATION_SEED = 0
 _CAUTION_LEVEL = 0.05
 
@@ -127,12 +130,13 @@ class Verdicts:
 
     def tables(self) -> dict[str, pa.Table]:
         """Every table by its name, in the schema of `SCHEMAS`."""
+        latencies = self._latencies()
         made = {
             "overhead": self._overhead(),
             "by_strategy": self._by_strategy(),
             "significance": self._significance(),
-            "percentiles": self._percentiles(),
-            "cautions": self._cautions(),
+            "percentiles": _percentiles(latencies),
+            "cautions": _cautions(latencies),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
 
@@ -190,15 +194,14 @@ class Verdicts:
     def _judged(self, rows: Sequence[_Compared]) -> list[dict[str, Any]]:
         """Complete the rows with interval, p and verdict."""
         found = []
+        families = Counter((clock, claim) for _, clock, claim in {(r.pair, r.clock, r.claim) for r in rows})
         for compared, p_holm in zip(rows, _holm(rows), strict=True):
             estimate = compared.estimate
             row = {**compared.row, "reference_strategy": compared.reference_strategy, "clock": compared.clock}
             if estimate is not None:
                 interval = estimate.interval()
                 verdict = stats.verdict(estimate, margin=self._margin, adjusted_p=p_holm)
-                claims = len(
-                    {(r.pair, r.clock) for r in rows if (r.clock, r.claim) == (compared.clock, compared.claim)}
-                )
+                claims = families[compared.clock, compared.claim]
                 row |= {
                     "visits": estimate.n,
                     "ratio": estimate.ratio,
@@ -298,7 +301,7 @@ class Verdicts:
             found.append(row)
         return found
 
-    def _latencies(self) -> dict[str, list[diagnostics.Visit]]:
+    def _latencies(self) -> Latencies:
         """Each configuration's wall times in ms, by visit, in the order in which they were taken."""
         found: dict[str, dict[str, tuple[str, list[float]]]] = defaultdict(dict)
         for row in self._rows("FROM latencies"):
@@ -306,31 +309,32 @@ class Verdicts:
             visit[1].append(row["wall_ms"])
         return {name: [diagnostics.Visit(d, values) for d, values in v.values()] for name, v in found.items()}
 
-    def _percentiles(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "configuration": name,
-                "percentile": one.percent,
-                "ms": one.value,
-                "low_ms": None if one.value is None else one.interval.low,
-                "high_ms": None if one.value is None else one.interval.high,
-                "n": one.samples,
-                "visits": one.visits,
-                "refused": one.refused,
-            }
-            for name, visits in self._latencies().items()
-            for one in percentiles.percentiles([visit.latencies for visit in visits])
-        ]
 
-    def _cautions(self) -> list[dict[str, Any]]:
-        latencies = self._latencies()
-        level = _CAUTION_LEVEL / max(1, len(latencies))  # a run of many configurations cries wolf no more than one
-        return [
-            {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
-            for name, visits in latencies.items()
-            if sum(len(np.asarray(visit.latencies)) for visit in visits) > 1
-            for caution in diagnostics.diagnose(visits, level=level)
-        ]
+def _percentiles(latencies: Latencies) -> list[dict[str, Any]]:
+    return [
+        {
+            "configuration": name,
+            "percentile": one.percent,
+            "ms": one.value,
+            "low_ms": None if one.value is None else one.interval.low,
+            "high_ms": None if one.value is None else one.interval.high,
+            "n": one.samples,
+            "visits": one.visits,
+            "refused": one.refused,
+        }
+        for name, visits in latencies.items()
+        for one in percentiles.percentiles([visit.latencies for visit in visits])
+    ]
+
+
+def _cautions(latencies: Latencies) -> list[dict[str, Any]]:
+    level = _CAUTION_LEVEL / max(1, len(latencies))  # a run of many configurations cries wolf no more than one
+    return [
+        {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
+        for name, visits in latencies.items()
+        if sum(len(np.asarray(visit.latencies)) for visit in visits) > 1
+        for caution in diagnostics.diagnose(visits, level=level)
+    ]
 
 
 def _holm(rows: Sequence[_Compared]) -> list[float]:
