@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from conftest import FakeDevice
 from raybench.agenda import Agenda, Job
@@ -25,7 +27,13 @@ def job_of(plan: Plan) -> Job:
     return Job(plan, GlueLengths(0), MODEL, NO_RECIPE, "cpu")
 
 
-def measure(plan: Plan, results: Path, run_id: str = "run", devices: int = 1) -> Path:
+def measure(
+    plan: Plan,
+    results: Path,
+    run_id: str = "run",
+    devices: int = 1,
+    new_device: Callable[[], Any] = FakeDevice,
+) -> Path:
     """Run every visit of ``plan`` in this process, round r on device r modulo ``devices``."""
     job = job_of(plan)
     description = describe(run_id, plan, job.workload, MODEL, [], all_traits())
@@ -33,7 +41,7 @@ def measure(plan: Plan, results: Path, run_id: str = "run", devices: int = 1) ->
         write_views(store.root)
         agenda, recorder = Agenda(job), Recorder(store, interval_s=0.0)
         while spec := agenda.next():
-            device = FakeDevice()
+            device = new_device()
             device.identity = f"fake-{spec.round % devices}"
             for message in run_visit(spec, device, lambda index: None):
                 recorder.add(spec, message)

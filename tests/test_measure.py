@@ -102,6 +102,17 @@ def test_the_adapter_is_switched_before_each_request_and_timed_apart(fake_device
     assert [r["adapter"] for r in everything] == switched
 
 
+def test_an_opener_of_its_own_serves_openers_only(fake_device: FakeDevice) -> None:
+    one = subject("a", (3, 40, None), count=3, opener=lambda **_: Output((2, 5, None)))
+    rows = run([one, subject("b", (1, 6, None), count=3)], fake_device)
+    assert {(r["configuration"], r["phase"], r["wall_ns"]) for r in rows} == {
+        ("a", "opener", 5),
+        ("a", "timed", 40),
+        ("b", "opener", 6),
+        ("b", "timed", 6),
+    }
+
+
 def test_samples_leave_between_turns_and_none_is_lost_or_doubled(fake_device: FakeDevice) -> None:
     subjects = [subject("a", (1, 100, None)), subject("b", (1, 100, None))]
     options = {"on_turn": lambda s: None, "on_error": lambda s, e: None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,6 +171,52 @@ def test_a_killed_visit_process_ends_its_configuration_and_the_others_are_measur
         "SELECT count(*) AS n FROM timed GROUP BY block, configuration, round, task, request HAVING count(*) > 1"
     )
     assert rows == []
+
+
+PAIR = """
+name = "pair"
+requests = 2
+warmups = 0
+
+[[matrix]]
+name = "fullft_{task}_seed{seed}"
+strategy = "full_ft"
+tasks = ["sst2"]
+seeds = [1]
+
+[[adapters]]
+name = "{task}_seed{seed}"
+tasks = ["sst2"]
+seeds = [1]
+alpha = 8
+
+[[matrix]]
+name = "lora_{task}_seed{seed}"
+strategy = "lora_separate"
+tasks = ["sst2"]
+seeds = [1]
+adapters = ["{task}_seed{seed}"]
+"""
+
+
+def test_rounds_are_added_until_the_intervals_are_narrow_also_across_a_kill(
+    tmp_path: Path, drivers: list[Driver]
+) -> None:
+    plan = tmp_path / "pair.toml"
+    plan.write_text(PAIR)
+    options = ("--run-id", "narrow", "--until-halfwidth", "90%", "--max-rounds", "30")
+    drivers.append(Driver(plan, tmp_path / "results", *options))
+    drivers[0].wait_until_committed(3)
+    drivers[0].process.kill()
+    drivers[0].process.wait()
+    drivers.append(Driver(plan, tmp_path / "results", *options, "--resume"))
+    assert drivers[1].wait() == 0, drivers[1].output()
+    said = drivers[1].output()
+    # Narrow from the first look on, at 8 rounds, and still so 12 rounds later.
+    assert re.search(r"After 19 rounds the widest half-width is [\d.]+% \(target 0\.9\): continue\.", said)
+    assert re.search(r"After 20 rounds the widest half-width is [\d.]+% \(target 0\.9\): narrow\.", said)
+    assert RunStore.open(drivers[1].root).committed() == {("sst2_seed1", r) for r in range(20)}
+    assert "2 of 2 configurations complete." in said
 
 
 @pytest.mark.parametrize(

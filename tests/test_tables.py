@@ -19,7 +19,7 @@ import scipy.stats
 from raybench.percentiles import samples_needed
 from raybench.plan import Plan
 from raybench.records import InputError, RaybenchError
-from raybench.store import StoreError
+from raybench.store import RunStore, StoreError
 from raybench.tables import VIEW_FILES, Tables, views_sql, write_derived
 from runs import measure
 
@@ -85,7 +85,14 @@ def test_a_p95_is_given_only_where_the_samples_carry_it(
 
 @pytest.mark.parametrize(
     ("clock", "expected"),
-    [("wall", 5 / 4), ("host", 4.5 / 3), ("device", 2.2 / 2), ("wall median", 5 / 4)],
+    [
+        ("wall", 5 / 4),
+        ("host", 4.5 / 3),
+        ("device", 2.2 / 2),
+        ("wall median", 5 / 4),
+        ("host median", 4.5 / 3),
+        ("device median", 2.2 / 2),
+    ],
 )
 def test_the_overhead_by_each_clock_is_the_ratio_that_was_put_in(known_run: Path, clock: str, expected: float) -> None:
     rows = Tables(known_run).rows(f"SELECT * FROM overhead WHERE clock = '{clock}' AND deployment = 'LoRA Separate'")
@@ -327,6 +334,12 @@ def test_latencies_that_cannot_be_are_refused_at_read(known_run: Path) -> None:
 def test_what_is_not_a_run_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run here"):
         Tables(tmp_path)
+
+
+def test_a_run_whose_driver_died_at_once_is_explained(tmp_path: Path) -> None:
+    RunStore.create(tmp_path, "begun", {"plan": {"margin": 0.02}}).close()
+    with pytest.raises(StoreError, match=r"nothing was measured yet .*--resume"):
+        Tables(tmp_path / "begun")
 
 
 def test_a_wrong_query_is_explained(known_run: Path) -> None:

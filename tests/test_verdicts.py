@@ -156,3 +156,7 @@ def test_a_delay_takes_its_share_longer_exactly(share: float, monkeypatch: pytes
     before = device.now_ns
     assert deployment.forward() == "logits"
     assert device.now_ns - before == pytest.approx(4 * MS * (1 + share), abs=3)
+    before = device.now_ns
+    assert deployment.opener is not None
+    assert deployment.opener() == "logits"
+    assert device.now_ns - before == 4 * MS

@@ -21,13 +21,17 @@ from raybench.workload import Request
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """One configuration as measuring sees it. ``adapters`` names the adapter that serves each of its tasks."""
+    """One configuration as measuring sees it. ``adapters`` names the adapter that serves each of its tasks.
+
+    ``opener`` serves the openers of its turns, where it is not ``forward`` that does.
+    """
 
     configuration: str
     forward: Callable[..., Any]
     requests: tuple[Request, ...]
     adapters: Mapping[str, str]
     switch: Callable[[str], None] | None = None
+    opener: Callable[..., Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -175,9 +179,12 @@ def _run(
     timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Mapping[str, Any]], device: Device
 ) -> None:
     subject = timings.subjects[timings.steps[first].subject]
-    time, clock, forward, switch = device.time, device.clock, subject.forward, subject.switch
+    time, clock, switch = device.time, device.clock, subject.switch
     for i in range(first, end):
         request = timings.steps[i].request
+        forward = subject.forward
+        if timings.steps[i].phase == "opener" and subject.opener is not None:
+            forward = subject.opener
         values = inputs[request.task, request.index]
         if switch is not None:
             adapter = subject.adapters[request.task]

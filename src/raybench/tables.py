@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raybench.records import SCHEMAS, RaybenchError
-from raybench.store import RunStore
+from raybench.store import RunStore, StoreError
 from raybench.verdicts import Verdicts
 
 VIEW_FILES = (
@@ -77,7 +77,12 @@ class Tables(Views):
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the views of the run at ``root``, in memory."""
+    """DuckDB with the views of the run at ``root``, in memory.
+
+    Raises StoreError for a run whose driver died before `write_views`, which comes before any measuring.
+    """
+    if not (root / "schema" / "manifest.json").is_file():
+        raise StoreError(f"{root}: nothing was measured yet (no schema/manifest.json); go on with it by --resume")
     connection = duckdb.connect()
     # The views list files by glob(): what is special there must not be in the folder's own name.
     escaped = re.sub(r"([*?\[])", r"[\1]", str(root))

@@ -84,7 +84,14 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 """The tables that statistics make."""
 
-CLOCKS: Mapping[str, str] = {"wall": "wall", "host": "host", "device_time": "device", "wall_median": "wall median"}
+CLOCKS: Mapping[str, str] = {
+    "wall": "wall",
+    "host": "host",
+    "device_time": "device",
+    "wall_median": "wall median",
+    "host_median": "host median",
+    "device_median": "device median",
+}
 """Columns of ``visit_ratios`` and what they are called in tables."""
 
 Latencies = Mapping[str, Sequence[diagnostics.Visit]]

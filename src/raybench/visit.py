@@ -210,7 +210,14 @@ class _Visit:
         configuration = self.spec.configurations[index]
         deployment = self.loaded[configuration.name][1]
         adapters = {a.task: a.name for a in configuration.adapters}
-        return Subject(configuration.name, deployment.forward, self.spec.requests[index], adapters, deployment.switch)
+        return Subject(
+            configuration.name,
+            deployment.forward,
+            self.spec.requests[index],
+            adapters,
+            deployment.switch,
+            deployment.opener,
+        )
 
 
 def _warmup_ns(batch: pa.RecordBatch) -> int:
