@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+import ray
 
 from raybench.agenda import Agenda, Job
 from raybench.cluster import Cluster
 from raybench.models import resolve
 from raybench.plan import Plan
 from raybench.prepare import Recipe
-from raybench.records import InputError
+from raybench.records import InputError, RaybenchError
 from raybench.visit import Died, Finished, Samples
 from raybench.workload import GlueLengths
+
+LoadPlan = Callable[..., Plan]
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +39,15 @@ def job(plan: Plan) -> Job:
     return Job(plan, GlueLengths(0), resolve("micro"), recipe, "cpu")
 
 
-def test_visits_go_to_every_worker_and_each_is_measured_once(address: str, load_plan: Callable[..., Plan]) -> None:
+def test_visits_go_to_every_worker_and_each_is_measured_once(address: str, load_plan: LoadPlan) -> None:
     work = job(load_plan(rounds=2))
     agenda = Agenda(work)
     ends, timed = [], Counter()
     with Cluster(address) as cluster:
-        workers = cluster.start(work.model, work.recipe)
+        workers = cluster.start(work.model, work.recipe, wanted=len(agenda))
         assert len(workers) == 2
         assert {w["versions"]["peft"] for w in workers} == {workers[0]["versions"]["peft"]}
-        for spec, message in cluster.run(agenda.next, work.model, work.recipe):
+        for spec, message in cluster.run(agenda):
             if isinstance(message, Finished):
                 ends.append(message.row)
                 parent = psutil.Process().pid
@@ -59,15 +62,13 @@ def test_visits_go_to_every_worker_and_each_is_measured_once(address: str, load_
     assert len(timed) == work.plan.expected_samples()
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_visit_measured_again(
-    address: str, load_plan: Callable[..., Plan]
-) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_its_visit_measured_again(address: str, load_plan: LoadPlan) -> None:
     work = job(load_plan(rounds=1, requests=100))
     agenda = Agenda(work)
     finished, died = [], []
     with Cluster(address) as cluster:
-        cluster.start(work.model, work.recipe)
-        for spec, message in cluster.run(agenda.next, work.model, work.recipe):
+        cluster.start(work.model, work.recipe, wanted=len(agenda))
+        for spec, message in cluster.run(agenda):
             if isinstance(message, Samples) and not died and spec.attempt == 0:
                 victim = _actor_of(message)
                 os.kill(victim, signal.SIGKILL)
@@ -92,11 +93,22 @@ def _actor_of(message: Samples) -> int:
     raise AssertionError(f"no worker is busy, and yet {message.batch.num_rows} samples came")
 
 
-def test_a_cluster_without_the_wanted_gpu_says_what_it_has(address: str) -> None:
-    import ray
+def test_a_cluster_without_the_wanted_gpu_says_what_it_has_and_gives_up(address: str, load_plan: LoadPlan) -> None:
+    work = job(load_plan())
+    told: list[str] = []
+    with Cluster(address, accelerator_type="L4", wait_s=3.0) as cluster:
+        assert cluster.device_kind == "cuda"
+        with pytest.raises(RaybenchError, match=r"no worker on a GPU of type L4 came up within 3 s: the cluster has"):
+            cluster.start(work.model, work.recipe, wanted=2, note=told.append)
+        assert cluster.state() == [{"state": "starting"}] * 2
+    assert told == [
+        "waiting for a GPU of type L4: the cluster has 2 node(s) with 2 CPU(s) and 0 GPU(s); giving up after 3 s (--wait)"
+    ]
 
+
+def test_here_a_gpu_that_is_not_there_is_refused_at_once() -> None:
     try:
-        with pytest.raises(InputError, match=r"no GPU of type 'L4' in the cluster; it has 0 GPU\(s\)"):
-            Cluster(address, accelerator_type="L4")
+        with pytest.raises(InputError, match=r"no GPU of type 'L4': the cluster has 1 node\(s\)"):
+            Cluster(None, accelerator_type="L4")
     finally:
         ray.shutdown()

@@ -57,7 +57,7 @@ def rows_of(visit: VisitKey, changes: Mapping[str, Mapping[str, Any]] | None = N
         place
         | {"attempt": visit.attempt, "host": "node", "device": "cpu", "device_name": "CPU", "pid": 7}
         | {"started_at": NOW, "fork_ns": 1, "load_ns": 2, "warmup_ns": 0, "timing_ns": 4, "total_ns": 9}
-        | {"process_peak_bytes": 1 << 20}
+        | {"process_peak_bytes": 1 << 20, "environment": "{}"}
     ]
     loads = [
         place
@@ -139,8 +139,8 @@ def test_a_run_id_that_could_lead_elsewhere_is_refused_in_one_line(run_id: str, 
 
 def test_the_description_is_kept_as_given_with_the_schema_version(run: RunStore) -> None:
     text = (run.root / "run.json").read_text()
-    assert text == '{\n "plan": "rq2",\n "schema_version": 1\n}\n'
-    assert RunStore.open(run.root).description == {"plan": "rq2", "schema_version": 1}
+    assert text == '{\n "plan": "rq2",\n "schema_version": 2\n}\n'
+    assert RunStore.open(run.root).description == {"plan": "rq2", "schema_version": 2}
 
 
 def test_an_existing_run_is_not_begun_again(run: RunStore) -> None:
@@ -206,9 +206,10 @@ def test_what_was_committed_is_read_back_exactly(run: RunStore) -> None:
         assert store.committed() == {("a", 0), ("b", 3)}
         assert [entry.sequence for entry in store.entries()] == [1, 2]
         for table, schema in SCHEMAS.items():
-            parts = [(rows_of(first) | failure_of(key("b", 3)))[table], rows_of(second).get(table)]
+            parts = [(rows_of(first) | failure_of(key("b", 3))).get(table), rows_of(second).get(table)]
             read = store.read(table)
-            assert read.equals(pa.concat_tables([part for part in parts if part is not None]))
+            kept = [part for part in parts if part is not None]
+            assert read.equals(pa.concat_tables([schema.empty_table(), *kept]))
             assert read.schema.equals(schema, check_metadata=True)
 
 
@@ -436,8 +437,8 @@ def test_one_file_copied_over_another_is_refused(three: RunStore) -> None:
 
 
 def test_a_file_of_another_schema_version_is_refused(three: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raybench.store.SCHEMA_VERSION", 2)
-    with pytest.raises(StoreError, match=r"samples/00000001-.*schema version 1, and this raybench reads 2"):
+    monkeypatch.setattr("raybench.store.SCHEMA_VERSION", 3)
+    with pytest.raises(StoreError, match=r"samples/00000001-.*schema version 2, and this raybench reads 3"):
         three.verify()
 
 
@@ -515,9 +516,9 @@ def test_holes_copies_and_strangers_in_the_manifest_are_refused(three: RunStore)
 def test_a_damaged_description_is_refused(three: RunStore) -> None:
     path = three.root / "run.json"
     for text, message in [
-        ('{"schema_version": 2}', "schema version 2"),
-        ('{"schema_version": 1, "margin": NaN}', "NaN is not a finite number"),
-        ('{"schema_version": 1, "margin": 1e999}', "1e999 is not a finite number"),
+        ('{"schema_version": 3}', "schema version 3"),
+        ('{"schema_version": 2, "margin": NaN}', "NaN is not a finite number"),
+        ('{"schema_version": 2, "margin": 1e999}', "1e999 is not a finite number"),
         ("\udcff", "damaged JSON"),
     ]:
         path.write_bytes(text.encode(errors="surrogateescape"))

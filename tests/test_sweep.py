@@ -147,8 +147,9 @@ def _output_says_what_a_person_needs(output: str, root: Path) -> None:
     assert any(line.startswith("Time: ") and "loading" in line for line in lines)
 
 
-def test_a_killed_visit_process_ends_its_configuration_and_the_others_are_measured(
-    plan: Path, tmp_path: Path, drivers: list[Driver]
+@pytest.mark.parametrize(("signum", "kind"), [(signal.SIGKILL, "killed"), (signal.SIGSEGV, "crashed")])
+def test_a_visit_that_is_killed_is_tried_again_and_one_that_crashes_ends_its_configuration(
+    signum: signal.Signals, kind: str, plan: Path, tmp_path: Path, drivers: list[Driver]
 ) -> None:
     driver = Driver(plan, tmp_path / "results", "--run-id", "two", "--requests", "40", "--rounds", "2")
     drivers.append(driver)
@@ -158,15 +159,20 @@ def test_a_killed_visit_process_ends_its_configuration_and_the_others_are_measur
     time.sleep(0.3)
     victim = driver.visit_processes()
     for process in victim:
-        process.kill()
-    assert driver.wait() == 1, driver.output()
+        process.send_signal(signum)
+    assert driver.wait() == (kind == "crashed"), driver.output()
     tables = Tables(driver.root)
-    failures = tables.rows("SELECT * FROM failures")
-    assert len(failures) == 1
-    assert (failures[0]["kind"], failures[0]["message"]) == ("killed", "signal SIGKILL")
+    (attempt,) = tables.rows("SELECT * FROM attempts")
+    assert (attempt["kind"], attempt["message"], attempt["attempt"]) == (kind, f"signal {signum.name}", 0)
+    again = tables.rows("SELECT block, round, attempt FROM visits WHERE attempt > 0")
+    assert again == [{"block": attempt["block"], "round": attempt["round"], "attempt": 1}]
     incomplete = tables.rows("SELECT configuration, failure FROM completeness WHERE NOT complete")
-    assert incomplete == [{"configuration": failures[0]["configuration"], "failure": "killed: signal SIGKILL"}]
-    assert "6 of 7 configurations complete." in driver.output()
+    if kind == "killed":
+        assert incomplete == tables.rows("FROM failures") == []
+        assert "7 of 7 configurations complete." in driver.output()
+    else:
+        assert incomplete == [{"configuration": attempt["configuration"], "failure": "crashed: signal SIGSEGV"}]
+        assert "6 of 7 configurations complete." in driver.output()
     rows = tables.rows(
         "SELECT count(*) AS n FROM timed GROUP BY block, configuration, round, task, request HAVING count(*) > 1"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -79,9 +81,9 @@ def test_samples_stream_back_while_the_visit_runs(host: ProcessHost, spec: Visit
     assert timed == 600
 
 
-@pytest.mark.parametrize(("signum", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGSEGV, "SIGSEGV")])
+@pytest.mark.parametrize(("signum", "kind"), [(signal.SIGKILL, "killed"), (signal.SIGSEGV, "crashed")])
 def test_a_killed_visit_is_told_with_what_it_was_busy_with_and_the_host_lives(
-    host: ProcessHost, spec: VisitSpec, signum: signal.Signals, name: str
+    host: ProcessHost, spec: VisitSpec, signum: signal.Signals, kind: str
 ) -> None:
     messages = []
     for message in host.visit(spec):
@@ -91,8 +93,8 @@ def test_a_killed_visit_is_told_with_what_it_was_busy_with_and_the_host_lives(
             child.send_signal(signum)
     died = messages[-1]
     assert isinstance(died, Died)
-    assert died.kind == "killed"
-    assert name in died.message
+    assert (died.kind, died.message) == (kind, f"signal {signum.name}")
+    assert (died.host, died.device) == (socket.gethostname(), f"cpu@{socket.gethostname()}")
     assert died.configuration in {c.name for c in spec.configurations}
     assert isinstance(list(host.visit(spec))[-1], Finished)
 
@@ -115,6 +117,24 @@ def test_a_visit_past_its_deadline_is_killed(host: ProcessHost, spec: VisitSpec)
     assert isinstance(died, Died)
     assert (died.kind, died.message) == ("timeout", "not done in 1.5 s")
     assert not list(children())
+    # The device was looked at and answers: the next visit is measured.
+    assert isinstance(list(host.visit(spec))[-1], Finished)
+
+
+def test_a_device_that_does_not_answer_after_a_hang_ends_its_worker(host: ProcessHost, spec: VisitSpec) -> None:
+    assert host.check_device() is None
+    with pytest.raises(RaybenchError, match=r"use device: no answer in 0\.001 s"):
+        host.check_device(limit_s=0.001)
+
+
+def test_what_a_visit_ran_on_is_kept_with_it(host: ProcessHost, spec: VisitSpec) -> None:
+    small = dataclasses.replace(spec, requests=tuple(r[:3] for r in spec.requests))
+    end = list(host.visit(small))[-1]
+    assert isinstance(end, Finished)
+    kept = json.loads(end.row["environment"])
+    assert kept["machine"]["host"] == socket.gethostname()
+    assert {"torch", "peft", "transformers", "raybench"} <= kept["versions"].keys()
+    assert kept["gpu"] == {}
 
 
 def test_who_stops_listening_ends_the_visit(host: ProcessHost, spec: VisitSpec) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from raybench import compare, decide, plan_file, report, strategies, sweep
+from raybench import compare, decide, plan_file, report, strategies, sweep, sweep_options
 from raybench.models import presets, shape
 from raybench.plan import Design, Plan
 from raybench.plan_file import Overrides, shipped_plans
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     p = commands.add_parser("sweep", help="run a plan and print its tables (also: python -m raybench.sweep)")
-    sweep.add_arguments(p)
+    sweep_options.add_arguments(p)
     p.set_defaults(run=sweep.run)
 
     p = commands.add_parser("plan", help="what a plan would run")

@@ -177,6 +177,18 @@ def publish(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
 
 
+def replace(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, whatever is there: for what can be made again. Raises `StoreError`."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with explained(path, "written"):
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in the directory ``path`` survive a power cut. Raises `OSError`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

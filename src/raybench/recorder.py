@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.records import FAILURES, LOADS, SAMPLES, VISITS, FailureKind
+from raybench.records import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS, FailureKind
 from raybench.store import RunStore, VisitKey
 from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 
@@ -38,6 +38,7 @@ class Recorder:
         self._samples: list[pa.Table] = []
         self._loads: list[dict[str, Any]] = []
         self._failures: list[dict[str, Any]] = []
+        self._attempts: list[dict[str, Any]] = []
         self._committed_at = clock()
 
     def add(self, spec: VisitSpec, message: Message) -> None:
@@ -55,6 +56,7 @@ class Recorder:
                 self._finish(spec, row)
             case Died():
                 del self._open[spec.visit]
+                self._lose(spec, message)
         if self._clock() - self._committed_at >= self._interval_s:
             self.commit()
 
@@ -76,23 +78,42 @@ class Recorder:
     def commit(self) -> None:
         """Make everything finished durable now. Raises StoreError; what was not committed is kept and tried again."""
         self._committed_at = self._clock()
-        if not self._visits and not self._failures:
+        if not self._visits and not self._failures and not self._attempts:
             return
         tables = {
             "samples": pa.concat_tables([SAMPLES.empty_table(), *self._samples]),
             "visits": pa.Table.from_pylist(self._visits, VISITS),
             "loads": pa.Table.from_pylist(self._loads, LOADS),
             "failures": pa.Table.from_pylist(self._failures, FAILURES),
+            "attempts": pa.Table.from_pylist(self._attempts, ATTEMPTS),
         }
         keys = [
             VisitKey(visit=v["visit"], block=v["block"], round=v["round"], attempt=v["attempt"]) for v in self._visits
         ]
         self._store.commit({name: table for name, table in tables.items() if table.num_rows}, keys)
-        for kept in (self._visits, self._samples, self._loads, self._failures):
+        for kept in (self._visits, self._samples, self._loads, self._failures, self._attempts):
             kept.clear()
+
+    def _lose(self, spec: VisitSpec, died: Died) -> None:
+        self._attempts.append(
+            {
+                "visit": spec.visit,
+                "block": spec.block,
+                "round": spec.round,
+                "attempt": spec.attempt,
+                "host": died.host,
+                "device": died.device,
+                "kind": died.kind,
+                "configuration": died.configuration,
+                "message": died.message,
+                "ended_at": datetime.datetime.now(datetime.UTC),
+            }
+        )
 
     def _finish(self, spec: VisitSpec, row: dict[str, Any]) -> None:
         visit = self._open.pop(spec.visit)
+        if any((v["block"], v["round"]) == (spec.block, spec.round) for v in self._visits):
+            return  # thought lost and measured again: the first to finish counts
         samples = pa.Table.from_batches(visit.batches, SAMPLES)
         if visit.failed:
             whole = pc.invert(pc.is_in(samples["configuration"], pa.array(sorted(visit.failed))))

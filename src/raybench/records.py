@@ -1,6 +1,6 @@
 """The rows that raybench keeps, and the vocabulary they are written in.
 
-Raw samples are the product: every table is recomputed from the four kinds of rows below. Each kind is one
+Raw samples are the product: every table is recomputed from the five kinds of rows below. Each kind is one
 Arrow schema, so a row has one shape from the measuring process to the Parquet file. Durations are integer
 nanoseconds, sizes are bytes, wall-clock instants are UTC microseconds.
 """
@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Phase = Literal["warmup", "opener", "timed"]
 """What a sample is for. Only ``timed`` samples enter the tables.
@@ -21,7 +21,17 @@ Phase = Literal["warmup", "opener", "timed"]
 model filled; it repeats the request that its configuration served before. Both are kept and flagged, never mixed in.
 """
 
-FailureKind = Literal["error", "gate", "out_of_memory", "killed", "timeout", "worker_lost"]
+FailureKind = Literal["error", "gate", "out_of_memory", "crashed", "killed", "timeout", "worker_lost"]
+"""Why something was not measured.
+
+Of the configuration itself, and so not tried again: ``error`` (an exception), ``gate`` (wrong logits),
+``out_of_memory``, ``crashed`` (its process died of a fault of its own, as by SIGSEGV), ``timeout`` (it hung). Of what
+it ran on, and so tried again a few times: ``killed`` (its process was killed from outside, as by SIGKILL),
+``worker_lost`` (the worker or its node is gone).
+"""
+
+INFRASTRUCTURE: Final = frozenset({"killed", "worker_lost"})
+"""The kinds of failure that say nothing of the configuration."""
 
 SAMPLES: Final = pa.schema(
     [
@@ -69,9 +79,13 @@ VISITS: Final = pa.schema(
         pa.field("timing_ns", pa.int64(), nullable=False),
         pa.field("total_ns", pa.int64(), nullable=False),
         pa.field("process_peak_bytes", pa.int64(), nullable=False),
+        pa.field("environment", pa.string(), nullable=False),
     ]
 )
-"""One block in one round, in a process of its own. ``device`` is a GPU's UUID, or ``cpu@`` and the host."""
+"""One block in one round, in a process of its own. ``device`` is a GPU's UUID, or ``cpu@`` and the host.
+
+``environment`` is JSON: versions, machine and GPU settings of the worker, which may have joined at any time.
+"""
 
 LOADS: Final = pa.schema(
     [
@@ -113,11 +127,31 @@ FAILURES: Final = pa.schema(
 )
 """Why a configuration is not complete. ``kind`` is a `FailureKind`."""
 
+ATTEMPTS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("configuration", pa.string()),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("ended_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""An attempt at a visit that did not finish: where, why (a `FailureKind`), and the configuration it was busy with.
+
+Those that finished are in ``visits``, each with the number of its attempt.
+"""
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "samples": SAMPLES,
     "visits": VISITS,
     "loads": LOADS,
     "failures": FAILURES,
+    "attempts": ATTEMPTS,
 }
 
 

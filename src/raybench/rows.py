@@ -18,7 +18,13 @@ _LEAST: Final[dict[str, dict[str, int]]] = {
     "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0},
 }
 _FINITE: Final = {"loads": ("gate_error", "gate_tolerance")}
-_CHOICES: Final = {"samples": ("phase", get_args(Phase)), "failures": ("kind", get_args(FailureKind))}
+_CHOICES: Final = {
+    "samples": ("phase", get_args(Phase)),
+    "failures": ("kind", get_args(FailureKind)),
+    "attempts": ("kind", get_args(FailureKind)),
+}
+_UNFINISHED: Final = ("failures", "attempts")
+"""Tables whose rows need not belong to a finished visit."""
 _UNIQUE: Final = {
     "samples": ("block", "configuration", "round", "task", "request"),
     "visits": ("block", "round"),
@@ -48,7 +54,7 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
     """Raise `StoreError`, beginning with ``where``, for a row of table ``name`` that cannot be true.
 
     That is a value out of its range, a row that occurs twice among those that are counted, and, except in
-    ``failures``, a row of a visit that is not among ``visits``.
+    ``failures`` and ``attempts``, a row of a visit that is not among ``visits``.
     """
     for column, valid, wanted in _rules(name, table):
         if (index := pc.index(valid, False).as_py()) >= 0:  # null is neither
@@ -56,7 +62,7 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
                 f"{where}: visit {table['visit'][index]}, row {index}: {column} is {table[column][index]}, "
                 f"should be {wanted}; measure again"
             )
-    if name != "failures":
+    if name not in _UNFINISHED:
         listed = {(visit.visit, visit.block, visit.round) for visit in visits}
         for visit, block, round_index in sorted(_distinct(table, ("visit", "block", "round")) - listed):
             raise StoreError(f"{where}: visit {visit} (block {block}, round {round_index}) is not in its commit")

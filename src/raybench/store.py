@@ -3,9 +3,10 @@
 The layout of a run:
 
     run.json                                  what the run is, written once
-    samples/ visits/ loads/ failures/         Parquet: <sequence>-<random>.parquet
+    samples/ visits/ loads/ failures/ attempts/   Parquet: <sequence>-<random>.parquet
     manifest/<sequence>.json                  one entry a commit; a file that no entry lists does not exist
     driver.lock                               who commits
+    live.json                                 what its driver was doing last
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from raybench.manifest import (
     publish,
     read_json,
     read_manifest,
+    replace,
     sync_directory,
 )
 from raybench.records import SCHEMA_VERSION, SCHEMAS, InputError
@@ -48,6 +50,7 @@ __all__ = ["Entry", "FileEntry", "RunStore", "StoreError", "VisitKey", "exists_a
 
 _DESCRIPTION: Final = "run.json"
 _LOCK: Final = "driver.lock"
+_LIVE: Final = "live.json"
 _FOLDERS: Final = (*SCHEMAS, MANIFEST)
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION_KEY: Final = b"raybench.schema_version"
@@ -161,8 +164,8 @@ class RunStore:
         """Make the rows of finished ``visits`` durable and visible, all of them at once.
 
         Rows and visits whose (block, round) is already committed are dropped: a late duplicate loses. Rows of
-        ``failures`` may belong to other visits; those of the other tables must belong to ``visits``. Returns None
-        when nothing is left to commit.
+        ``failures`` and ``attempts`` may belong to other visits, those of the other tables must belong to ``visits``.
+        Returns None when nothing is left to commit.
 
         Raises `StoreError` for rows that cannot be true and for a disk that refuses; nothing of the commit is then
         visible, and it can be tried again. Raises `ValueError` for two attempts of one visit in this call, an
@@ -210,6 +213,15 @@ class RunStore:
     def timed_samples(self) -> int:
         """How many timed samples are committed. Raises `StoreError` as `read` does."""
         return int(self.read("samples").filter(pc.field("phase") == "timed").num_rows)
+
+    def replace_live(self, document: Mapping[str, Any]) -> None:
+        """Say what the driver is doing, in place of what it said before. Raises `StoreError`."""
+        replace(self.root / _LIVE, encode_json({**document, "schema_version": SCHEMA_VERSION}))
+
+    def live(self) -> dict[str, Any] | None:
+        """What its driver said last; None where it has said nothing. Raises `StoreError` where that is damaged."""
+        path = self.root / _LIVE
+        return read_json(path) if path.is_file() else None
 
     def verify(self) -> None:
         """Read the manifest again and every file that it lists; raises `StoreError` naming the first bad one.

@@ -8,13 +8,11 @@ import datetime
 import json
 import os
 import shlex
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -22,58 +20,23 @@ from raybench import plan_file, report, strategies
 from raybench.agenda import Agenda, Job
 from raybench.cluster import Cluster, in_ray_job
 from raybench.describe import describe, differences
+from raybench.live import Live, State
 from raybench.models import ModelSpec, resolve
 from raybench.plan_file import Overrides, WorkloadFile
 from raybench.prepare import Recipe, text_tokenizer
 from raybench.progress import RunProgress, duration
 from raybench.recorder import Recorder
-from raybench.records import InputError, RaybenchError
+from raybench.records import INFRASTRUCTURE, FailureKind, InputError, RaybenchError
 from raybench.sequential import HalfwidthRule
-from raybench.store import RunStore, exists_already, validate_run_id
+from raybench.stop_signals import Stopped, StopSignals
+from raybench.store import RunStore, StoreError, exists_already, validate_run_id
+from raybench.sweep_options import add_arguments
 from raybench.tables import Tables, Views, write_derived, write_views
 from raybench.terminal import open_console, print_line
 from raybench.visit import Died, Failed, Finished, Message, Samples, VisitSpec
 from raybench.workload import GlueLengths, Workload, glue_tasks, read_texts
 
-_DEFAULTS = {"plan": "rq2", "design": "paired"}
-
-
-class Stopped(Exception):  # noqa: N818  not an error: a person or a scheduler asked
-    """A signal asked the driver to stop."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
-
-
-class StopSignals:
-    """SIGTERM and Ctrl-C, remembered until it suits: raised at once, they could surface inside Ray's own code.
-
-    A second signal ends the process there and then; what was committed is safe.
-    """
-
-    def __init__(self) -> None:
-        self._signum: int | None = None
-        self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
-
-    def install(self) -> None:
-        for signum in self._before:
-            signal.signal(signum, self._remember)
-
-    def restore(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-
-    def check(self) -> None:
-        """Raises Stopped once a signal came."""
-        if self._signum is not None:
-            raise Stopped(self._signum)
-
-    def _remember(self, signum: int, frame: FrameType | None) -> None:
-        if self._signum is not None:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-        self._signum = signum
+_DEFAULTS = {"plan": "rq2", "design": "paired", "workers_per_node": 1}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,50 +44,6 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m raybench.sweep", description="Run a plan and print its tables.")
     add_arguments(p)
     return p
-
-
-def add_arguments(p: argparse.ArgumentParser) -> None:
-    """What a sweep can be told; also that of ``raybench sweep``."""
-    p.add_argument("--plan", default="rq2", metavar="NAME|FILE.toml", help="a shipped plan or a file (default: rq2)")
-    p.add_argument("--results", type=Path, default=None, metavar="DIR", help="where runs are kept (default: data/runs)")
-    p.add_argument("--run-id", metavar="ID", help="the run's name (default: plan and time)")
-    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="default: micro on a CPU, tinyllama-1.1b on a GPU")
-    p.add_argument("--rounds", type=count, metavar="N", help="visits of each block")
-    p.add_argument("--requests", type=count, metavar="N", help="requests of a configuration in a round")
-    p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
-    p.add_argument("--order-seed", type=seed, metavar="N", help="draws the order of turns")
-    p.add_argument(
-        "--until-halfwidth",
-        type=share,
-        metavar="P%",
-        help="add rounds until the claims' 95%% intervals are this narrow (1%%), and surely so",
-    )
-    p.add_argument("--max-rounds", type=count, metavar="N", help="rounds at most with --until-halfwidth (default: 50)")
-    p.add_argument("--resume", action="store_true", help="go on with a run (--run-id, or the newest of the plan)")
-    p.add_argument("--address", metavar="ADDR", help="a Ray cluster to join (default: Ray is started here)")
-    p.add_argument("--accelerator-type", metavar="TYPE", help="use only GPUs of this type, as Ray names it (L4)")
-
-
-def count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError("expected a number from 1 to 1000000")
-    return value
-
-
-def seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 2**62:
-        raise argparse.ArgumentTypeError("expected a number from 0 to 2^62")
-    return value
-
-
-def share(text: str) -> float:
-    """``1%`` or ``0.01``."""
-    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError("expected a share between 0 and 1, such as 1% or 0.01")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,14 +83,12 @@ class _Sweep:
         )
         self.plan, self.texts = plan_file.load(options.plan, strategies.all_traits(), glue_tasks(), overrides)
         self.results = options.results or default_results()
-        self.run_id = self._choose_run_id() if options.run_id is None else validate_run_id(options.run_id)
-        self.root = self.results / self.run_id
-        if options.resume:
-            self._check_resumable()
-        elif (self.root / "run.json").exists():
-            raise exists_already(self.root)
         if options.model is not None:
             resolve(options.model)
+        self.run_id, self.resuming = self._choose_run()
+        self.root = self.results / self.run_id
+        if not self.resuming and (self.root / "run.json").exists():
+            raise exists_already(self.root)
         _check_writable(self.results)
 
     def run(self) -> int:
@@ -180,13 +97,20 @@ class _Sweep:
             f"{self.plan.rounds} rounds, "
             f"{self.plan.expected_samples():,} samples. Starting Ray."
         )
-        with Cluster(self.options.address, self.plan.accelerator_type) as cluster:
+        with Cluster(
+            self.options.address,
+            self.plan.accelerator_type,
+            workers=self.options.workers,
+            workers_per_node=self.options.workers_per_node,
+            wait_s=self.options.wait,
+        ) as cluster:
             self.signals.install()  # again: ray.init replaces them
             self.signals.check()
             model = resolve(self.options.model or ("micro" if cluster.device_kind == "cpu" else "tinyllama-1.1b"))
             recipe = Recipe.of(model.name, self.plan) if model.kind == "preset_files" else Recipe("", (), ())
             job = Job(self.plan, self.workload(model), model, recipe, cluster.device_kind)
-            workers = cluster.start(model, recipe, self.signals.check)
+            visits = len(self.plan.blocks) * self.plan.rounds
+            workers = cluster.start(model, recipe, visits, self.signals.check, self.say)
             names = ", ".join(sorted({w["device_name"] for w in workers}))
             self.say(f"{len(workers)} worker(s) on {names}; model {model.name}. Results: {self.root}")
             ready = time.monotonic()
@@ -206,18 +130,34 @@ class _Sweep:
     def say(self, text: str) -> None:
         print_line(self.console, text)
 
-    def _choose_run_id(self) -> str:
+    def _choose_run(self) -> tuple[str, bool]:
+        """The run's name, and whether it is gone on with. What can be refused is, before Ray is started."""
+        named = None if self.options.run_id is None else validate_run_id(self.options.run_id)
+        new = f"{self.plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
         if not self.options.resume:
-            return f"{self.plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
+            return named or new, False
+        run_id = named or self._newest_run()
+        if run_id is None or (self.options.new_run and not (self.results / run_id / "run.json").exists()):
+            if not self.options.new_run:
+                raise InputError(f"{self.results}: no run of plan {self.plan.name} to resume; name one by --run-id")
+            return named or new, False
+        with RunStore.resume(self.results / run_id) as store:
+            model = resolve(self.options.model) if self.options.model else ModelSpec(**store.description["model"])
+            described = describe(run_id, self.plan, self.workload(model), model, [], strategies.all_traits())
+            if self.options.new_run and (differing := differences(store.description, described)):
+                self.say(f"{store.root} was begun otherwise ({'; '.join(differing[:5])}): a new run begins, {new}.")
+                return new, False
+            self._check_same(store, described)
+        return run_id, True
+
+    def _newest_run(self) -> str | None:
         begun = {}
         for path in self.results.glob("*/run.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not ours, or damaged: not the one
                 description = json.loads(path.read_text("utf-8"))
                 if description["plan"]["name"] == self.plan.name:
                     begun[str(description["created_at"])] = path.parent.name
-        if not begun:
-            raise InputError(f"{self.results}: no run of plan {self.plan.name} to resume; name one by --run-id")
-        return begun[max(begun)]
+        return begun[max(begun)] if begun else None
 
     def workload(self, model: ModelSpec) -> Workload:
         texts: WorkloadFile | None = self.texts
@@ -235,7 +175,7 @@ class _Sweep:
 
     def store(self, job: Job, workers: list[dict[str, object]]) -> RunStore:
         description = describe(self.run_id, self.plan, job.workload, job.model, workers, strategies.all_traits())
-        if not self.options.resume:
+        if not self.resuming:
             return RunStore.create(self.results, self.run_id, description)
         store = RunStore.resume(self.root)
         try:
@@ -246,40 +186,49 @@ class _Sweep:
             raise
         return store
 
-    def _check_resumable(self) -> None:
-        """Refuse what can be refused before Ray is started: another driver, another plan, other versions."""
-        with RunStore.resume(self.root) as store:
-            model = resolve(self.options.model) if self.options.model else ModelSpec(**store.description["model"])
-            described = describe(self.run_id, self.plan, self.workload(model), model, [], strategies.all_traits())
-            self._check_same(store, described)
-
     def _check_same(self, store: RunStore, description: dict[str, object]) -> None:
         if differing := differences(store.description, description):
             raise InputError(
-                f"{self.root}: cannot be resumed, it was begun otherwise: {'; '.join(differing[:5])}; "
-                "give the same options and versions, or begin a new run without --resume"
+                f"{store.root}: cannot be resumed, it was begun otherwise: {'; '.join(differing[:5])}; "
+                "give the same options and versions, or begin a new run by --new-run"
             )
 
     def measure(self, cluster: Cluster, job: Job, store: RunStore) -> None:
-        failed = set(store.read("failures")["configuration"].to_pylist())
-        agenda = Agenda(job, store.committed(), failed)
-        if self.options.resume:
+        failed = {r["configuration"] for r in store.read("failures").to_pylist() if r["kind"] not in INFRASTRUCTURE}
+        served = [(row["block"], row["device"]) for row in store.read("visits").to_pylist()]
+        agenda = Agenda(job, store.committed(), failed, served)
+        if self.resuming:
             again = f"; {len(failed)} failed configuration(s) are not tried again" if failed else ""
             self.say(f"Resuming: {len(store.committed())} visits are done, {len(agenda)} are left{again}.")
         recorder = Recorder(store)
         timed = store.timed_samples()
+        live = Live(store)
+        state: State = "failed"
+
+        def check() -> None:
+            live.beat(cluster.state(), agenda.waiting())
+            self.signals.check()
+
         with RunProgress(self.console, self.plan.expected_samples(), self.plan.rounds, timed) as progress:
             try:
                 for last_round in self.looks(store):
                     agenda.last_round = last_round
-                    for spec, message in cluster.run(agenda.next, job.model, job.recipe, self.signals.check):
+                    for spec, message in cluster.run(agenda, check, progress.note):
                         recorder.add(spec, message)
                         _react(spec, message, agenda, recorder, progress)
                     recorder.commit()
+                planned = len(self.plan.blocks) * (agenda.last_round + 1)
+                state = "complete" if len(store.committed()) >= planned and not agenda.failed else "incomplete"
             except Stopped:
-                recorder.commit()
-                progress.note(f"stopped; {len(store.committed())} visits are kept. Go on: {self.resume_command()}")
+                state = "stopped"
                 raise
+            finally:
+                if state in ("stopped", "failed"):
+                    # What failed may have been the commit itself: that error is the one to be told.
+                    with contextlib.suppress(*[StoreError] if state == "failed" else []):
+                        recorder.commit()
+                    progress.note(f"{state}; {len(store.committed())} visits are kept. Go on: {self.resume_command()}")
+                live.end(state)
 
     def looks(self, store: RunStore) -> Iterator[int]:
         """The last round to measure before looking at the intervals again; one look, at the end, for a fixed length.
@@ -314,6 +263,9 @@ class _Sweep:
             "max_rounds",
             "address",
             "accelerator_type",
+            "workers",
+            "workers_per_node",
+            "wait",
         ):
             value = getattr(self.options, name)
             if value is not None and value != _DEFAULTS.get(name):
@@ -343,20 +295,32 @@ def _react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder
             agenda.drop(configuration)
             progress.note(f"{configuration} failed in {spec.visit} ({kind}): {text}")
         case Died(configuration, kind, text):
-            if configuration is not None:
-                agenda.drop(configuration)
-                recorder.fail(spec, configuration, kind, text)
-                agenda.again(spec, lost=False)
-                progress.note(f"{configuration} failed in {spec.visit} ({kind}): {text}; the others go on")
+            what = f"{spec.visit} ({kind}): {text}"
+            if configuration is not None and kind not in INFRASTRUCTURE:
+                _give_up(spec, configuration, kind, text, agenda, recorder)
+                progress.note(f"{configuration} failed in {what}; the others go on")
             elif agenda.again(spec, lost=True):
-                progress.note(f"{spec.visit} was lost ({kind}): {text}; it is measured again")
+                progress.note(f"lost {what}; it is measured again")
+            elif configuration is not None:
+                _give_up(spec, configuration, kind, f"{spec.attempt + 1} times: {text}", agenda, recorder)
+                progress.note(f"{configuration} failed in {what}, {spec.attempt + 1} times; the others go on")
             else:
                 for c in spec.configurations:
-                    agenda.drop(c.name)
                     recorder.fail(spec, c.name, kind, f"lost {spec.attempt + 1} times: {text}")
-                progress.note(f"{spec.visit} was lost {spec.attempt + 1} times ({kind}): {text}; it is given up")
-        case Finished():
-            pass
+                    if kind not in INFRASTRUCTURE:
+                        agenda.drop(c.name)
+                progress.note(f"lost {what}, {spec.attempt + 1} times; it is given up")
+        case Finished(row):
+            agenda.learn(spec.block, row["total_ns"])
+
+
+def _give_up(
+    spec: VisitSpec, configuration: str, kind: FailureKind, text: str, agenda: Agenda, recorder: Recorder
+) -> None:
+    """``configuration`` failed; its visit is measured again without it."""
+    agenda.drop(configuration)
+    recorder.fail(spec, configuration, kind, text)
+    agenda.again(spec, lost=False)
 
 
 def _check_writable(results: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raybench.manifest import replace
 from raybench.records import SCHEMAS, RaybenchError
 from raybench.store import RunStore, StoreError
 from raybench.verdicts import Verdicts
@@ -107,8 +106,8 @@ def write_views(root: Path) -> None:
     schema.mkdir(exist_ok=True)
     for name, table_schema in SCHEMAS.items():
         pq.write_table(table_schema.empty_table(), schema / f"{name}.parquet")
-    _replace(schema / "manifest.json", '{"files": []}\n')
-    _replace(root / "views.sql", views_sql())
+    replace(schema / "manifest.json", b'{"files": []}\n')
+    replace(root / "views.sql", views_sql().encode())
 
 
 def write_derived(tables: Tables) -> None:
@@ -122,13 +121,4 @@ def write_derived(tables: Tables) -> None:
             f"CREATE OR REPLACE VIEW {name} AS "  # noqa: S608  fixed names
             f"SELECT * FROM read_parquet(getvariable('raybench_run') || '/tables/{name}.parquet');"
         )
-    _replace(tables.root / "views.sql", "\n".join(views) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    """These files can be made again from the samples, so the newest wins."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    replace(tables.root / "views.sql", ("\n".join(views) + "\n").encode())

@@ -82,11 +82,16 @@ class Finished:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Died:
-    """The visit's process ended without finishing. ``configuration`` is what it was busy with, if with any."""
+    """An attempt at the visit ended without finishing, on ``device`` of ``host`` as far as that is known.
+
+    ``configuration`` is what its process was busy with, if with any.
+    """
 
     configuration: str | None
     kind: FailureKind
     message: str
+    host: str = ""
+    device: str = ""
 
 
 Message = Samples | Loaded | Failed | Finished | Died
@@ -96,8 +101,10 @@ BusyWith = Callable[[int], None]
 """Told the index of the configuration that is worked on (-1: none): whoever watches knows what killed a visit."""
 
 
-def run_visit(spec: VisitSpec, device: Device, busy_with: BusyWith, fork_ns: int = 0) -> Iterator[Message]:
-    """Measure one block in one round on ``device``; the last message is `Finished`.
+def run_visit(
+    spec: VisitSpec, device: Device, busy_with: BusyWith, fork_ns: int = 0, environment: str = "{}"
+) -> Iterator[Message]:
+    """Measure one block in one round on ``device``; the last message is `Finished`. ``environment`` is kept with it.
 
     A configuration that fails is reported and takes no further part; the others go on.
     """
@@ -128,6 +135,7 @@ def run_visit(spec: VisitSpec, device: Device, busy_with: BusyWith, fork_ns: int
             "timing_ns": done - ready - visit.warmup_ns,
             "total_ns": done - started + fork_ns,
             "process_peak_bytes": device.process_peak_bytes(),
+            "environment": environment,
         }
     )
 

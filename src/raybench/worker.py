@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 import types
@@ -38,6 +40,12 @@ PRELOAD = (
 
 _GRACE_S = 5.0
 
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""Signals that somebody else sends: a person, a scheduler, the kernel short of memory."""
+
+_CHECK_S = 60.0
+"""How long a device may take to answer after a process on it had to be killed."""
+
 
 class ProcessHost:
     """Forks visits. One visit at a time: a device is measured by one process only."""
@@ -49,58 +57,71 @@ class ProcessHost:
             os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self.device_kind = device_kind
+        self._described: dict[str, Any] = {}
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOAD))
 
     def describe(self) -> dict[str, Any]:
         """The machine, its versions and its device, found out in a process that then ends."""
-        found: dict[str, Any] = self._ask(_describe, self.device_kind)
-        return found
+        self._described = self._ask(_describe, self.device_kind)
+        return self._described
 
     def prepare(self, model: ModelSpec, recipe: Recipe) -> None:
         """Write the preset's files to this machine's cache, if the model is one and they are not there."""
         self._ask(_prepare, model, recipe)
 
-    def _ask(self, target: Callable[..., Any], *arguments: Any) -> Any:
+    def check_device(self, limit_s: float = _CHECK_S) -> None:
+        """Raises RaybenchError where a new process cannot use the device within ``limit_s``."""
+        self._ask(_use_device, self.device_kind, limit_s=limit_s)
+
+    def _ask(self, target: Callable[..., Any], *arguments: Any, limit_s: float | None = None) -> Any:
         receiver, process = self._start(_answer, self.device_kind, target, *arguments)
         try:
+            if not receiver.poll(limit_s):
+                process.kill()
+                raise RaybenchError(f"{_words(target)}: no answer in {limit_s:g} s")
             answer = receiver.recv()
         except EOFError:
             process.join()
-            raise RaybenchError(f"a process of the worker died: {_exit_reason(process.exitcode)}") from None
+            raise RaybenchError(f"a process of the worker died: {_exit(process.exitcode)[1]}") from None
         process.join()
         if isinstance(answer, RaybenchError):
             raise answer
         return answer
 
     def visit(self, spec: VisitSpec) -> Iterator[Message]:
-        """Run a visit and pass its messages on; its last is Finished or Died."""
+        """Run a visit and pass its messages on; its last is Finished or Died.
+
+        Raises RaybenchError after the last message where a visit hung and the device no longer answers either.
+        """
         deadline = time.monotonic() + spec.timeout_s
         current = self._context.RawValue("i", -1)
-        receiver, process = self._start(_visit_main, spec, current, time.perf_counter_ns())
+        environment = {key: self._described.get(key) for key in ("machine", "versions", "gpu")}
+        receiver, process = self._start(_visit_main, spec, current, time.perf_counter_ns(), json.dumps(environment))
         over = False
         try:
             while not over:
                 if not receiver.poll(max(0.0, deadline - time.monotonic())):
+                    _kill(process)
                     yield self._died(spec, current, "timeout", f"not done in {spec.timeout_s:g} s")
+                    self.check_device()
                     return
                 try:
                     message: Message = receiver.recv()
                 except EOFError:
                     process.join()
-                    message = self._died(spec, current, "killed", _exit_reason(process.exitcode))
+                    message = self._died(spec, current, *_exit(process.exitcode))
                 over = isinstance(message, Finished | Died)
                 yield message
         finally:
             receiver.close()
             process.join(_GRACE_S if over else 0.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            _kill(process)
 
     def _died(self, spec: VisitSpec, current: Any, kind: FailureKind, message: str) -> Died:
         busy = current.value
-        return Died(spec.configurations[busy].name if busy >= 0 else None, kind, message)
+        configuration = spec.configurations[busy].name if busy >= 0 else None
+        return Died(configuration, kind, message, socket.gethostname(), self._described.get("device", ""))
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
         receiver, sender = self._context.Pipe(duplex=False)
@@ -116,11 +137,23 @@ class ProcessHost:
         return receiver, process
 
 
-def _exit_reason(exitcode: int | None) -> str:
+def _exit(exitcode: int | None) -> tuple[FailureKind, str]:
+    """Whose fault the end of a process was, and how it ended."""
     if exitcode is not None and exitcode < 0:
         with contextlib.suppress(ValueError):
-            return f"signal {signal.Signals(-exitcode).name}"
-    return f"exit code {exitcode}"
+            signum = signal.Signals(-exitcode)
+            return "killed" if signum in _FROM_OUTSIDE else "crashed", f"signal {signum.name}"
+    return "crashed", f"exit code {exitcode}"
+
+
+def _kill(process: Any) -> None:
+    if process.is_alive():
+        process.kill()
+        process.join(_GRACE_S)  # a driver that hangs can keep even a killed process
+
+
+def _words(target: Callable[..., Any]) -> str:
+    return target.__name__.strip("_").replace("_", " ")
 
 
 def _die_with_parent() -> None:
@@ -157,7 +190,7 @@ def _answer(sender: Connection, device_kind: str, target: Callable[..., Any], *a
     except RaybenchError as error:
         sender.send(error)
     except Exception as error:  # noqa: BLE001  told to the person, not swallowed
-        sender.send(RaybenchError(f"{target.__name__.strip('_')} failed: {type(error).__name__}: {error}"))
+        sender.send(RaybenchError(f"{_words(target)} failed: {type(error).__name__}: {error}"))
 
 
 def _describe(device_kind: str) -> dict[str, Any]:
@@ -171,13 +204,21 @@ def _describe(device_kind: str) -> dict[str, Any]:
     }
 
 
+def _use_device(device_kind: str) -> None:
+    import torch
+
+    device = open_device(device_kind)
+    torch.ones(64, 64, device=device.kind).sum().item()
+    device.synchronize()
+
+
 def _prepare(model: ModelSpec, recipe: Recipe) -> None:
     """Everything that can be found wrong with a model is, once, before any visit."""
     prepared(model, recipe)
     check_checkpoint(model)
 
 
-def _visit_main(sender: Connection, spec: VisitSpec, current: Any, asked_ns: int) -> None:
+def _visit_main(sender: Connection, spec: VisitSpec, current: Any, asked_ns: int, environment: str) -> None:
     fork_ns = time.perf_counter_ns() - asked_ns  # CLOCK_MONOTONIC: the same clock in every process of a machine
     _settle(spec.device_kind)
 
@@ -186,7 +227,7 @@ def _visit_main(sender: Connection, spec: VisitSpec, current: Any, asked_ns: int
 
     with contextlib.suppress(BrokenPipeError):  # the host is gone: nobody is left to measure for
         try:
-            for message in run_visit(spec, open_device(spec.device_kind), busy_with, fork_ns):
+            for message in run_visit(spec, open_device(spec.device_kind), busy_with, fork_ns, environment):
                 sender.send(message)
         except BrokenPipeError:
             raise

@@ -2,7 +2,7 @@
 -- The raw views of one run. `raybench_run` is the run's folder (default: the current one). Files are those that the
 -- manifest lists, never a glob over the folders: a file that no manifest entry names was never committed.
 --
--- Views: samples, visits, loads, failures (columns as in the Parquet files), run, configurations, comparisons, timed.
+-- Views: samples, visits, loads, failures, attempts (columns as in the Parquet files), run, configurations, comparisons, timed.
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
 --                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns
 --   run            one row: run_id, plan, design, rounds (at most, where until_halfwidth is given), requests, margin
@@ -36,11 +36,14 @@ SET VARIABLE raybench_loads = [getvariable('raybench_run') || '/schema/loads.par
     || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'loads');
 SET VARIABLE raybench_failures = [getvariable('raybench_run') || '/schema/failures.parquet']
     || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'failures');
+SET VARIABLE raybench_attempts = [getvariable('raybench_run') || '/schema/attempts.parquet']
+    || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'attempts');
 
 CREATE OR REPLACE VIEW samples AS SELECT * FROM read_parquet(getvariable('raybench_samples'));
 CREATE OR REPLACE VIEW visits AS SELECT * FROM read_parquet(getvariable('raybench_visits'));
 CREATE OR REPLACE VIEW loads AS SELECT * FROM read_parquet(getvariable('raybench_loads'));
 CREATE OR REPLACE VIEW failures AS SELECT * FROM read_parquet(getvariable('raybench_failures'));
+CREATE OR REPLACE VIEW attempts AS SELECT * FROM read_parquet(getvariable('raybench_attempts'));
 
 CREATE OR REPLACE VIEW raybench_description AS
 SELECT *
