@@ -17,6 +17,7 @@ from raybench import plan_file, strategies
 from raybench.device import Times
 from raybench.plan import Plan
 from raybench.plan_file import Overrides
+from raybench.tables import Tables
 from raybench.workload import glue_tasks
 
 SMALL_PLAN = """
@@ -89,6 +90,22 @@ def load_plan(small_plan_path: Path) -> Callable[..., Plan]:
         return plan
 
     return load
+
+
+@pytest.fixture(scope="session")
+def known_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """A run of known latencies and memory, long enough for advice."""
+    from advising import LATENCIES_MS, make_run, with_memory
+
+    return with_memory(make_run(tmp_path_factory.mktemp("known"), LATENCIES_MS, rounds=3, requests=44))
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the same latencies, too short for a p95, its memory not known."""
+    from advising import LATENCIES_MS, make_run
+
+    return make_run(tmp_path_factory.mktemp("short"), LATENCIES_MS, rounds=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,122 @@
+"""What a run holds of each strategy, what it lacks, and which strategies it tells apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advising import LATENCIES_MS, MB, MEMORY, MS, NEEDS, advise, make_run, with_memory
+from conftest import SMALL_PLAN
+from raybench import evidence
+from raybench.advice import Comparison
+from raybench.evidence import Evidence
+from raybench.queueing import Service
+from raybench.tables import Tables
+
+
+def test_a_load_that_peaks_above_a_forward_is_what_must_fit(short_run: Path) -> None:
+    peaks = {**MEMORY, "lora_merged": (1000, 0, 900, 1500, 100), "multi_lora": (1000, 20, 900, 1220, 120)}
+    run = Evidence(with_memory(short_run, peaks))
+    run.services = dict.fromkeys(peaks, Service(np.array([MS]), np.array([1.0])))
+    found = {m.way.name: (m.each // MB, m.beside // MB) for m in run.measured({})}
+    assert found["merged"] == (1000, 500)
+    # The counter said 900, the parameters alone are 1000 and 1020: those count. So the peak adds 1220 - 1020 there,
+    # beside a base of 1000.
+    assert found["multi_adapter"] == (10, 1200)
+
+
+def test_tasks_of_all_strategies_only_and_each_counts_alike(known_tables: Tables) -> None:
+    assert advise(known_tables).measured_tasks == ("mrpc", "sst2")
+    run = Evidence(known_tables)
+    for service in run.services.values():
+        assert float(service.weights.sum()) == pytest.approx(1, rel=1e-12)
+
+
+def test_only_tasks_that_all_served_count_and_the_most_adapters_stand_for_several(tmp_path: Path) -> None:
+    plan = SMALL_PLAN.replace('["mrpc", "sst2"]', '["mrpc", "sst2", "rte"]').replace(
+        'strategy = "lora_merged"\ntasks = ["mrpc", "sst2", "rte"]', 'strategy = "lora_merged"\ntasks = ["sst2", "rte"]'
+    )
+    three = """
+    [[configurations]]
+    name = "multi_lora_3_adapters"
+    strategy = "multi_lora"
+    seed = 42
+    adapters = ["mrpc_seed42", "sst2_seed42", "rte_seed42"]
+    """
+    for i, several in enumerate((plan + three, plan.replace("[[configurations]]", three + "[[configurations]]"))):
+        run = Evidence(with_memory(make_run(tmp_path / str(i), LATENCIES_MS, several, rounds=1)))
+        assert run.tasks == ("rte", "sst2")
+        assert run.rows["multi_lora"]["deployment"] == "Multi-adapter (3)"
+
+
+def test_too_few_requests_for_a_p95_and_unmeasured_numbers_give_no_advice(short_run: Path) -> None:
+    assert advise(with_memory(short_run)).missing == tuple(
+        f"{label}: a p95 needs 130 requests, not {n}"
+        for label, n in (("Full FT", 8), ("LoRA Separate", 8), ("LoRA Merged", 8), ("Multi-adapter (2)", 4))
+    )
+    lacking = advise(Tables(short_run)).missing
+    assert "LoRA Separate: adapter_load_ns was not measured" in lacking
+    assert "Full FT: parameter_bytes was not measured" in lacking
+
+
+def test_incomplete_configurations_give_no_advice(short_run: Path) -> None:
+    tables = with_memory(short_run)
+    tables.connection.execute(
+        "CREATE OR REPLACE VIEW completeness AS SELECT name AS configuration, name NOT LIKE 'lora_merged_sst2%'"
+        " AS complete FROM configurations"
+    )
+    assert advise(tables).missing == ("LoRA Merged: 1 of 2 configurations complete",)
+
+
+def test_a_run_on_a_cpu_says_so(known_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any("CPU" in caution for caution in advise(known_tables).cautions)
+    monkeypatch.setattr(Evidence, "_device_ids", lambda self: {"cpu@host"})
+    assert any(caution.startswith("A CPU measured this") for caution in advise(known_tables).cautions)
+
+
+def test_pairs_that_were_never_compared_are_told_apart_through_a_third(known_tables: Tables) -> None:
+    pairs = {(c.strategy, c.reference): c for c in advise(known_tables, tasks=1).comparisons}
+    through = pairs["multi_lora", "lora_merged"]
+    assert (through.verdict, through.decides) == ("slower", True)
+    assert through.through in ("full_ft", "lora_separate")
+    assert through.ratio == pytest.approx(5.5 / 4.02, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        (((1.2, 1.3), (0.9, 1.1)), ("slower", True)),
+        (((1.0, 1.2), (1.1, 1.3)), ("inconclusive", False)),
+        (((0.7, 0.8), (0.9, 1.1)), ("faster", True)),
+        (((1.004, 1.005), (1.001, 1.002)), ("equivalent", False)),
+        (((0.0, math.inf), (0.9, 1.1)), ("inconclusive", False)),
+    ],
+)
+def test_through_a_third_only_intervals_apart_by_more_than_the_margin_decide(
+    intervals: tuple[tuple[float, float], tuple[float, float]], expected: tuple[str, bool]
+) -> None:
+    one, other = (
+        Comparison(name, "r", math.sqrt(low * high) if low else 1.0, low, high, "slower", True)
+        for name, (low, high) in zip("ab", intervals, strict=True)
+    )
+    found = evidence._within_margin(evidence._through(one, other), 1.02)
+    assert found.low == intervals[0][0] / intervals[1][1]
+    assert found.high == intervals[0][1] / intervals[1][0]
+    assert (found.verdict, found.decides) == expected
+
+
+def test_an_inconclusive_run_lets_simplicity_decide_and_says_so(known_tables: Tables) -> None:
+    inconclusive = {
+        pair: dataclasses.replace(c, verdict="inconclusive", decides=False)
+        for pair, c in Evidence(known_tables).comparisons().items()
+    }
+    run = Evidence(known_tables)
+    ways = [m.result(dataclasses.replace(NEEDS, tasks=1)) for m in run.measured(inconclusive)]
+    # One class: every way is planned with the least favourable latency, multi's 5.5 ms.
+    assert {way.p95_s for way in ways} == {0.0055}
+    assert all(len(way.same_latency_as) == 3 for way in ways)
+    assert any("Inconclusive" in line for line in run.cautions(NEEDS, ways, inconclusive))
