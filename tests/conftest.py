@@ -19,6 +19,8 @@ from raybench.plan import Plan
 from raybench.plan_file import Overrides
 from raybench.workload import glue_tasks
 
+pytest_plugins = ["compared_runs"]
+
 SMALL_PLAN = """
 name = "small"
 rounds = 2
