@@ -20,6 +20,8 @@ from raybench.plan_file import Overrides
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
 
+pytest_plugins = ["compared_runs"]
+
 SMALL_PLAN = """
 name = "small"
 rounds = 2
