@@ -4,8 +4,8 @@
     python benchmarks/injected.py --plan aa --runs 5          the same configuration twice: is nothing found?
 
 Real processes, real Parquet. Each sweep has an order seed of its own; those that are in --results already are kept, so
-a run of this can be interrupted and gone on with. Exits 1 where fewer than 93 % of the intervals hold the truth,
-or where a difference is found between equals. Takes about three minutes a sweep.
+a run of this can be interrupted and gone on with. Exits 1 where fewer than 93 % of the intervals hold the truth, those
+of blocks or those over blocks, or where a difference is found between equals. Takes one to three minutes a sweep.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main() -> int:
     print(f"over blocks:   {tally(pooled := over_blocks(runs))}")
     wrong = [row for row in found + pooled if row["truth"] == 1 and row["verdict"] in ("slower", "faster")]
     print(f"verdicts slower or faster where nothing is: {len(wrong)} of {sum(r['truth'] == 1 for r in found + pooled)}")
-    return 1 if share_held(found) < TARGET or (options.plan == "aa" and wrong) else 0
+    missed = min(share_held(found), share_held(pooled)) < TARGET
+    return 1 if missed or (options.plan == "aa" and wrong) else 0
 
 
 def sweep(plan: str, seed: int, results: Path) -> Path:

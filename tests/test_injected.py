@@ -55,7 +55,7 @@ class Time:
 
 
 def test_intervals_hold_the_delay_that_was_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, _ = plan_file.load("delays", strategies.all_traits(), glue_tasks(), Overrides(rounds=6, requests=10))
+    plan, _ = plan_file.load("delays", strategies.all_traits(), glue_tasks(), Overrides(rounds=6, requests=40))
     found = []
     for seed in range(RUNS):
         time = Time(seed)
@@ -72,4 +72,6 @@ def test_intervals_hold_the_delay_that_was_put_in(tmp_path: Path, monkeypatch: p
     assert held >= 0.93 - 3 * math.sqrt(0.93 * 0.07 / len(found))
     for truth in {truth for truth, *_ in found}:
         mean = np.mean([math.log(ratio / truth) for known, _, ratio, _ in found if known == truth])
-        assert abs(mean) < 0.01  # four standard errors
+        assert abs(mean) < 0.0075  # four standard errors
+    # Over all of them a bias of a part in 300 would show.
+    assert abs(np.mean([math.log(ratio / truth) for truth, _, ratio, _ in found])) < 0.0032

@@ -13,10 +13,11 @@ from raybench.plan import (
     Adapter,
     Block,
     Configuration,
+    Peers,
     Plan,
     Reference,
     Visit,
-    counterparts,
+    homes,
     make_blocks,
     make_comparisons,
 )
@@ -101,8 +102,9 @@ def test_rq2_compares_each_task_and_seed_in_a_block_and_each_multi_with_its_coun
 def test_rq2_takes_500_samples_of_each_configuration_and_as_many_of_each_multis_counterparts(rq2: Plan) -> None:
     assert rq2.expected_samples() == 29 * 500 + 2 * 500 == 15_500
     own: Counter[str] = Counter()
+    blocks = {block.name: block for block in rq2.blocks}
     for visit in rq2.visits():
-        block = rq2.block(visit.block)
+        block = blocks[visit.block]
         own.update({c.name: len(block.requests(c, visit.round * rq2.requests, rq2.requests)) for c in block.members})
     assert own == dict.fromkeys(STUDY, 500)
 
@@ -123,7 +125,8 @@ def test_no_request_is_served_twice_and_all_of_a_block_serve_the_same(rq2: Plan)
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_multis_request_is_the_same_input_as_its_counterparts_in_both_their_blocks(rq2: Plan, count: int) -> None:
     workload = GlueLengths(rq2.workload_seed)
-    block = rq2.block(f"multi_lora_{count}_adapters")
+    home_of = homes(rq2.blocks)
+    block = home_of[f"multi_lora_{count}_adapters"]
     multi = block.members[0]
     for first in (0, 50, 450):
         requests = block.requests(multi, first, 50)
@@ -131,7 +134,7 @@ def test_a_multis_request_is_the_same_input_as_its_counterparts_in_both_their_bl
         for guest in block.guests:
             mine = [r for r in requests if r[0] == guest.tasks[0]]
             assert block.requests(guest, first, 50) == mine
-            at_home = rq2.home(guest.name).requests(guest, first, 50)
+            at_home = home_of[guest.name].requests(guest, first, 50)
             assert set(mine) <= set(at_home)
             home = {index: workload.request(task, index) for task, index in at_home}
             assert [workload.request(*r) for r in mine] == [home[index] for _, index in mine]
@@ -229,7 +232,7 @@ def test_in_the_independent_design_each_reference_counts_in_its_own_block(indepe
 
 def test_a_multi_without_all_its_counterparts_is_compared_with_nothing() -> None:
     lone = (configuration("m", "multi_lora", "mrpc", "sst2"), configuration("l", "lora_separate", "mrpc"))
-    assert [c.name for c in counterparts(lone[0], lone)] == ["l"]
+    assert [c.name for c in Peers(lone).counterparts(lone[0])] == ["l"]
     assert make_comparisons(lone, make_blocks(lone, "paired"), ["full_ft", "lora_separate"]) == ()
 
 
@@ -256,14 +259,15 @@ def test_a_multis_counterparts_keep_their_adapters_in_its_adapter_type() -> None
     )
     for dtype in ("float32", "same"):
         multi = configuration("m", "multi_lora", "mrpc", "sst2", adapter_dtype=dtype)
-        assert [c.name for c in counterparts(multi, (*separate, multi))] == [f"mrpc_{dtype}", f"sst2_{dtype}"]
+        assert [c.name for c in Peers((*separate, multi)).counterparts(multi)] == [f"mrpc_{dtype}", f"sst2_{dtype}"]
 
 
 def test_a_configurations_home_is_the_block_that_it_is_a_member_of(load_plan: Callable[..., Plan]) -> None:
     plan = load_plan()
-    homes = {c.name: plan.home(c.name).name for c in plan.configurations}
-    assert homes["lora_mrpc_seed42"] == "mrpc_seed42"
-    assert homes["multi_lora_2_adapters"] == "multi_lora_2_adapters"
+    home = homes(plan.blocks)
+    assert home.keys() == {c.name for c in plan.configurations}
+    assert home["lora_mrpc_seed42"].name == "mrpc_seed42"
+    assert home["multi_lora_2_adapters"].name == "multi_lora_2_adapters"
     assert plan.tasks() == ("mrpc", "sst2")
 
 

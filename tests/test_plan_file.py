@@ -268,6 +268,10 @@ def test_whatever_the_file_holds_the_answer_is_one_line(path: Path, text: str | 
     [
         (HEAD + "rounds = = 3", "not valid TOML"),
         ("# " + "x" * 1_000_000, "larger than 1000000 bytes"),
+        (f"rounds = {'9' * 100_000}", "not valid TOML"),
+        ("a." * 50_000 + "b = 1", "a key of more than 100 parts"),
+        ("x = {" + "'a' . " * 10_000 + "b = 1}", "a key of more than 100 parts"),
+        ("x = " + "[" * 100_000, "not valid TOML"),
         (HEAD, "configurations: none; add a [[configurations]] or [[matrix]] table"),
         (b"\xff\xfe", "cannot be read"),
         ("", "name: field required"),
@@ -279,8 +283,15 @@ def test_the_file_itself_is_named_as_the_problem(path: Path, text: str | bytes, 
 
 def test_a_plan_that_multiplies_beyond_reason_is_refused(path: Path) -> None:
     many = MATRIX.replace("lora_separate", "full_ft").replace('adapters = ["{task}_s{seed}"]', "")
-    many = many.replace("seeds = [1]", f"seeds = {list(range(5001))}")
-    assert refusal(path, HEAD + many) == "matrix[0]: more than 10000 configurations; split the plan"
+    for seeds in (5_001, 50_000):  # times two tasks
+        much = many.replace("seeds = [1]", f"seeds = {list(range(seeds))}")
+        assert refusal(path, HEAD + much) == "matrix[0]: more than 10000 configurations; split the plan"
+
+
+def test_what_is_no_file_of_a_size_is_not_read_for_ever(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="larger than 1000000 bytes"):
+        plan_file.load(str(path), {}, ())
 
 
 def test_the_first_problem_is_told_and_the_others_are_counted(path: Path) -> None:

@@ -285,3 +285,17 @@ def test_a_checkpoint_that_is_nowhere_is_bad_input_before_any_visit(tmp_path: Pa
     with pytest.raises(InputError, match="nor a model of that hub id"):
         check_checkpoint(ModelSpec("typo", "checkpoint", "nobody/typo"))
     check_checkpoint(ModelSpec("micro", "preset_files"))
+
+
+def test_a_checkpoint_that_brings_code_of_its_own_is_refused_unrun(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    of_its_own = {"AutoConfig": "code.Config", "AutoModelForSequenceClassification": "code.Model"}
+    (mine / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": of_its_own}))
+    (mine / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
+    with pytest.raises(InputError, match="it brings code of its own, which is not run") as refused:
+        check_checkpoint(ModelSpec("mine", "checkpoint", str(mine)))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(InputError):
+        text_tokenizer(str(mine), ModelSpec("micro", "preset_files"))
+    assert not (tmp_path / "ran").exists()

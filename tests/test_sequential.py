@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import truth
-from raybench.sequential import CONFIRMING, FIRST_LOOK, HalfwidthRule
-from raybench.stats import from_visits
+from raybench.sequential import CONFIRMING, CONFIRMING_OVER_DEVICES, FIRST_LOOK, HalfwidthRule, dependable_halfwidth
+from raybench.stats import from_devices, from_visits
 
 RULE = HalfwidthRule(0.01, max_rounds=50)
 WIDE, NARROW = 0.02, 0.009
@@ -23,6 +23,39 @@ def test_the_simulation_sees_the_halfwidths_that_estimates_have() -> None:
     widths = truth.prefix_halfwidths(d)
     for row, of_row in zip(d, widths, strict=True):
         assert of_row == pytest.approx([from_visits(row[: n + 1]).halfwidth() for n in range(12)], rel=1e-9)
+
+
+def test_the_simulation_over_gpus_sees_the_halfwidths_that_estimates_have() -> None:
+    d = np.random.default_rng(7).normal(0.3, 0.02, (3, 13))
+    for gpus in (3, 5):
+        for row, widths in zip(d, truth.over_gpus_halfwidths(d, gpus), strict=True):
+            expected = [
+                dependable_halfwidth(from_devices({str(g): row[g:n:gpus] for g in range(gpus) if len(row[g:n:gpus])}))
+                for n in range(gpus, 14)
+            ]
+            assert widths[gpus - 1 :] == pytest.approx(expected, rel=1e-9)
+
+
+def test_where_the_target_cannot_be_met_it_is_said() -> None:
+    assert HalfwidthRule(0.01, 20, 1).out_of_reach() is None
+    assert HalfwidthRule(0.01, 36, 4).out_of_reach() is None
+    short = HalfwidthRule(0.01, 35, 4).out_of_reach()
+    assert short == "Over 4 GPUs it takes 36 rounds to be sure (--max-rounds): all 35 rounds are measured."
+    for devices in (2, 3):
+        few = HalfwidthRule(0.01, 50, devices).out_of_reach()
+        assert few is not None
+        assert few.startswith(f"Intervals over {devices} GPUs are too unsure to stop by: all 50 rounds are measured.")
+
+
+def test_two_or_three_gpus_are_never_narrow() -> None:
+    assert dependable_halfwidth(from_devices({"a": [0.1], "b": [0.1], "c": [0.1]})) == math.inf
+    assert dependable_halfwidth(from_devices({"a": [0.1], "b": [0.1], "c": [0.1], "d": [0.1]})) == 0
+
+
+def test_over_gpus_more_rounds_confirm() -> None:
+    rule = HalfwidthRule(0.01, max_rounds=50, devices=4)
+    rounds = next(n for n in range(1, 51) if rule.decide([NARROW] * n) == "narrow")
+    assert rounds == FIRST_LOOK + CONFIRMING_OVER_DEVICES == 36
 
 
 def test_a_narrow_interval_is_confirmed_before_it_counts() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from raybench.plan import Plan
-from raybench.tables import Tables, write_derived
+from raybench.tables import VIEW_FILES, Tables, shipped_sql, write_derived
+from raybench.verdicts import SCHEMAS
 from runs import measure
 
 DOCS = Path(__file__).parents[1] / "docs" / "sql.md"
@@ -41,6 +42,14 @@ def test_the_dictionary_has_every_view_and_column_with_its_type(tables: Tables) 
         for row in names
     }
     assert documented == actual
+
+
+@pytest.mark.parametrize("name", [*VIEW_FILES[1:], *SCHEMAS])
+def test_the_header_of_a_query_file_has_its_question_and_every_column(tables: Tables, name: str) -> None:
+    header, _, _ = shipped_sql(name).partition("CREATE")
+    assert header.startswith("-- Question: ")
+    columns = {row[0] for row in tables.connection.execute(f"DESCRIBE {name}").fetchall()}
+    assert columns - set(re.findall(r"\w+", header)) == set()
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))

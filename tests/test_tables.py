@@ -21,6 +21,7 @@ from raybench.plan import Plan
 from raybench.records import InputError, RaybenchError
 from raybench.store import RunStore, StoreError
 from raybench.tables import VIEW_FILES, Tables, views_sql, write_derived
+from raybench.verdicts import Verdicts
 from runs import measure
 
 MS = 1_000_000
@@ -275,27 +276,34 @@ def test_a_failed_configuration_is_named_and_left_out_of_the_study_table(
     assert "LoRA Merged" not in {r["deployment"] for r in rows if r["ratio"] is not None}
 
 
-def test_shuffling_rows_changes_no_table(known_run: Path, tmp_path: Path) -> None:
-    before = _contents(Tables(known_run))
-    rng = np.random.default_rng(1)
-    tables = Tables(known_run)
-    connection = tables.connection
-    shuffled = {}
-    for name in ("samples", "visits", "loads"):
+def test_shuffling_rows_changes_no_table(known_latencies: Known, load_plan: LoadPlan, tmp_path: Path) -> None:
+    noise = np.random.default_rng(5)
+    known_latencies(
+        {
+            name: lambda tokens, calls, ms=ms: (MS, int(ms * MS * noise.lognormal(0, 0.05)), None)
+            for name, ms in {"full_ft": 4, "lora_separate": 5, "lora_merged": 4, "multi_lora": 5.5}.items()
+        },
+        switch_ns=MS,
+    )
+    tables = Tables(measure(load_plan(rounds=6), tmp_path, devices=2))
+    before = _contents(tables)
+    connection, rng = tables.connection, np.random.default_rng(1)
+    for name in ("samples", "visits", "loads", "failures", "attempts"):
         table = connection.sql(f"SELECT * FROM {name}").to_arrow_table()
-        shuffled[name] = table.take(pa.array(rng.permutation(table.num_rows)))
-    for name, table in shuffled.items():
-        connection.register(f"shuffled_{name}", table)
+        connection.register(f"shuffled_{name}", table.take(pa.array(rng.permutation(table.num_rows))))
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM shuffled_{name}")
-    for name in ("overhead", "by_strategy", "significance"):
-        connection.execute(f"DROP TABLE {name}")
+    tables.verdicts = Verdicts(tables.rows, tables.description["plan"])
     tables._register()
     assert _contents(tables) == before
 
 
-def _contents(tables: Tables) -> dict[str, list]:
-    names = ("by_configuration", "completeness", "visit_ratios", "adapter_switch", "memory_and_load")
-    return {name: tables.rows(f"SELECT * FROM {name}") for name in (*names, "overhead", "by_strategy", "significance")}
+def _contents(tables: Tables) -> dict[str, str]:
+    """Every table that is derived from the raw ones, by its text: nan equals nan there."""
+    raw = {"run", "configurations", "comparisons", "samples", "visits", "loads", "failures", "attempts", "timed"}
+    names = {name for (name,) in tables.connection.sql("SELECT table_name FROM information_schema.tables").fetchall()}
+    derived = sorted(name for name in names - raw if not name.startswith(("raybench_", "shuffled_")))
+    assert {"overhead", "by_strategy", "significance", "percentiles", "diagnostics", "cautions"} < set(derived)
+    return {name: repr(tables.rows(f"SELECT * FROM {name}")) for name in derived}
 
 
 def test_any_duckdb_reads_a_run_without_raybench(known_run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -19,16 +20,18 @@ from numpy.typing import NDArray
 from scipy import signal, stats
 
 from raybench.diagnostics import Visit, diagnose
-from raybench.percentiles import percentile
-from raybench.sequential import FIRST_LOOK, HalfwidthRule
+from raybench.percentiles import over_devices
+from raybench.ratios import CLOCKS, Ratios
+from raybench.run_order import diagnose_run, visit_levels
+from raybench.sequential import FIRST_LOOK, LEAST_DF, HalfwidthRule
+from raybench.significance import holm, permutation_p
 from raybench.stats import (
     Estimate,
     combine,
+    device_ratios,
     from_blocks,
     from_devices,
     from_visits,
-    holm,
-    permutation_p,
     verdict,
 )
 
@@ -188,19 +191,84 @@ def overhead_coverage(noise: str, of: Callable[..., Array], trials: int, rng: np
     return _share(held())
 
 
-def percentile_coverage(noise: str, percent: float, trials: int, rng: np.random.Generator) -> float:
-    """p50 and p95 with 10 visits of 50 requests, p99 with 14; with a GPU effect two visits on each of 10 GPUs."""
-    truth = true_value(noise, 1.0, percent)
-    gpus = 10
+def percentile_intervals(
+    noise: str, percent: float, trials: int, rng: np.random.Generator, gpus: int = 10
+) -> Iterator[tuple[float, float]]:
+    """p50 and p95 with 10 visits of 50 requests, p99 with 14; with a GPU effect two visits on each of ``gpus``."""
     visits = 2 * gpus if noise == "GPU effect" else 14 if percent > 95 else VISITS
+    for _, b in _trials(noise, trials, rng, visits=visits, gpus=gpus):
+        devices = [str(v % gpus) if noise == "GPU effect" else "gpu" for v in range(visits)]
+        yield over_devices(list(zip(devices, b, strict=True)), [percent])[0].interval
+
+
+def percentile_coverage(noise: str, percent: float, trials: int, rng: np.random.Generator, gpus: int = 10) -> float:
+    truth = true_value(noise, 1.0, percent)
+    return _share(low <= truth <= high for low, high in percentile_intervals(noise, percent, trials, rng, gpus))
+
+
+def uneven_visits_coverage(
+    visit_sd: float, request_sd: float, visits: int, requests: int, trials: int, rng: np.random.Generator
+) -> float:
+    """Of a p99, where visits differ by more than their requests do, or as much with many requests in each."""
+    truth = math.exp(float(stats.norm.ppf(0.99)) * math.hypot(visit_sd, request_sd))
 
     def held() -> Iterator[bool]:
-        for _, b in _trials(noise, trials, rng, visits=visits, gpus=gpus):
-            groups = [b[gpu::gpus].ravel() for gpu in range(gpus)] if noise == "GPU effect" else list(b)
-            low, high = percentile(groups, percent).interval
+        for _ in range(trials):
+            levels = visit_sd * rng.standard_normal((visits, 1))
+            samples = np.exp(levels + request_sd * rng.standard_normal((visits, requests)))
+            low, high = over_devices([("gpu", of_visit) for of_visit in samples], [99.0])[0].interval
             yield low <= truth <= high
 
     return _share(held())
+
+
+def percentile_open(noise: str, percent: float, trials: int, rng: np.random.Generator) -> float:
+    """The share of intervals whose upper end is open."""
+    return _share(math.isinf(high) for _, high in percentile_intervals(noise, percent, trials, rng))
+
+
+def chained_false_positives(multis: int, gpus: int, trials: int, rng: np.random.Generator) -> float:
+    """``multis`` configurations of several adapters against full fine-tuning, by way of the same three counterparts.
+
+    Each ratio has an effect of its own on each GPU, and a visit runs on whichever GPU was free.
+    """
+    rounds = 12
+
+    def rows(ratio: str, names: list[str], per_gpu: Array) -> list[dict[str, Any]]:
+        return [
+            {"configuration": name, "reference_strategy": ratio, "round": r, "device": str(gpu)}
+            | dict.fromkeys(CLOCKS, None)
+            | {"wall": per_gpu[gpu] + LAUNCH_SD * rng.standard_normal()}
+            for name in names
+            for r, gpu in enumerate(rng.integers(gpus, size=rounds))
+        ]
+
+    made, links = [f"multi{i}" for i in range(multis)], ["link0", "link1", "link2"]
+    chains = [
+        {"configuration": name, "reference_strategy": "full", "via": "separate", "reference": link}
+        for name in made
+        for link in links
+    ]
+
+    def found() -> Iterator[bool]:
+        for _ in range(trials):
+            effects = (LAUNCH_SD if gpus > 1 else 0.0) * rng.standard_normal((2, gpus))
+            visits = rows("separate", made, effects[0]) + rows("full", links, effects[1])
+            estimate = Ratios(visits, chains).estimate(made, "full", "wall")
+            yield estimate is not None and estimate.p_value() < 0.05
+
+    return _share(found())
+
+
+def permutation_over_gpus_false_positives(trials: int, rng: np.random.Generator) -> float:
+    """The permutation test over 8 GPUs of 3 visits, each GPU with an effect of its own."""
+
+    def found() -> Iterator[bool]:
+        for _ in range(trials):
+            by_gpu = {str(gpu): list(LAUNCH_SD * (rng.standard_normal() + rng.standard_normal(3))) for gpu in range(8)}
+            yield permutation_p(device_ratios({"block": by_gpu}), seed=1) < 0.05
+
+    return _share(found())
 
 
 def declared_equivalent(ratio: float, trials: int, rng: np.random.Generator) -> float:
@@ -235,6 +303,37 @@ SPREADS = (3.0, 2.5, 2.25, 1.75)
 """Spread of a visit's log ratio over the target; the worst are those that are narrow after 15 to 40 visits."""
 
 
+def gpu_sequential_errors(gpus: int, ratio: float, trials: int, rng: np.random.Generator) -> float:
+    """`sequential_errors` where rounds go over several GPUs in turn, each with an effect of its own."""
+    target, worst = 0.01, 0.0
+    rule = HalfwidthRule(target, LOOKS, gpus)
+    for spread in SPREADS:
+        effects = target * spread / 4 * rng.standard_normal((trials, gpus))
+        d = math.log(ratio) + target * spread * rng.standard_normal((trials, LOOKS))
+        d += np.tile(effects, LOOKS // gpus + 1)[:, :LOOKS]
+        ends = []
+        for row, widths in zip(d, over_gpus_halfwidths(d, gpus).tolist(), strict=True):
+            rounds = FIRST_LOOK
+            while rule.decide(widths[:rounds]) == "continue":
+                rounds += 1
+            ends.append(from_devices({str(gpu): row[gpu:rounds:gpus] for gpu in range(gpus)}))
+        p = [end.p_value() if ratio == 1 else end.equivalence_p(MARGIN) for end in ends]
+        worst = max(worst, float(np.mean(np.array(p) < 0.05)))
+    return worst
+
+
+def over_gpus_halfwidths(d: Array, gpus: int) -> Array:
+    """`dependable_halfwidth` of `from_devices` after each visit, for all rows of log ratios at once."""
+    widths = np.full(d.shape, math.inf)
+    if gpus <= LEAST_DF:
+        return widths
+    for n in range(gpus, d.shape[1] + 1):
+        means = np.stack([d[:, gpu:n:gpus].mean(axis=1) for gpu in range(gpus)], axis=1)
+        reach = stats.t.ppf(0.975, gpus - 1) * means.std(axis=1, ddof=1) / math.sqrt(gpus)
+        widths[:, n - 1] = np.expm1(reach)
+    return widths
+
+
 def _log_ratios(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Array:
     if kind == "two states":
         return rng.choice([-1.0, 1.0], size=size) + 0.2 * rng.standard_normal(size)
@@ -265,10 +364,34 @@ def peeking_false_positives(trials: int, rng: np.random.Generator) -> float:
 
 def false_cautions(noise: str, trials: int, rng: np.random.Generator) -> float:
     """Runs without any order in which the first visit, a step or a drift is cautioned of."""
-    codes = {"first_visit", "change_point", "drift"}
     return _share(
-        any(caution.code in codes for caution in diagnose([Visit("gpu", visit) for visit in b], seed=1))
+        bool(diagnose_run(visit_levels([[Visit("gpu", visit, str(i), i) for i, visit in enumerate(b)]]), seed=1))
         for _, b in _trials(noise, trials, rng)
+    )
+
+
+def false_cautions_of_rounds(rounds: int, gpus: int, trials: int, rng: np.random.Generator) -> float:
+    """The same in runs of 20 blocks of two configurations and few rounds: a block's levels mirror each other."""
+    blocks, requests = 20, 4
+
+    def found() -> Iterator[bool]:
+        for _ in range(trials):
+            on, of_visit = rng.integers(gpus, size=(rounds, blocks)), 0.02 * rng.standard_normal((rounds, blocks))
+            configurations: list[list[Visit]] = [[] for _ in range(2 * blocks)]
+            for r, b in np.ndindex(rounds, blocks):
+                for visits in configurations[2 * b : 2 * b + 2]:
+                    latencies = np.exp(of_visit[r, b] + LAUNCH_SD * rng.standard_normal(requests))
+                    visits.append(Visit(str(on[r, b]), latencies, f"{r}-{b}", r * blocks + b))
+            yield bool(diagnose_run(visit_levels(configurations), seed=1))
+
+    return _share(found())
+
+
+def false_outlier_cautions(visits: int, requests: int, trials: int, rng: np.random.Generator) -> float:
+    """Short visits of normal log latency that are cautioned of outliers."""
+    return _share(
+        any(caution.code == "outliers" for caution in diagnose([Visit("gpu", row) for row in b]))
+        for _, b in _trials("visit effect", trials, rng, visits=visits, requests=requests)
     )
 
 
@@ -302,6 +425,19 @@ VERDICTS = (
     Property("A/A false positives, permutation test", 0.03, 0.07, permutation_false_positives, 2_000),
     Property("A/A false positives, 7 blocks of 3 visits", 0.0, 0.07, blocks_false_positives),
     Property("A/A false positives, 5 blocks over 4 GPUs", 0.03, 0.07, crossed_false_positives),
+    *(
+        Property(
+            f"A/A false positives, chain of {multis} on {gpus} GPU(s)",
+            0.03 if multis == 1 else 0.0,
+            0.07,
+            functools.partial(chained_false_positives, multis, gpus),
+            2_000,
+        )
+        for multis, gpus in ((1, 1), (6, 1), (1, 4), (6, 4))
+    ),
+    Property(
+        "A/A false positives, permutation test over GPUs", 0.03, 0.07, permutation_over_gpus_false_positives, 2_000
+    ),
     Property("negative control: pooled Welch on one launch", 0.07, 1.0, naive_false_positives, 2_000),
     Property("family-wise, 28 A/A after Holm", 0.0, 0.06, functools.partial(family_wise, False)),
     Property("family-wise, 28 A/A sharing a reference", 0.0, 0.06, functools.partial(family_wise, True)),
@@ -315,6 +451,22 @@ PERCENTILES = (
     *_each(NOISES, "coverage, p50", 0.93, 0.97, percentile_coverage, 50.0),
     *_each(NOISES, "coverage, p95", 0.93, 0.97, percentile_coverage, 95.0),
     *_each(NOISES, "coverage, p99", 0.90, 1.00, percentile_coverage, 99.0),
+    *(
+        Property(
+            f"coverage, p99, {visits} visits of {requests} that differ by {visit_sd:.0%}, requests by {request_sd:.0%}",
+            0.90,
+            1.0,
+            functools.partial(uneven_visits_coverage, visit_sd, request_sd, visits, requests),
+            2_000,
+        )
+        for visit_sd, request_sd, visits, requests in (
+            (0.05, 0.01, 20, 50),
+            (0.03, 0.01, 20, 50),
+            (0.20, 0.01, 20, 50),
+            (0.05, 0.05, 10, 500),
+        )
+    ),
+    Property("coverage, p50, 4 GPUs", 0.93, 1.0, functools.partial(percentile_coverage, "GPU effect", 50.0, gpus=4)),
 )
 SEQUENTIAL = (
     *(
@@ -325,13 +477,53 @@ SEQUENTIAL = (
             "equivalence, size at the margin": ("normal", 1.0 + MARGIN),
         }.items()
     ),
+    *(
+        Property(
+            f"sequential, 50 looks: {name}, {gpus} GPUs",
+            0.0,
+            0.06,
+            functools.partial(gpu_sequential_errors, gpus, ratio),
+            10_000,
+        )
+        for gpus in (2, 4, 6)
+        for name, ratio in (("false positives", 1.0), ("equivalence, size at the margin", 1.0 + MARGIN))
+    ),
     Property("negative control: stopping at the first p < 5 %", 0.07, 1.0, peeking_false_positives),
 )
-CAUTIONS = tuple(
-    Property(f"sound runs cautioned of order, {noise}", 0.0, 0.04, functools.partial(false_cautions, noise), 2_000)
-    for noise in ("iid", "visit effect")
+ORDER_CAUTIONS = (
+    *(
+        Property(f"sound runs cautioned of order, {noise}", 0.0, 0.04, functools.partial(false_cautions, noise), 2_000)
+        for noise in ("iid", "visit effect")
+    ),
+    *(
+        Property(
+            f"sound runs cautioned of order, 20 blocks of {rounds} rounds on {gpus} GPU(s)",
+            0.0,
+            0.04,
+            functools.partial(false_cautions_of_rounds, rounds, gpus),
+            1_000,
+        )
+        for rounds, gpus in ((2, 1), (3, 1), (3, 4))
+    ),
 )
-PROPERTIES: tuple[Property, ...] = (*VERDICTS, *PERCENTILES, *SEQUENTIAL, *CAUTIONS)
+OUTLIER_CAUTIONS = tuple(
+    Property(
+        f"sound runs cautioned of outliers, {visits} visits of {requests}",
+        0.0,
+        0.04,
+        functools.partial(false_outlier_cautions, visits, requests),
+        2_000,
+    )
+    for visits, requests in ((10, 50), (10, 4), (3, 10), (2, 4))
+)
+OPEN = {
+    f"{name}, {noise}": functools.partial(percentile_open, noise, percent)
+    for name, percent in (("p95", 95.0), ("p99", 99.0))
+    for noise in NOISES
+}
+"""How often a percentile's interval has no upper end: no target, but who reads the coverage should know it."""
+
+PROPERTIES: tuple[Property, ...] = (*VERDICTS, *PERCENTILES, *SEQUENTIAL, *ORDER_CAUTIONS, *OUTLIER_CAUTIONS)
 
 
 def measure(wanted: Property, share: float = 1.0) -> tuple[int, float]:

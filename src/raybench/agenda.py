@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from raybench.models import ModelSpec
-from raybench.plan import Block, Plan, Visit
+from raybench.plan import Block, Configuration, Plan, Visit
 from raybench.prepare import Recipe
 from raybench.records import visit_name
 from raybench.visit import VisitSpec
-from raybench.workload import Workload
+from raybench.workload import Request, Workload
 
-MAX_ATTEMPTS = 3
-"""How often a visit is tried where what was lost is the worker, or a process that was killed from outside."""
+MAX_ATTEMPTS = 6
+"""How often a visit is tried where what was lost is the worker, or a process that was killed from outside.
+
+A machine that may be taken away at any time may take the same visit with it more than once; a configuration whose
+process is killed each time, for want of memory say, must not keep the others from being measured.
+"""
 
 _NEAR = 16
 """Visits at the head of a round among which a device takes the block that it has served least."""
@@ -157,10 +161,7 @@ class Agenda:
             return None  # guests alone are measured for nobody
         configurations = tuple(c for c in block.configurations if c.name not in self.failed)
         first = visit.round * plan.requests
-        requests = tuple(
-            tuple(self._job.workload.request(task, i) for task, i in block.requests(c, first, plan.requests))
-            for c in configurations
-        )
+        requests = self._requests(block, configurations, first)
         kept = [(c, r) for c, r in zip(configurations, requests, strict=True) if r]
         return VisitSpec(
             visit=visit_name(visit.block, visit.round, attempt),
@@ -177,6 +178,18 @@ class Agenda:
             timeout_s=plan.visit_timeout_s,
             device_kind=self._job.device_kind,
         )
+
+    def _requests(self, block: Block, configurations: Sequence[Configuration], first: int) -> list[tuple[Request, ...]]:
+        """What each configuration serves; made once for all that serve the same, since with many it takes long."""
+        found: dict[tuple[tuple[str, ...], str, bool], tuple[Request, ...]] = {}
+        requests = []
+        for c in configurations:
+            key = c.tasks, c.routing, c in block.members
+            if key not in found:
+                served = block.requests(c, first, self._job.plan.requests)
+                found[key] = tuple(self._job.workload.request(task, i) for task, i in served)
+            requests.append(found[key])
+        return requests
 
 
 def _kind(block: Block) -> Kind:

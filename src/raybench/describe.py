@@ -9,7 +9,7 @@ from typing import Any
 
 from raybench import environment
 from raybench.models import ModelSpec
-from raybench.plan import Configuration, Plan
+from raybench.plan import Configuration, Plan, homes
 from raybench.records import StrategyTraits
 from raybench.workload import Workload
 
@@ -39,6 +39,7 @@ def describe(
 ) -> dict[str, Any]:
     """The description of a new run, as JSON values."""
     comparisons = [dataclasses.asdict(c) for c in plan.comparisons]
+    home = homes(plan.blocks)
     return {
         "run_id": run_id,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -79,7 +80,7 @@ def describe(
                 "adapter_dtype": c.adapter_dtype,
                 "routing": c.routing,
                 "execution": c.execution,
-                "block": plan.home(c.name).name,
+                "block": home[c.name].name,
             }
             for c in plan.configurations
         ],

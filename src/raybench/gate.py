@@ -84,7 +84,8 @@ class Gate:
 
     def _served(self, configuration: Configuration) -> list[tuple[str, Adapter | None]]:
         by_task = {a.task: a for a in configuration.adapters}
-        return [(task, by_task.get(task)) for task in configuration.tasks]
+        # A round of fewer requests than tasks leaves some tasks out of the visit.
+        return [(task, by_task.get(task)) for task in configuration.tasks if task in self._probes]
 
     def _logits(self, deployment: Deployment, task: str) -> Any:
         import torch

@@ -7,7 +7,7 @@ each configuration serves in a round, and the comparisons that the tables draw.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 Design = Literal["paired", "independent"]
@@ -165,34 +165,43 @@ class Plan:
             for position in range(count):
                 yield Visit(self.blocks[(position + round_index) % count].name, round_index)
 
-    def block(self, name: str) -> Block:
-        return next(block for block in self.blocks if block.name == name)
-
-    def home(self, configuration: str) -> Block:
-        """The block whose samples are the configuration's own."""
-        return next(b for b in self.blocks if any(c.name == configuration for c in b.members))
-
     def tasks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(t for c in self.configurations for t in c.tasks))
 
     def expected_samples(self) -> int:
         """Timed samples of a complete run, guests' included."""
         return sum(
-            len(block.requests(configuration, visit.round * self.requests, self.requests))
-            for visit in self.visits()
-            for block in [self.block(visit.block)]
+            len(block.requests(configuration, round_index * self.requests, self.requests))
+            for round_index in range(self.rounds)
+            for block in self.blocks
             for configuration in block.configurations
         )
 
 
-def counterparts(multi: Configuration, configurations: Sequence[Configuration]) -> tuple[Configuration, ...]:
-    """The single-adapter configurations that deploy the same adapters as ``multi``, in its order."""
-    by_adapter = {
-        c.adapters[0].name: c
-        for c in configurations
-        if c.strategy == "lora_separate" and len(c.adapters) == 1 and _types(c) == _types(multi)
-    }
-    return tuple(by_adapter[a.name] for a in multi.adapters if a.name in by_adapter)
+def homes(blocks: Iterable[Block]) -> dict[str, Block]:
+    """Of each configuration the block whose samples are its own."""
+    return {c.name: block for block in blocks for c in block.members}
+
+
+class Peers:
+    """Finds configurations by what they have in common with another, of plans of thousands of them."""
+
+    def __init__(self, configurations: Sequence[Configuration]) -> None:
+        self._alike: dict[tuple[object, ...], Configuration] = {}
+        self._by_adapter: dict[tuple[str, str, str], Configuration] = {}
+        for c in configurations:
+            self._alike.setdefault((c.role, c.tasks, c.seed, c.dtype), c)
+            if c.strategy == "lora_separate" and len(c.adapters) == 1:
+                self._by_adapter[c.adapters[0].name, c.dtype, c.adapter_dtype] = c
+
+    def peer(self, c: Configuration, role: str) -> Configuration | None:
+        """The first configuration that deploys the same task and seed in the same data type as ``c`` in ``role``."""
+        return self._alike.get((role, c.tasks, c.seed, c.dtype))
+
+    def counterparts(self, multi: Configuration) -> tuple[Configuration, ...]:
+        """The single-adapter configurations that deploy the same adapters as ``multi``, in its order."""
+        keys = [(a.name, multi.dtype, multi.adapter_dtype) for a in multi.adapters]
+        return tuple(self._by_adapter[key] for key in keys if key in self._by_adapter)
 
 
 def make_blocks(configurations: Sequence[Configuration], design: Design) -> tuple[Block, ...]:
@@ -203,11 +212,12 @@ def make_blocks(configurations: Sequence[Configuration], design: Design) -> tupl
     """
     if design == "independent":
         return tuple(Block(c.name, (c,)) for c in configurations)
+    peers = Peers(configurations)
     groups: dict[tuple[str, int], list[Configuration]] = {}
     blocks: list[Block] = []
     for configuration in configurations:
         if len(configuration.adapters) > 1:
-            blocks.append(Block(configuration.name, (configuration,), counterparts(configuration, configurations)))
+            blocks.append(Block(configuration.name, (configuration,), peers.counterparts(configuration)))
         else:
             groups.setdefault((configuration.tasks[0], configuration.seed), []).append(configuration)
     single = [Block(f"{task}_seed{seed}", tuple(members)) for (task, seed), members in groups.items()]
@@ -218,11 +228,12 @@ def make_comparisons(
     configurations: Sequence[Configuration], blocks: Sequence[Block], references: Sequence[str]
 ) -> tuple[Comparison, ...]:
     """Each configuration against each reference strategy that has a counterpart for it."""
-    home = {c.name: block for block in blocks for c in block.members}
+    peers = Peers(configurations)
+    home = homes(blocks)
     found: list[Comparison] = []
     for c in configurations:
         block = home[c.name]
-        together = counterparts(c, configurations) if len(c.adapters) > 1 else ()
+        together = peers.counterparts(c) if len(c.adapters) > 1 else ()
         for strategy in references:
             if strategy == c.role:
                 continue
@@ -234,20 +245,8 @@ def make_comparisons(
                 )
                 if strategy == "lora_separate":
                     found.append(Comparison(c.name, block.name, strategy, names))
-                elif "lora_separate" in references and all(peer(t, strategy, configurations) for t in together):
+                elif "lora_separate" in references and all(peers.peer(t, strategy) for t in together):
                     found.append(Comparison(c.name, block.name, strategy, names, via="lora_separate"))
-            elif other := peer(c, strategy, configurations):
+            elif other := peers.peer(c, strategy):
                 found.append(Comparison(c.name, block.name, strategy, (Reference(other.name, home[other.name].name),)))
     return tuple(found)
-
-
-def peer(c: Configuration, role: str, configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration that deploys the same task and seed in the same data type as ``c`` in ``role``."""
-    for other in configurations:
-        if (other.role, other.tasks, other.seed, other.dtype) == (role, c.tasks, c.seed, c.dtype):
-            return other
-    return None
-
-
-def _types(c: Configuration) -> tuple[str, str]:
-    return c.dtype, c.adapter_dtype

@@ -20,6 +20,7 @@ from raybench.records import InputError, StrategyTraits
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_FILE_BYTES = 1_000_000
+_LONG_KEY = re.compile(r"""(?:\.\s*["']?[\w-]{1,40}["']?\s*){100}""")
 _MAX_CONFIGURATIONS = 10_000
 MAX_REQUESTS = 1_000_000
 """Of one configuration in a run."""
@@ -141,9 +142,11 @@ def load(
     Raises InputError with the file, the key, what was expected and the nearest valid spelling.
     """
     where, text = _read(source)
+    if _LONG_KEY.search(text):  # to read one takes tomllib time with the square of its length
+        raise InputError(f"{where}: a key of more than 100 parts; see the shipped plan smoke.toml for the form")
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 100,000 digits is a ValueError
         raise InputError(f"{where}: not valid TOML: {error}; see the shipped plan smoke.toml for the form") from None
     try:
         parsed = _PlanFile.model_validate(document)
@@ -163,9 +166,11 @@ def _read(source: str) -> tuple[str, str]:
             + _did_you_mean(source, shipped_plans())
         )
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
             raise InputError(f"{path}: larger than {_MAX_FILE_BYTES} bytes; use [[matrix]] tables instead of listing")
-        return str(path), path.read_text("utf-8")
+        return str(path), data.decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such plan file; shipped plans: {', '.join(shipped_plans())}") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -200,10 +205,11 @@ class _Builder:
                 "configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name"
             )
         rounds, requests = overrides.rounds or p.rounds, overrides.requests or p.requests
-        if overrides.design == "independent" and overrides.rounds is None and overrides.requests is None:
+        halfwidth = overrides.until_halfwidth or p.until_halfwidth
+        whole = overrides.rounds is None and overrides.requests is None and halfwidth is None
+        if overrides.design == "independent" and whole:
             # As the study ran: one task for each configuration, which takes all of its samples.
             rounds, requests = 1, p.rounds * p.requests
-        halfwidth = overrides.until_halfwidth or p.until_halfwidth
         if halfwidth is not None:
             rounds = overrides.max_rounds or overrides.rounds or max(p.rounds, DEFAULT_MAX_ROUNDS)
         elif overrides.max_rounds is not None:

@@ -167,10 +167,16 @@ def check_checkpoint(spec: ModelSpec) -> None:
     try:
         AutoConfig.from_pretrained(spec.location, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"--model {spec.location}: no such folder here, nor a model of that hub id: {reason}"
-        ) from None
+        raise InputError(f"--model {spec.location}: {_why_unreadable(spec.location, error)}") from None
+
+
+def _why_unreadable(location: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, which is not run; use a model that transformers knows"
+    reason = " ".join(str(error).split())[:300]
+    if Path(location).is_dir():
+        return f"not readable by transformers: {reason}"
+    return f"no such folder here, nor a model of that hub id: {reason}"
 
 
 def text_tokenizer(location: str | None, model: ModelSpec) -> Callable[[str, int], list[int]]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from raybench.location import Location
 from raybench.tables import Tables
 from raybench.terminal import print_line
 
@@ -55,8 +57,8 @@ def everything(tables: Tables, console: Console) -> None:
             "reference_strategy": ("against", str),
             "visits": ("visits", _count),
             "ratio": ("overhead", percent),
-            "low": ("95 % from", percent),
-            "high": ("to", percent),
+            "low": ("95 % from", _end),
+            "high": ("to", _end),
             "p_holm": ("p (Holm)", _p),
             "verdict": ("verdict", str),
         },
@@ -134,10 +136,10 @@ def study_table(tables: Tables, console: Console) -> None:
         first = next(iter(cells.values()))
         mean = "-" if first["mean_ms"] is None else f"{first['mean_ms']:.2f} ms"
         table.add_row(
-            deployment,
+            escape(deployment),
             _count(first["n"]),
             mean,
-            *("-" if r not in cells else _cell(cells[r], cells[r]["strategy"] == r) for r in references),
+            *("-" if r not in cells else escape(_cell(cells[r], cells[r]["strategy"] == r)) for r in references),
         )
     console.print(table)
 
@@ -167,7 +169,7 @@ def verdict_lines(tables: Tables) -> list[str]:
 def _more(rounds: int | None) -> str:
     if rounds is None:
         return "only repeated launches, or further GPUs, can settle it"
-    return f"about {rounds:,} more rounds would settle it, if ratio and spread stay as they are"
+    return f"about {more_rounds(rounds)} would settle it, if ratio and spread stay as they are"
 
 
 def percentile_table(tables: Tables, console: Console) -> None:
@@ -200,9 +202,11 @@ def caution_lines(tables: Tables, console: Console) -> None:
     for row in rows:
         by_hint.setdefault((row["code"], row["hint"]), []).append(row)
     for (code, hint), found in by_hint.items():
-        print_line(console, f"Caution, {code} in {len(found)} configuration(s). {hint}")
+        of_run = found[0]["configuration"] is None
+        where = "the run" if of_run else f"{len(found)} configuration(s)"
+        print_line(console, f"Caution, {code} in {where}. {hint[0].upper()}{hint[1:]}.")
         for row in found[:3]:
-            print_line(console, f"  {row['configuration']}: {row['message']}")
+            print_line(console, f"  {row['message']}" if of_run else f"  {row['configuration']}: {row['message']}")
         if len(found) > 3:
             print_line(console, f"  and {len(found) - 3} more: FROM cautions WHERE code = '{code}'")
 
@@ -221,14 +225,24 @@ def completeness_lines(tables: Tables, console: Console) -> bool:
     return bool(complete == len(rows))
 
 
-def next_commands(root: Path, console: Console) -> None:
+def next_commands(root: Location, console: Console) -> None:
     """Where the results are and what to do with them."""
-    shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    shown = root
+    if isinstance(root, Path) and root.is_relative_to(Path.cwd()):
+        shown = root.relative_to(Path.cwd())
     run = shlex.quote(str(shown))
     print_line(console, f"Results: {shown}")
     print_line(console, f"  raybench tables {run}        all tables again, from the raw samples")
     print_line(console, f'  raybench sql {run} "FROM by_configuration"')
-    print_line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
+    if isinstance(root, Path):
+        print_line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
+    else:
+        print_line(console, f"  SET VARIABLE raybench_run = '{root}';        then {root}/views.sql in any DuckDB")
+
+
+def more_rounds(rounds: int) -> str:
+    """``1 more round``, ``2 more rounds``."""
+    return "1 more round" if rounds == 1 else f"{rounds:,} more rounds"
 
 
 def percent(ratio: float | None) -> str:
@@ -250,7 +264,7 @@ def _devices(tables: Tables) -> str:
 def _cell(row: dict[str, Any], is_reference: bool) -> str:
     if is_reference:
         return "baseline"
-    return f"{_interval(row)} {row['verdict']}"
+    return "-" if row["ratio"] is None else f"{_interval(row)} {row['verdict']}"
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -271,8 +285,13 @@ def _table(
     for key, (header, _) in columns.items():
         table.add_column(header, justify="left" if isinstance(rows[0][key], str) else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*("-" if row[key] is None else show(row[key]) for key, (_, show) in columns.items()))
+        table.add_row(*("-" if row[key] is None else escape(show(row[key])) for key, (_, show) in columns.items()))
     console.print(table)
+
+
+def _end(ratio: float) -> str:
+    """An end of an interval; that of one visit says nothing."""
+    return "open" if ratio == 0 or math.isinf(ratio) else percent(ratio)
 
 
 def _count(value: int) -> str:

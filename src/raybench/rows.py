@@ -8,8 +8,9 @@ from typing import Any, Final, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.manifest import StoreError, VisitKey
+from raybench.manifest import VisitKey
 from raybench.records import SCHEMAS, FailureKind, Phase
+from raybench.storage import StoreError
 
 # Nanoseconds. A request takes time; a step that a visit has no need of takes none.
 _LEAST: Final[dict[str, dict[str, int]]] = {

@@ -2,11 +2,12 @@
 
 The unit is one visit, never one sample: a visit gives one ``d = log(mean / mean of the reference)``. Everything
 here works on these log ratios, where slower and faster are symmetric, and gives ratios back (1.35 is 35 % slower).
-No input or output, no state; the random numbers of the permutation test come from the seed that is passed.
+No input or output, no state, no random numbers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,6 @@ Verdict = Literal["slower", "faster", "equivalent", "inconclusive"]
 
 _ROUNDING: Final = 1e-12
 """Log ratios this close are equal: a nanosecond in a minute is 2e-11, below that means only differ by rounding."""
-
-_EXACT_UP_TO: Final = 2**14
-"""Sign patterns up to which the permutation test counts them all (14 visits); above it draws this many."""
 
 _MOST_ROUNDS: Final = 10**6
 
@@ -90,6 +88,10 @@ class Estimate:
             return 0.0 if abs(self.log_ratio) < bound else 1.0
         return float(stats.t.sf((bound - abs(self.log_ratio)) / self.standard_error, self.df))
 
+    def without_interval(self) -> Estimate:
+        """The same ratio where nothing says how sure it is."""
+        return dataclasses.replace(self, standard_error=math.inf, df=0.0)
+
     def _reach(self, confidence: float) -> float:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
@@ -103,7 +105,7 @@ def from_visits(log_ratios: Sequence[float]) -> Estimate:
 
     Raises ValueError for no visits, or for a log ratio that is not finite.
     """
-    values = _finite(log_ratios)
+    values = finite(log_ratios)
     mean, sd = _mean_sd(values)
     return Estimate(mean, sd / math.sqrt(values.size), values.size - 1, values.size)
 
@@ -118,47 +120,122 @@ def from_devices(log_ratios_by_device: Mapping[str, Sequence[float]]) -> Estimat
     return from_blocks({"": log_ratios_by_device})
 
 
-def from_blocks(log_ratios: Mapping[str, Mapping[str, Sequence[float]]]) -> Estimate:
-    """A strategy's average over blocks, each counting alike; ``log_ratios[block][gpu]`` holds one a visit.
+def from_blocks(
+    log_ratios: Mapping[str, Mapping[str, Sequence[float]]], weights: Mapping[str, float] | None = None
+) -> Estimate:
+    """A strategy's average over blocks; ``log_ratios[block][gpu]`` holds one a visit. Blocks count alike.
 
-    With one GPU, `combine` of the blocks. With several, a GPU's own ratio is in every block it served, so blocks
-    are not independent: block and GPU effects are fitted side by side (least squares; not every GPU need have
-    served every block), which leaves one ratio for each GPU, and a t interval is taken over those. Where too few
-    visits crossed for the two to be told apart, the average comes without an interval (df 0).
+    ``weights``: how much each block counts instead. With one GPU, `combine` of the blocks. With several, a GPU's own
+    ratio is in every block it served, so blocks are not independent: block and GPU effects are fitted side by side
+    (least squares; not every GPU need have served every block), which leaves one ratio for each GPU, and a t interval
+    is taken over those. Where too few visits crossed for the two to be told apart, the average comes without an
+    interval (df 0).
 
     Raises ValueError for no blocks, no visits, or a log ratio that is not finite.
     """
-    devices = sorted({device for by_device in log_ratios.values() for device in by_device})
-    served = [by_device for by_device in log_ratios.values() if by_device]
-    if len(devices) < 2:
-        blocks = [from_visits(by_device[devices[0]]) for by_device in served]
-        return combine(blocks, [1 / len(blocks) for _ in blocks])
-    visits = [
-        (block, devices.index(device), value)
-        for block, by_device in enumerate(served)
-        for device, values in by_device.items()
-        for value in _finite(values)
-    ]
-    block, device, d = (np.array(column) for column in zip(*visits, strict=True))
-    # One column for each block and, so that the two can be told apart, one for each GPU but the first.
-    of_block, of_device = block[:, None] == np.arange(len(served)), device[:, None] == np.arange(1, len(devices))
-    design = np.hstack([of_block, of_device]).astype(float)
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        mean = float(np.mean([d[block == index].mean() for index in range(len(served))]))
-        return Estimate(mean, math.inf, 0, d.size, len(served), len(devices))
-    solve = np.linalg.pinv(design)
-    # Row g: the average block effect and the effect of GPU g, as a weighted sum of visits.
-    average = np.full((len(devices), len(served)), 1 / len(served))
-    per_device = np.hstack([average, np.eye(len(devices))[:, 1:]]) @ solve
-    answer = from_visits(per_device @ d)
-    floor, residual_df = answer.standard_error, d.size - design.shape[1]
-    if residual_df:
-        residual = d - design @ (solve @ d)
-        of_visits = float(residual @ residual) / residual_df * float((per_device.mean(axis=0) ** 2).sum())
-        floor = math.sqrt(max(0.0, floor**2 - of_visits))
-    return Estimate(
-        answer.log_ratio, answer.standard_error, answer.df, d.size, len(served), devices=len(devices), floor=floor
-    )
+    return from_chain([(log_ratios, weights)])
+
+
+Link = tuple[Mapping[str, Mapping[str, Sequence[float]]], Mapping[str, float] | None]
+"""One ratio of a chain: ``log_ratios[block][gpu]``, and how much each block counts (None: alike, 1 in all)."""
+
+
+def from_chain(links: Sequence[Link]) -> Estimate:
+    """Ratios that multiply, such as multi / separate and separate / full, each averaged over its blocks.
+
+    With one GPU their visits are independent, and `combine` adds them up. With several, the same GPUs are in all of
+    them: the links are added GPU by GPU and a t interval is taken over the GPUs that served every link. Where fewer
+    than two did, or too few visits crossed, there is no interval (df 0).
+
+    Raises ValueError like `from_blocks`.
+    """
+    kept = [_weighted(*link) for link in links]
+    if not kept:
+        raise ValueError("a chain needs at least one link")
+    served = [{device for by_device in blocks.values() for device in by_device} for blocks, _ in kept]
+    if len(set.union(*served)) < 2:
+        parts = [
+            (from_visits(next(iter(v.values()))), weights[name])
+            for blocks, weights in kept
+            for name, v in blocks.items()
+        ]
+        return combine([part for part, _ in parts], [weight for _, weight in parts])
+    n, strata = 0, 0
+    per_device: list[dict[str, float]] = []
+    of_visits = 0.0
+    means = []
+    for blocks, weights in kept:
+        fitted = _DeviceFit.of(blocks, weights)
+        n, strata = n + fitted.n, strata + len(blocks)
+        means.append(fitted.mean)
+        per_device.append(fitted.per_device)
+        of_visits += fitted.variance
+    common = sorted(set.intersection(*(set(values) for values in per_device)))
+    if len(common) < 2:
+        return Estimate(math.fsum(means), math.inf, 0, n, strata, len(set.union(*served)))
+    answer = from_visits([math.fsum(values[device] for values in per_device) for device in common])
+    floor = math.sqrt(max(0.0, answer.standard_error**2 - of_visits))
+    return Estimate(answer.log_ratio, answer.standard_error, answer.df, n, strata, len(common), floor)
+
+
+def device_ratios(log_ratios: Mapping[str, Mapping[str, Sequence[float]]]) -> list[float]:
+    """What a permutation test may flip: a log ratio for each visit, or with several GPUs one for each GPU.
+
+    Empty where too few visits crossed for GPUs to be told from blocks. Raises ValueError like `from_blocks`.
+    """
+    blocks, weights = _weighted(log_ratios, None)
+    if len({device for by_device in blocks.values() for device in by_device}) < 2:
+        return [value for by_device in blocks.values() for values in by_device.values() for value in values]
+    return list(_DeviceFit.of(blocks, weights).per_device.values())
+
+
+def _weighted(
+    log_ratios: Mapping[str, Mapping[str, Sequence[float]]], weights: Mapping[str, float] | None
+) -> tuple[dict[str, Mapping[str, Sequence[float]]], dict[str, float]]:
+    blocks = {name: by_device for name, by_device in log_ratios.items() if by_device}
+    if not blocks:
+        raise ValueError("need at least one block with visits")
+    return blocks, dict(weights) if weights is not None else dict.fromkeys(blocks, 1 / len(blocks))
+
+
+class _DeviceFit(NamedTuple):
+    """Block and GPU effects, fitted side by side.
+
+    ``per_device``: the weighted average over blocks on each GPU; empty where the two cannot be told apart.
+    ``variance``: the part of the mean's variance that comes from visits. ``mean``: without regard to GPUs.
+    """
+
+    per_device: dict[str, float]
+    variance: float
+    mean: float
+    n: int
+
+    @classmethod
+    def of(cls, blocks: Mapping[str, Mapping[str, Sequence[float]]], weights: Mapping[str, float]) -> _DeviceFit:
+        devices = sorted({device for by_device in blocks.values() for device in by_device})
+        share = np.array([weights[name] for name in blocks])
+        visits = [
+            (index, devices.index(device), value)
+            for index, by_device in enumerate(blocks.values())
+            for device, values in by_device.items()
+            for value in finite(values)
+        ]
+        block, device, d = (np.array(column) for column in zip(*visits, strict=True))
+        mean = float(share @ [d[block == index].mean() for index in range(len(blocks))])
+        # One column for each block and, so that the two can be told apart, one for each GPU but the first.
+        of_block, of_device = block[:, None] == np.arange(len(blocks)), device[:, None] == np.arange(1, len(devices))
+        design = np.hstack([of_block, of_device]).astype(float)
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            return cls({}, 0.0, mean, d.size)
+        solve = np.linalg.pinv(design)
+        # Row g: the weighted block effects and the effect of GPU g, as a weighted sum of visits.
+        average = np.tile(share, (len(devices), 1))
+        per_device = np.hstack([average, share.sum() * np.eye(len(devices))[:, 1:]]) @ solve
+        variance, residual_df = 0.0, d.size - design.shape[1]
+        if residual_df:
+            residual = d - design @ (solve @ d)
+            variance = float(residual @ residual) / residual_df * float((per_device.mean(axis=0) ** 2).sum())
+        return cls(dict(zip(devices, (per_device @ d).tolist(), strict=True)), variance, mean, d.size)
 
 
 def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
@@ -239,71 +316,14 @@ def rounds_to_settle(estimate: Estimate, *, margin: float, alpha: float = 0.05, 
     return high
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for being several, so that all the claims together err with probability alpha (Holm 1979).
-
-    A claim that could not be tested (nan) stays nan, and still counts: that one failed makes the others no surer.
-    """
-    raw = np.asarray(p_values, dtype=float)
-    missing = np.isnan(raw)
-    order = np.argsort(np.where(missing, 1.0, raw), kind="stable")
-    # Not statsmodels' multipletests, which tests hold this against: it collects all garbage at each call, a second
-    # of it in a process that has imported torch.
-    steps = np.where(missing, 1.0, raw)[order] * np.arange(raw.size, 0, -1)
-    adjusted = np.empty_like(raw)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(p) for p in np.where(missing, math.nan, adjusted)]
-
-
-def permutation_p(log_ratios: Sequence[float], seed: int) -> float:
-    """Two-sided sign-flip test of "the ratio is 1", which assumes symmetry and no normality.
-
-    Exact up to 14 visits, above that with 2**14 sign patterns drawn with ``seed``. n visits give no p below
-    2 / 2**n: with 5 or fewer it cannot reach 5 %. Raises ValueError like `from_visits`.
-    """
-    values = _finite(log_ratios)
-    if values.size == 1:
-        return 1.0
-    result = stats.permutation_test(
-        (values,),
-        np.mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=_EXACT_UP_TO,
-        random_state=np.random.default_rng(seed),
-    )
-    return float(result.pvalue)
-
-
-class PairedTest(NamedTuple):
-    """A paired t test; all nan with fewer than two pairs."""
-
-    t: float
-    df: float
-    p: float
-
-
-def study_paired_test(means: Sequence[float], reference_means: Sequence[float]) -> PairedTest:
-    """The original study's test: paired t over the (task, seed) pairs' mean latencies, on the latency scale.
-
-    It weighs slow tasks more and knows nothing of visits; it stands beside our own under its own name, for
-    comparison. Raises ValueError if the two differ in length.
-    """
-    if len(means) != len(reference_means):
-        raise ValueError(f"{len(means)} means and {len(reference_means)} reference means cannot be paired")
-    if len(means) < 2:
-        return PairedTest(math.nan, math.nan, math.nan)
-    result = stats.ttest_rel(means, reference_means)
-    return PairedTest(float(result.statistic), float(result.df), float(result.pvalue))
-
-
 def _log_bound(margin: float) -> float:
     if not margin > 0:
         raise ValueError(f"an equivalence margin must be positive (0.02 is 2 %), not {margin}")
     return math.log1p(margin)
 
 
-def _finite(values: Sequence[float]) -> NDArray[np.float64]:
+def finite(values: Sequence[float]) -> NDArray[np.float64]:
+    """Log ratios as an array. Raises ValueError for none, or for one that is not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError("need at least one visit")

@@ -126,13 +126,17 @@ class Delay(FullFineTune):
 
     The opener of a turn does not wait: caches cool in a wait, and the forward after it would take longer than its
     reference's (6 % on a shared machine), which is no part of what was put in. It holds for turns of one request.
+    A share of 0 is a full fine-tune and nothing more: to look at the clock alone takes 0.3 % of a request of 2 ms.
     """
 
     traits = StrategyTraits("delay", "Delay", 0, 0)
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        model = super().load(configuration, weights, costs).model
+        undelayed = super().load(configuration, weights, costs)
         clock, synchronize, share = weights.device.clock, weights.device.synchronize, configuration.delay_share
+        if not share:
+            return undelayed
+        model = undelayed.model
 
         def forward(**inputs: Any) -> Any:
             started = clock()

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from raybench import diagnostics, percentiles, stats
+from raybench import diagnostics, percentiles, run_order, significance, stats
+from raybench.ratios import CLOCKS, Ratios
+from raybench.sequential import dependable_halfwidth
 from raybench.stats import Estimate
 
 Rows = Callable[[str], list[dict[str, Any]]]
 """Runs a query and gives its rows."""
-
-Key = tuple[str, str, str]
-"""Configuration, the strategy or role it is compared with, clock."""
 
 _RATIO_FIELDS = [
     ("reference_strategy", pa.string()),
@@ -78,27 +77,29 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("refused", pa.string()),
         ]
     ),
+    "diagnostics": pa.schema(
+        [
+            ("configuration", pa.string()),
+            ("samples", pa.int64()),
+            ("visits", pa.int32()),
+            ("lag1", pa.float64()),
+            ("effective_samples", pa.float64()),
+            ("requests_share", pa.float64()),
+            ("visits_share", pa.float64()),
+            ("devices_share", pa.float64()),
+            ("outliers", pa.int64()),
+        ]
+    ),
     "cautions": pa.schema(
         [("configuration", pa.string()), ("code", pa.string()), ("message", pa.string()), ("hint", pa.string())]
     ),
 }
 """The tables that statistics make."""
 
-CLOCKS: Mapping[str, str] = {
-    "wall": "wall",
-    "host": "host",
-    "device_time": "device",
-    "wall_median": "wall median",
-    "host_median": "host median",
-    "device_median": "device median",
-}
-"""Columns of ``visit_ratios`` and what they are called in tables."""
-
 Latencies = Mapping[str, Sequence[diagnostics.Visit]]
 """Each configuration's wall times in ms, by visit, in the order in which they were taken."""
 
 _PERMUTATION_SEED = 0
-_CAUTION_LEVEL = 0.05
 
 
 class _Compared(NamedTuple):
@@ -112,13 +113,6 @@ class _Compared(NamedTuple):
     estimate: Estimate | None
 
 
-class Estimates(NamedTuple):
-    """Each comparison's log ratio, and the visits' log ratios by device that it was made from (none for a chain)."""
-
-    by_key: Mapping[Key, Estimate]
-    visits: Mapping[Key, Mapping[str, Sequence[float]]]
-
-
 class Verdicts:
     """What the committed samples of one run say. ``plan`` is that of the run's description."""
 
@@ -129,11 +123,11 @@ class Verdicts:
         self._independent = plan["design"] == "independent"
         self._references = [str(r) for r in plan["references"]]
         self._claims = {(c["strategy"], c["reference"]) for c in plan.get("claims") or []}
-        self._ratios = rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
+        self._visit_ratios = rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
         self._chains = rows("FROM comparisons WHERE via IS NOT NULL ORDER BY configuration, reference")
+        self._all = self._ratios_of(None)
         self._groups = rows("FROM deployments")
         self._labels = {group["role"]: group["deployment"] for group in self._groups}
-        self._estimates = self.estimates()
 
     def tables(self) -> dict[str, pa.Table]:
         """Every table by its name, in the schema of `SCHEMAS`."""
@@ -143,72 +137,49 @@ class Verdicts:
             "by_strategy": self._by_strategy(),
             "significance": self._significance(),
             "percentiles": _percentiles(latencies),
+            "diagnostics": _diagnostics(latencies),
             "cautions": _cautions(latencies),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
 
-    def estimates(self, rounds: int | None = None) -> Estimates:
-        """The log ratio of each comparison, from the visits of the first ``rounds`` rounds (default: of all)."""
-        by_device: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in self._ratios:
-            if rounds is None or row["round"] < rounds:
-                for column, clock in CLOCKS.items():
-                    if row[column] is not None:
-                        key = (row["configuration"], row["reference_strategy"], clock)
-                        by_device[key]["any" if self._independent else row["device"]].append(row[column])
-        found = {key: stats.from_devices(devices) for key, devices in by_device.items()}
-        chains: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-        for row in self._chains:
-            chains[row["configuration"], row["reference_strategy"], row["via"]].append(row["reference"])
-        for (configuration, reference, via), links in chains.items():
-            for clock in CLOCKS.values():
-                parts = [found.get((configuration, via, clock))]
-                parts += [found.get((link, reference, clock)) for link in links]
-                known = [part for part in parts if part is not None]
-                if len(known) == len(parts):
-                    weights = [1.0, *[1.0 / len(links)] * len(links)]
-                    found[configuration, reference, clock] = stats.combine(known, weights)
-        return Estimates(found, by_device)
-
     def widest_claims(self) -> list[float]:
         """After each round, the widest half-width (0.01: 1 %) of the claims' 95 % intervals, by wall time."""
-        rounds = 1 + max((row["round"] for row in self._ratios), default=-1)
+        rounds = 1 + max((row["round"] for row in self._visit_ratios), default=-1)
         found = []
         for end in range(1, rounds + 1):
-            estimates = self.estimates(end)
-            grouped = [
-                self._grouped(estimates, group, reference, "wall")
+            ratios = self._ratios_of(end)
+            claimed = [
+                ratios.estimate(group["names"], reference, "wall")
                 for group in self._groups
                 for reference in self._references
                 if self._is_claim(group["role"], reference)
             ]
-            found.append(max((e.halfwidth() for e in grouped if e is not None), default=math.inf))
+            found.append(max((dependable_halfwidth(e) for e in claimed if e is not None), default=math.inf))
         return found
+
+    @property
+    def devices(self) -> int:
+        """Over how many devices the run's intervals are."""
+        return 1 if self._independent else len({row["device"] for row in self._visit_ratios})
+
+    def _ratios_of(self, rounds: int | None) -> Ratios:
+        return Ratios(self._visit_ratios, self._chains, independent=self._independent, rounds=rounds)
 
     def _is_claim(self, role: str, reference: str) -> bool:
         return role != reference and (not self._claims or (role, reference) in self._claims)
 
-    def _grouped(self, estimates: Estimates, group: Mapping[str, Any], reference: str, clock: str) -> Estimate | None:
-        """A deployment's average log ratio over its complete configurations, each a stratum of its own."""
-        names = [name for name in group["names"] if (name, reference, clock) in estimates.by_key]
-        if not names:
-            return None
-        if all((name, reference, clock) in estimates.visits for name in names):
-            return stats.from_blocks({name: estimates.visits[name, reference, clock] for name in names})
-        parts = [estimates.by_key[name, reference, clock] for name in names]
-        return stats.combine(parts, [1.0 / len(parts)] * len(parts))
-
     def _judged(self, rows: Sequence[_Compared]) -> list[dict[str, Any]]:
         """Complete the rows with interval, p and verdict."""
         found = []
-        families = Counter((clock, claim) for _, clock, claim in {(r.pair, r.clock, r.claim) for r in rows})
-        for compared, p_holm in zip(rows, _holm(rows), strict=True):
+        keys = _claims_of(rows)
+        families = Counter(key[1:] for key in {key for key in keys if key is not None})
+        for compared, key, p_holm in zip(rows, keys, _holm(rows), strict=True):
             estimate = compared.estimate
             row = {**compared.row, "reference_strategy": compared.reference_strategy, "clock": compared.clock}
             if estimate is not None:
                 interval = estimate.interval()
                 verdict = stats.verdict(estimate, margin=self._margin, adjusted_p=p_holm)
-                claims = families[compared.clock, compared.claim]
+                claims = families[key[1:]] if key else 1
                 row |= {
                     "visits": estimate.n,
                     "ratio": estimate.ratio,
@@ -242,11 +213,10 @@ class Verdicts:
                     reference,
                     clock,
                     True,
-                    estimate,
+                    self._all.estimate([name], reference, clock),
                 )
-                for (name, reference, clock), estimate in sorted(
-                    self._estimates.by_key.items(),
-                    key=lambda item: (clocks.index(item[0][2]), item[0][1], order[item[0][0]]),
+                for name, reference, clock in sorted(
+                    self._all.keys(), key=lambda key: (clocks.index(key[2]), key[1], order[key[0]])
                 )
             ]
         )
@@ -256,11 +226,12 @@ class Verdicts:
         for clock in clocks:
             for group in self._groups:
                 for reference in self._references:
-                    estimate = self._grouped(self._estimates, group, reference, clock)
-                    if estimate is None and not (clock == "wall" and group["role"] == reference):
+                    estimate = self._all.estimate(group["names"], reference, clock)
+                    claim = self._is_claim(group["role"], reference)
+                    # By wall time a baseline stands in the table too, and so does a claim that could not be tested.
+                    if estimate is None and not (clock == "wall" and (claim or group["role"] == reference)):
                         continue
                     row = {k: group[k] for k in ("deployment", "configurations", "complete", "n", "mean_ms")}
-                    claim = self._is_claim(group["role"], reference)
                     row |= {"strategy": group["role"], "claim": claim}
                     pair = frozenset([self._labels.get(reference, reference), group["deployment"]])
                     rows.append(_Compared(row, pair, reference, clock, claim, estimate))
@@ -270,7 +241,7 @@ class Verdicts:
         return self._judged(self._compared_groups(CLOCKS.values()))
 
     def _significance(self) -> list[dict[str, Any]]:
-        compared = [row for row in self._compared_groups(["wall"]) if row.estimate is not None]
+        compared = self._compared_groups(["wall"])
         means = {r["configuration"]: r["mean_ms"] for r in self._rows("FROM by_configuration")}
         pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
         for row in self._rows("FROM comparisons WHERE via IS NULL ORDER BY reference"):
@@ -279,12 +250,9 @@ class Verdicts:
         found = []
         for item, p_holm in zip(compared, _holm(compared), strict=True):
             estimate, reference = item.estimate, item.reference_strategy
-            assert estimate is not None
-            visits = [
-                r["wall"]
-                for r in self._ratios
-                if r["configuration"] in names[item.row["deployment"]] and r["reference_strategy"] == reference
-            ]
+            if estimate is None:
+                continue
+            units = self._all.units(names[item.row["deployment"]], reference, "wall")
             se = estimate.standard_error
             row = {
                 "deployment": item.row["deployment"],
@@ -295,7 +263,7 @@ class Verdicts:
                 "df": estimate.df,
                 "p": estimate.p_value(),
                 "p_holm": p_holm,
-                "p_permutation": stats.permutation_p(visits, _PERMUTATION_SEED) if visits else None,
+                "p_permutation": significance.permutation_p(units, _PERMUTATION_SEED) if units else None,
             }
             paired = [
                 (means[name], float(np.mean([means[r] for r in pairs[name, reference]])))
@@ -303,18 +271,21 @@ class Verdicts:
                 if pairs.get((name, reference)) and all(means[r] is not None for r in pairs[name, reference])
             ]
             if len(paired) > 1:
-                study = stats.study_paired_test([a for a, _ in paired], [b for _, b in paired])
+                study = significance.study_paired_test([a for a, _ in paired], [b for _, b in paired])
                 row |= {"study_pairs": len(paired), "study_t": study.t, "study_p": study.p}
             found.append(row)
         return found
 
     def _latencies(self) -> Latencies:
         """Each configuration's wall times in ms, by visit, in the order in which they were taken."""
-        found: dict[str, dict[str, tuple[str, list[float]]]] = defaultdict(dict)
+        found: dict[str, dict[str, tuple[tuple[str, float], list[float]]]] = defaultdict(dict)
         for row in self._rows("FROM latencies"):
-            visit = found[row["configuration"]].setdefault(row["visit"], (row["device"], []))
-            visit[1].append(row["wall_ms"])
-        return {name: [diagnostics.Visit(d, values) for d, values in v.values()] for name, v in found.items()}
+            key = (row["device"], row["started_at"].timestamp())
+            found[row["configuration"]].setdefault(row["visit"], (key, []))[1].append(row["wall_ms"])
+        return {
+            name: [diagnostics.Visit(device, ms, visit, started) for visit, ((device, started), ms) in visits.items()]
+            for name, visits in found.items()
+        }
 
 
 def _percentiles(latencies: Latencies) -> list[dict[str, Any]]:
@@ -330,34 +301,75 @@ def _percentiles(latencies: Latencies) -> list[dict[str, Any]]:
             "refused": one.refused,
         }
         for name, visits in latencies.items()
-        for one in percentiles.percentiles([visit.latencies for visit in visits])
+        for one in percentiles.over_devices([(visit.device, visit.latencies) for visit in visits])
     ]
 
 
+def _diagnostics(latencies: Latencies) -> list[dict[str, Any]]:
+    found = []
+    for name, visits in latencies.items():
+        seen = diagnostics.dependence([visit.latencies for visit in visits])
+        if seen.samples < 2:
+            continue
+        shares = diagnostics.variance_shares(visits)
+        found.append(
+            {
+                "configuration": name,
+                "samples": seen.samples,
+                "visits": len(visits),
+                "lag1": seen.lag1,
+                "effective_samples": seen.effective_samples,
+                "requests_share": shares.requests,
+                "visits_share": shares.visits,
+                "devices_share": shares.devices,
+                "outliers": diagnostics.outliers([visit.latencies for visit in visits]),
+            }
+        )
+    return found
+
+
 def _cautions(latencies: Latencies) -> list[dict[str, Any]]:
-    level = _CAUTION_LEVEL / max(1, len(latencies))  # a run of many configurations cries wolf no more than one
+    """Those of the run as a whole first; they have no configuration."""
+    of_run = run_order.diagnose_run(run_order.visit_levels(latencies.values()))
+    found: list[tuple[str | None, diagnostics.Caution]] = [(None, caution) for caution in of_run]
+    for name, visits in latencies.items():
+        if sum(np.size(visit.latencies) for visit in visits) > 1:
+            found += [(name, caution) for caution in diagnostics.diagnose(visits)]
     return [
         {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
-        for name, visits in latencies.items()
-        if sum(len(np.asarray(visit.latencies)) for visit in visits) > 1
-        for caution in diagnostics.diagnose(visits, level=level)
+        for name, caution in found
+    ]
+
+
+_Claim = tuple[frozenset[str], str, bool]
+"""What is compared, whichever way round, by which clock, and whether the plan claims it (else: one of the rest)."""
+
+
+def _claims_of(rows: Sequence[_Compared]) -> list[_Claim | None]:
+    """Each row's claim; None for a baseline, which claims nothing. A pair and its mirror are one."""
+    claimed = {(row.pair, row.clock) for row in rows if row.claim}
+    return [
+        (row.pair, row.clock, (row.pair, row.clock) in claimed) if row.claim or row.estimate is not None else None
+        for row in rows
     ]
 
 
 def _holm(rows: Sequence[_Compared]) -> list[float]:
     """Holm's adjusted p, within each clock over the claims, and over the rest among themselves.
 
-    The same pair the other way round is the same claim.
+    A claim that could not be tested counts too: that one failed makes the others no surer.
     """
-    adjusted: dict[tuple[frozenset[str], str, bool], float] = {}
-    claimed = {(row.pair, row.clock) for row in rows if row.claim}
-    keys = [(row.pair, row.clock, (row.pair, row.clock) in claimed) for row in rows]
-    for clock, claim in {(clock, claim) for _, clock, claim in keys}:
-        family: dict[tuple[frozenset[str], str, bool], float] = {}
-        for key, row in zip(keys, rows, strict=True):
-            if key[1:] == (clock, claim) and row.estimate is not None:
-                # Where the two sides are not the same visits (one has more configurations), the larger p counts.
-                p = row.estimate.p_value()
-                family[key] = p if key not in family or math.isnan(p) else max(p, family[key])
-        adjusted.update(zip(family, stats.holm(list(family.values())), strict=True))
-    return [adjusted.get(key, math.nan) for key in keys]
+    families: dict[tuple[str, bool], dict[_Claim, float]] = defaultdict(dict)
+    keys = _claims_of(rows)
+    for key, row in zip(keys, rows, strict=True):
+        if key is not None:
+            p = math.nan if row.estimate is None else row.estimate.p_value()
+            family = families[key[1:]]
+            # Where the two sides are not the same visits (one has more configurations), the larger p counts.
+            family[key] = p if key not in family or math.isnan(p) else max(p, family[key])
+    adjusted = {
+        key: p
+        for family in families.values()
+        for key, p in zip(family, significance.holm(list(family.values())), strict=True)
+    }
+    return [math.nan if key is None else adjusted[key] for key in keys]

@@ -51,15 +51,16 @@ class GlueLengths:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._order: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
+        self._order: dict[str, list[int]] = {}
 
     def request(self, task: str, index: int) -> Request:
         if task not in self._order:
             lengths = np.repeat(*np.array(glue_lengths()[task]).T)
             # Seeded by the task's name too: tasks are drawn apart, whatever else a plan holds.
-            self._order[task] = np.random.default_rng([self.seed, zlib.crc32(task.encode())]).permutation(lengths)
+            drawn = np.random.default_rng([self.seed, zlib.crc32(task.encode())]).permutation(lengths)
+            self._order[task] = drawn.tolist()
         order = self._order[task]
-        return Request(task, index, int(order[index % len(order)]))
+        return Request(task, index, order[index % len(order)])
 
     def describe(self) -> dict[str, Any]:
         return {"source": "glue_token_lengths", "seed": self.seed}

@@ -12,7 +12,7 @@ SELECT c.name AS configuration, c.deployment, count(t.wall_ns) AS n,
     avg(t.wall_ns) / 1e6 AS mean_ms,
     median(t.wall_ns) / 1e6 AS median_ms,
     CASE WHEN count(t.wall_ns) >= 130 THEN quantile_cont(t.wall_ns, 0.95) / 1e6 END AS p95_ms,
-    stddev_samp(t.wall_ns) / 1e6 AS sd_ms,
+    stddev_samp(t.wall_ns ORDER BY t.wall_ns) / 1e6 AS sd_ms,
     avg(t.host_ns) / 1e6 AS host_ms,
     avg(t.device_ns) / 1e6 AS device_ms,
     count(t.wall_ns) * 1e9 / sum(t.wall_ns + coalesce(t.switch_ns, 0)) AS requests_per_second

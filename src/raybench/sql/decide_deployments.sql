@@ -10,6 +10,8 @@
 --                                     (largest seen)
 --   adapter_load_ns, switch_ns        95th percentile: reading its adapters and attaching them; making another of its
 --                                     resident adapters the active one
+--   longest_adapter_load_ns           the longest of the former: a run loads once a visit, often too few for a percentile
+--   adapter_loads, switches           how many of each were timed
 WITH loaded AS (
     SELECT c.deployment, count(*) AS loads,
         median(l.resident_bytes) AS resident_bytes,
@@ -17,13 +19,15 @@ WITH loaded AS (
         max(l.adapter_bytes) AS adapter_bytes,
         max(l.load_peak_bytes) AS load_peak_bytes,
         max(l.forward_peak_bytes) AS forward_peak_bytes,
-        quantile_cont(l.adapter_load_ns, 0.95) AS adapter_load_ns
+        quantile_cont(l.adapter_load_ns, 0.95) AS adapter_load_ns,
+        max(l.adapter_load_ns) AS longest_adapter_load_ns,
+        count(l.adapter_load_ns) AS adapter_loads
     FROM loads AS l
     JOIN configurations AS c ON c.name = l.configuration AND c.block = l.block
     GROUP BY ALL
 ),
 switched AS (
-    SELECT c.deployment, quantile_cont(t.switch_ns, 0.95) AS switch_ns
+    SELECT c.deployment, quantile_cont(t.switch_ns, 0.95) AS switch_ns, count(t.switch_ns) AS switches
     FROM timed AS t
     JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
     GROUP BY ALL
@@ -37,7 +41,10 @@ SELECT any_value(c.strategy) AS strategy, c.deployment, max(len(c.adapters)) AS 
     any_value(l.load_peak_bytes) AS load_peak_bytes,
     any_value(l.forward_peak_bytes) AS forward_peak_bytes,
     any_value(l.adapter_load_ns) AS adapter_load_ns,
-    any_value(s.switch_ns) AS switch_ns
+    any_value(l.longest_adapter_load_ns) AS longest_adapter_load_ns,
+    any_value(l.adapter_loads) AS adapter_loads,
+    any_value(s.switch_ns) AS switch_ns,
+    any_value(s.switches) AS switches
 FROM configurations AS c
 JOIN completeness AS k ON k.configuration = c.name
 LEFT JOIN loaded AS l ON l.deployment = c.deployment

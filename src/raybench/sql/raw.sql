@@ -6,6 +6,7 @@
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
 --                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns
 --   run            one row: run_id, plan, design, rounds (at most, where until_halfwidth is given), requests, margin
+--                  (0.02 is 2 %), until_halfwidth (0.01 is 1 %; null for a fixed length)
 --   configurations one configuration: name, strategy, role (what it is compared as: its strategy unless the plan
 --                  says otherwise), deployment (its row in the study's table), seed, tasks,
 --                  adapters, block (where its own samples are)

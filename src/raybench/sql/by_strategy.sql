@@ -1,0 +1,13 @@
+-- Question: the study's table: how much longer does each deployment take than each reference, and how sure is that?
+-- Made by verdicts.py from `visit_ratios`, averaged over the deployment's configurations; a row each reference and clock.
+-- Columns:
+--   deployment, strategy              what it is, and what it is compared as
+--   configurations, complete, n       how many it has, how many of them are complete, their timed samples
+--   mean_ms                           mean wall time of a request
+--   claim                             whether the plan claims it
+--   reference_strategy, clock         (wall, host, device, and each with " median")
+--   visits                            visits of its ratio (of a chain: of all its links)
+--   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
+--   p, p_holm, p_equivalence          t test of no difference; after Holm; two one-sided tests against the margin
+--   verdict, more_rounds              slower, faster, equivalent, inconclusive; rounds that would settle the last
+CREATE OR REPLACE VIEW by_strategy AS FROM read_parquet(getvariable('raybench_run') || '/tables/by_strategy.parquet');
