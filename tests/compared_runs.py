@@ -71,6 +71,7 @@ def make(
         seed: int = 0,
         per_token: float = 0.0,
         devices: int = 1,
+        on: dict[str, int] | None = None,
         costs: dict[str, Any] | None = None,
         **overrides: Any,
     ) -> Path:
@@ -84,7 +85,7 @@ def make(
             return of
 
         known_latencies({name: cost(ms) for name, ms in (USUAL | (latencies or {})).items()} | (costs or {}))
-        return measure(load_plan(**{"rounds": 3, **overrides}), results, devices=devices)
+        return measure(load_plan(**{"rounds": 3, **overrides}), results, devices=devices, on=on)
 
     return run
 

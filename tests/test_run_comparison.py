@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from raybench.changes import Change
+from raybench.changes import Change, Unknown
 from raybench.run_comparison import LeftOut, Row, RunComparison
 from raybench.stats import Estimate, Verdict
 
 
-def change(verdict: Verdict, log_ratio: float = 0.0) -> Change:
-    return Change(Estimate(log_ratio, 0.01, 2.0, 3), "paired", 0.5, 0.25, verdict, None)
+def change(verdict: Verdict, log_ratio: float = 0.0, error: float = 0.01) -> Change:
+    unknown: Unknown | None = "one visit" if math.isinf(error) else None
+    return Change(Estimate(log_ratio, error, 2.0, 3), "paired", unknown, 0.5, 0.25, verdict, None)
 
 
-DRIFTED = Row("drifted", "full FT", 4.0, 5.0, change("slower"), "full_ft", change("equivalent"))
-ALONE = Row("alone", "multi-LoRA", 4.0, 3.0, change("faster"), None, None)
-FOUND = RunComparison(Path("a"), Path("b"), 0.02, ("x",), ("y",), (LeftOut("gone", "not in B"),), (DRIFTED, ALONE))
-
-
-def test_the_relative_change_counts_where_there_is_one_unless_the_absolute_is_asked_for() -> None:
-    assert DRIFTED.judged("relative") is DRIFTED.relative
-    assert DRIFTED.judged("absolute") is DRIFTED.absolute
-    assert ALONE.judged("relative") is ALONE.judged("absolute") is ALONE.absolute
+BASE = Row("Full FT", "Full FT", ("full",), 4.0, 5.0, change("slower"), None)
+DRIFTED = Row("Separate", "Separate", ("lora",), 4.0, 5.0, change("slower"), change("equivalent"))
+ALONE = Row("lora", "Separate", ("lora",), 4.0, 3.0, change("faster"), change("faster"))
+GONE = (LeftOut("gone", "not in B", True, False), LeftOut("new", "not in A", False, False))
+FOUND = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", ("x",), ("y",), GONE, (BASE, DRIFTED), (ALONE,))
 
 
 def test_rows_are_found_by_the_change_that_counts() -> None:
-    assert FOUND.with_verdict(["slower", "faster"]) == [ALONE]
-    assert FOUND.with_verdict(["slower", "faster"], "absolute") == [DRIFTED, ALONE]
+    assert FOUND.with_verdict(["slower", "faster"]) == []
+    assert FOUND.with_verdict(["equivalent"]) == [DRIFTED]
+    assert FOUND.with_verdict(["slower", "faster"], "absolute") == [BASE, DRIFTED]
+    assert FOUND.with_verdict(["slower", "faster"], each=True) == [ALONE]
     assert FOUND.with_verdict([]) == []
+
+
+def test_what_is_lost_is_what_was_complete_before() -> None:
+    assert [one.configuration for one in FOUND.lost] == ["gone"]
+
+
+def test_nothing_is_decided_by_one_visit_each() -> None:
+    unknown = change("inconclusive", error=math.inf)
+    row = Row("Separate", "Separate", ("lora",), 4.0, 5.0, unknown, unknown)
+    found = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", (), (), (), (BASE, row), (ALONE,))
+    assert found.undecidable()
+    assert found.unjudged() == [row]
+    assert not found.undecidable("absolute")
+    assert not found.undecidable(each=True)
 
 
 def test_everything_is_json() -> None:
     found = json.loads(json.dumps(FOUND.as_json(), allow_nan=False))
-    assert found["left_out"] == [{"configuration": "gone", "reason": "not in B"}]
-    assert [(row["configuration"], row["absolute"]["verdict"], row["relative"]) for row in found["rows"]] == [
-        ("drifted", "slower", FOUND.rows[0].relative and FOUND.rows[0].relative.as_json()),
-        ("alone", "faster", None),
+    assert found["baseline"] == "full_ft"
+    assert found["left_out"][0] == {"configuration": "gone", "reason": "not in B", "lost": True, "ended": False}
+    assert [(row["name"], row["absolute"]["verdict"], row["relative"]) for row in found["deployments"]] == [
+        ("Full FT", "slower", None),
+        ("Separate", "slower", DRIFTED.relative and DRIFTED.relative.as_json()),
     ]
-    assert found["rows"][0]["absolute"]["ratio"] == pytest.approx(1.0)
+    assert found["configurations"][0]["absolute"]["ratio"] == pytest.approx(1.0)

@@ -1,65 +1,100 @@
-"""What comparing two runs answers: a row for each configuration in both, and what is to be known beside them."""
+"""What comparing two runs answers: a row for each deployment and configuration, and what is to be known beside."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from raybench.changes import Change
+from raybench.location import Location
 
 By = Literal["relative", "absolute"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One configuration in both runs.
+    """One deployment, or one configuration, in both runs.
 
-    ``a_ms``, ``b_ms``: mean wall time of the compared requests, milliseconds. ``reference``: the strategy that
-    ``relative`` is relative to; both None where no reference is complete in both runs.
+    ``configurations``: those it averages (itself alone, if it is one). ``a_ms``, ``b_ms``: mean wall time of the
+    compared requests, milliseconds. ``relative``: the change of its ratio to the baseline; None for the baseline itself
+    and where the two were not measured together in both runs.
     """
 
-    configuration: str
+    name: str
     deployment: str
+    configurations: tuple[str, ...]
     a_ms: float
     b_ms: float
     absolute: Change
-    reference: str | None
     relative: Change | None
 
-    def judged(self, by: By) -> Change:
-        """The change that counts: by ``relative``, the absolute one where no relative one exists."""
-        return self.relative if by == "relative" and self.relative is not None else self.absolute
+    def judged(self, by: By) -> Change | None:
+        """The change that counts."""
+        return self.relative if by == "relative" else self.absolute
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as JSON values; ratios are B / A, times are milliseconds."""
+        return {
+            "name": self.name,
+            "deployment": self.deployment,
+            "configurations": list(self.configurations),
+            "a_ms": self.a_ms,
+            "b_ms": self.b_ms,
+            "absolute": self.absolute.as_json(),
+            "relative": None if self.relative is None else self.relative.as_json(),
+        }
 
 
 class LeftOut(NamedTuple):
-    """A configuration that is not compared, and why."""
+    """A configuration that is not compared, and why. ``lost``: it is complete in A and not in B."""
 
     configuration: str
     reason: str
+    lost: bool
+    ended: bool
+    """Whether a failure ended it: then no --resume completes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """B against A. ``margin`` is A's; ``differences``: in what the runs differ by description and devices."""
+    """B against A. ``margin`` is A's; ``differences``: in what the runs differ by description and devices.
 
-    a: Path
-    b: Path
+    ``baseline``: what relative changes are relative to, the first of the plan's references; None where there is none.
+    """
+
+    a: Location
+    b: Location
     margin: float
+    baseline: str | None
     differences: tuple[str, ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
-    rows: tuple[Row, ...]
+    deployments: tuple[Row, ...]
+    configurations: tuple[Row, ...]
 
-    def with_verdict(self, verdicts: Iterable[str], by: By = "relative") -> list[Row]:
-        """The rows whose change, `Row.judged` ``by``, has one of the verdicts.
+    def rows(self, each: bool = False) -> tuple[Row, ...]:
+        """The deployments, or ``each`` configuration."""
+        return self.configurations if each else self.deployments
 
-        Relative and absolute changes are two families for Holm: where some rows have a relative change and others
-        only an absolute one, each of the two errs with the probability that is stated.
-        """
+    def with_verdict(self, verdicts: Iterable[str], by: By = "relative", each: bool = False) -> list[Row]:
+        """The rows whose change has one of the verdicts."""
         wanted = set(verdicts)
-        return [row for row in self.rows if row.judged(by).verdict in wanted]
+        return [row for row in self.rows(each) if (change := row.judged(by)) is not None and change.verdict in wanted]
+
+    def unjudged(self, by: By = "relative", each: bool = False) -> list[Row]:
+        """The rows whose change has no known interval."""
+        return [row for row in self.rows(each) if (change := row.judged(by)) is not None and change.unknown is not None]
+
+    def undecidable(self, by: By = "relative", each: bool = False) -> bool:
+        """Whether there are changes and no interval of any is known."""
+        judged = [row for row in self.rows(each) if row.judged(by) is not None]
+        return bool(judged) and len(self.unjudged(by, each)) == len(judged)
+
+    @property
+    def lost(self) -> list[LeftOut]:
+        """What is complete in A and not in B."""
+        return [one for one in self.left_out if one.lost]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as JSON values; ratios are B / A, times are milliseconds."""
@@ -68,19 +103,10 @@ class RunComparison:
             "b": str(self.b),
             "margin": self.margin,
             "confidence": 0.95,
+            "baseline": self.baseline,
             "differences": list(self.differences),
             "notes": list(self.notes),
             "left_out": [one._asdict() for one in self.left_out],
-            "rows": [
-                {
-                    "configuration": row.configuration,
-                    "deployment": row.deployment,
-                    "a_ms": row.a_ms,
-                    "b_ms": row.b_ms,
-                    "absolute": row.absolute.as_json(),
-                    "reference": row.reference,
-                    "relative": None if row.relative is None else row.relative.as_json(),
-                }
-                for row in self.rows
-            ],
+            "deployments": [row.as_json() for row in self.deployments],
+            "configurations": [row.as_json() for row in self.configurations],
         }

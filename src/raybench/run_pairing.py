@@ -15,7 +15,7 @@ import pyarrow as pa
 from raybench.changes import Visit
 from raybench.records import InputError
 from raybench.run_comparison import LeftOut
-from raybench.tables import Tables, connect, shipped_sql
+from raybench.tables import Tables, shipped_sql
 
 _KEPT = pa.schema([("configuration", pa.string()), ("task", pa.string()), ("request", pa.int32())])
 
@@ -40,7 +40,10 @@ def comparable(a: Tables, b: Tables) -> tuple[list[str], list[LeftOut]]:
     for name in dict.fromkeys([*state[0], *state[1]]):
         reasons = [_missing(run.get(name), label) for run, label in zip(state, "AB", strict=True)]
         if why := [reason for reason in reasons if reason]:
-            left_out.append(LeftOut(name, "; ".join(why)))
+            in_a, in_b = (run.get(name) for run in state)
+            lost = in_a is not None and in_a["complete"] and not (in_b is not None and in_b["complete"])
+            ended = any(row is not None and not row["complete"] and row["failure"] for row in (in_a, in_b))
+            left_out.append(LeftOut(name, "; ".join(why), lost, ended))
         else:
             names.append(name)
     if not names:
@@ -65,6 +68,14 @@ def compared_requests(a: Tables, b: Tables, names: Sequence[str]) -> tuple[tuple
     notes = []
     if a.description["workload"] != b.description["workload"]:
         notes.append("The workloads differ, so no request is the same in both: all requests of each run are compared.")
+        return (_kept(served[0]), _kept(served[1])), False, notes
+    in_a, in_b = (run.description["plan"]["requests"] for run in (a, b))
+    if in_a != in_b:
+        # Numbers run on over the rounds: what both served is the longer rounds' first few visits.
+        notes.append(
+            f"A round is {in_a} requests of each configuration in A, {in_b} in B, so rounds are not of the same ones: "
+            "all requests of each run are compared."
+        )
         return (_kept(served[0]), _kept(served[1])), False, notes
     if any(
         tokens != served[1][name].get(request, tokens) for name in names for request, tokens in served[0][name].items()
@@ -93,7 +104,9 @@ def measured(tables: Tables, kept: pa.Table) -> Measured:
     mean_ms: dict[str, list[tuple[int, float]]] = defaultdict(list)
     absolute: dict[str, dict[int, Visit]] = defaultdict(dict)
     relative: dict[tuple[str, str], dict[int, Visit]] = defaultdict(dict)
-    with contextlib.closing(connect(tables.root)) as connection:
+    # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
+    independent = tables.description["plan"]["design"] == "independent"
+    with contextlib.closing(tables.connect()) as connection:
         connection.register("compared", kept)
         connection.execute(shipped_sql("compare_requests"))
         for row in connection.sql(shipped_sql("compare_visits")).to_arrow_table().to_pylist():
@@ -104,32 +117,51 @@ def measured(tables: Tables, kept: pa.Table) -> Measured:
             name, round_index = row["configuration"], row["round"]
             served = (absolute[name][round_index].served, row["n"])
             key = name, row["reference_strategy"]
-            relative[key][round_index] = Visit(row["device"], served, row["wall"])
+            device = "any" if independent else row["device"]
+            relative[key][round_index] = Visit(device, served, row["wall"])
     means = {name: sum(n * ms for n, ms in v) / sum(n for n, _ in v) for name, v in mean_ms.items()}
     return Measured(means, absolute, relative)
 
 
-def common_references(a: Tables, b: Tables, names: Sequence[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Each configuration's reference: the strategy, and the configurations that stand for it.
+Pair = tuple[str, str]
+"""A configuration and the reference strategy that it was measured beside."""
 
-    The first of the plan's references that was measured beside it (not by way of another), the same and complete in
-    both runs.
+
+class Parts(NamedTuple):
+    """What a configuration's ratio to the baseline is made of: a ratio, times the average of ``links`` for a chain."""
+
+    first: Pair
+    links: tuple[Pair, ...] = ()
+
+
+def common_parts(a: Tables, b: Tables, names: Sequence[str]) -> tuple[str | None, dict[str, Parts]]:
+    """The baseline, which is the first of A's references, and what each configuration's ratio to it is made of.
+
+    The baseline is one for all: against different references a change of the reference would look like one of
+    what is compared with it. Only what has the same references, complete, in both runs.
     """
+    references = a.description["plan"]["references"]
+    if not references:
+        return None, {}
+    baseline: str = references[0]
     of_a, of_b = (
         {
-            (c["configuration"], c["reference_strategy"]): tuple(r["configuration"] for r in c["references"])
+            c["configuration"]: (c["via"], tuple(r["configuration"] for r in c["references"]))
             for c in run.description["comparisons"]
-            if c["via"] is None
+            if c["reference_strategy"] == baseline
         }
         for run in (a, b)
     )
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for strategy in a.description["plan"]["references"]:
-        for name in names:
-            used = of_a.get((name, strategy))
-            if name not in found and used and used == of_b.get((name, strategy)) and set(used) <= set(names):
-                found[name] = (strategy, used)
-    return found
+    kept = {
+        name: of_a[name]
+        for name in names
+        if name in of_a and of_a[name] == of_b.get(name) and set(of_a[name][1]) <= set(names)
+    }
+    found = {name: Parts((name, baseline)) for name, (via, _) in kept.items() if via is None}
+    for name, (via, used) in kept.items():
+        if via is not None and all(other in found for other in used):
+            found[name] = Parts((name, via), tuple((other, baseline) for other in used))
+    return baseline, {name: found[name] for name in names if name in found}
 
 
 def _missing(row: Mapping[str, Any] | None, label: str) -> str:
