@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import SMALL_PLAN, _known
+from conftest import SMALL_PLAN, known_strategy
 from raybench import plan_file, strategies
 from raybench.advice import Advice, WayResult
 from raybench.decide import decide
@@ -32,18 +33,40 @@ LATENCIES_MS = {"full_ft": 4.0, "lora_separate": 5.0, "lora_merged": 4.02, "mult
 NEEDS = Needs(tasks=3, gpu_memory_bytes=2200 * MB, slo_p95_s=0.0402, requests_per_second=10.0)
 
 
-def make_run(folder: Path, latencies_ms: dict[str, float], plan: str = SMALL_PLAN, **overrides: Any) -> Path:
-    """A run in which each request of a strategy takes exactly as long as said, and a switch 1 ms."""
+def make_run(
+    folder: Path, latencies_ms: dict[str, float], plan: str = SMALL_PLAN, failing: str = "", **overrides: Any
+) -> Path:
+    """A run in which each request of a strategy takes exactly as long as said, and a switch 1 ms.
+
+    The configuration ``failing`` does not load.
+    """
     folder.mkdir(exist_ok=True)
     path = folder / "plan.toml"
     path.write_text(plan)
     with pytest.MonkeyPatch.context() as patch:
         for name, ms in latencies_ms.items():
             cost = (round(ms * MS), round(ms * MS), None)
-            known = _known(strategies.STRATEGIES[name].traits, lambda tokens, calls, cost=cost: cost, MS)
+            traits = strategies.STRATEGIES[name].traits
+            known = known_strategy(traits, lambda tokens, calls, cost=cost: cost, MS)
+            patch.setattr(known, "load", _unless(failing, known.load))
             patch.setitem(strategies.STRATEGIES, name, known)
         loaded, _ = plan_file.load(str(path), strategies.all_traits(), glue_tasks(), Overrides(**overrides))
         return measure(loaded, folder / "results")
+
+
+def _unless(failing: str, load: Callable[..., Any]) -> Callable[..., Any]:
+    def loads(self: Any, configuration: Any, weights: Any, costs: Any) -> Any:
+        if configuration.name == failing:
+            raise RuntimeError("no such file")
+        return load(self, configuration, weights, costs)
+
+    return loads
+
+
+def without_last_visit(run: Path) -> Path:
+    """The run as it was before its last visit was committed."""
+    max((run / "manifest").glob("*.json")).unlink()
+    return run
 
 
 def with_memory(run: Path, memory: dict[str, tuple[int, ...]] = MEMORY, adapter_load_ms: float = 30) -> Tables:

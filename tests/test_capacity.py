@@ -15,10 +15,15 @@ from hypothesis import strategies as st
 
 from advising import MS, advise, by_way, or_more
 from raybench.advice import WayResult
-from raybench.capacity import WAYS, Measured, gpus_needed
+from raybench.capacity import WAYS, Measured, Way, gpus_needed
 from raybench.needs import Needs
 from raybench.queueing import Service
 from raybench.tables import Tables
+
+
+def only(way: Way, walls: np.ndarray) -> dict[str, Service]:
+    """A latency class of the way's strategy alone: its wall times, each counting alike."""
+    return {way.strategy: Service(walls, np.full(walls.size, 1 / walls.size))}
 
 
 def test_what_breaks_first_breaks_exactly_there(known_tables: Tables) -> None:
@@ -56,11 +61,31 @@ def test_what_binds_is_what_would_take_fewer_gpus_if_lifted(
     assert by_way(advise(known_tables, **changes))["merged"].binds == binds
 
 
+@pytest.mark.parametrize(
+    ("late", "slo_ms", "feasible", "why_not"),
+    [
+        (4, 5, True, None),
+        (5, 5, False, "slo: p95 1 ms leaves no time to wait"),
+        (6, 5, False, "slo: p95 10 ms is above it"),
+        (6, 10, True, None),  # exactly at the SLO is in time
+    ],
+)
+def test_five_percent_of_requests_above_the_slo_by_themselves_are_too_many(
+    late: int, slo_ms: int, feasible: bool, why_not: str | None
+) -> None:
+    walls = np.array([1 * MS] * (100 - late) + [10 * MS] * late)
+    way = Measured(WAYS[0], each=1, beside=0, switch_ns=0, services=only(WAYS[0], walls))
+    found = way.result(Needs(1, 10, slo_ms / 1e3, 1.0))
+    assert (found.feasible, found.why_not) == (feasible, why_not)
+    text = " ".join((Path(__file__).parents[1] / "docs" / "decide.md").read_text().split())
+    assert "where that is 5 % or more, no load is carried" in text
+
+
 # Monotone in its inputs
 
 MEASURED = st.builds(
     lambda way, each, beside, switch_ns, walls: Measured(
-        way, each, beside, switch_ns, (Service(np.sort(np.array(walls)), np.full(len(walls), 1 / len(walls))),)
+        way, 0 if way.sharing == "swap" else each, beside, switch_ns, only(way, np.sort(np.array(walls)))
     ),
     st.sampled_from(WAYS),
     st.integers(1, 50),
@@ -153,8 +178,7 @@ def test_the_worst_split_needs_them_all(tasks: int, by_load: int, places: int) -
 
 def test_the_docs_example_is_what_the_rule_says() -> None:
     text = (Path(__file__).parents[1] / "docs" / "decide.md").read_text()
-    constant = Service(np.array([10 * MS]), np.array([1.0]))
-    example = Measured(WAYS[0], each=10, beside=4, switch_ns=0, services=(constant,))
+    example = Measured(WAYS[0], each=10, beside=4, switch_ns=0, services=only(WAYS[0], np.array([10 * MS])))
     way = example.result(Needs(40, 64, 0.04, 70.0, gpu_price=0.8))
     assert (way.tasks_per_gpu, way.gpus_by_load, way.gpus, way.binds) == (6, 2, 7, "memory")
     assert way.growth is not None

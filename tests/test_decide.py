@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import math
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advising import LATENCIES_MS, MB, NEEDS, advise, by_way, make_run, or_more, with_memory
+from advising import LATENCIES_MS, MB, MEMORY, NEEDS, advise, by_way, make_run, or_more, with_memory
 from conftest import SMALL_PLAN
 from raybench import decide
-from raybench.advice import advice_to_dict
+from raybench.advice import Comparison
 from raybench.capacity import WAYS
+from raybench.evidence import Evidence
 from raybench.needs import Needs
-from raybench.records import InputError
 from raybench.tables import Tables
 
 # By hand, on the run of known latencies
@@ -34,7 +30,7 @@ def test_the_advice_on_a_known_run_is_what_it_is_by_hand(known_tables: Tables) -
     assert {name: (w.bytes_each // MB, w.bytes_beside // MB, w.tasks_per_gpu) for name, w in ways.items()} == {
         "merged": (1000, 100, 2),  # 2 x 1000 + 100 <= 2200
         "multi_adapter": (10, 1120, 108),  # 1000 of the base and 120 of a forward, then 10 each
-        "separate_swapped": (1010, 120, None),
+        "separate_swapped": (0, 1130, None),  # 1010 of the base and its adapter, 120 of a forward
         "full_ft": (1000, 100, 2),
         "separate_copies": (1010, 120, 2),
     }
@@ -112,10 +108,67 @@ def test_switches_cost_what_their_share_says(known_tables: Tables) -> None:
     assert by_way(tight)["separate_swapped"].why_not == "slo: p95 35 ms is above it"
 
 
-def test_no_way_within_the_slo_is_an_answer(known_tables: Tables) -> None:
-    advice = advise(known_tables, slo_p95_s=0.001)
+@pytest.mark.parametrize(
+    ("needs", "binds", "reason", "remedy"),
+    [
+        (
+            {"slo_p95_s": 0.001},
+            ["slo"] * 5,
+            "none meets the SLO at any load (p95 without waiting at least 4.02 ms)",
+            "a faster GPU or a longer SLO",
+        ),
+        (
+            {"gpu_memory_bytes": 1000 * MB},
+            ["memory"] * 5,
+            "none fits into memory (one task needs at least 1.1 GB)",
+            "GPUs with more memory",
+        ),
+        (
+            {"gpu_memory_bytes": 1125 * MB, "slo_p95_s": 0.00401, "switches": 0.0},  # of 1.13 GB, and of 4.02 ms
+            ["slo", "memory and slo", "memory and slo", "slo", "memory and slo"],
+            "3 of 5 do not fit into memory (one task needs at least 1.13 GB), "
+            "none meets the SLO at any load (p95 without waiting at least 4.02 ms)",
+            "a faster GPU or a longer SLO",
+        ),
+        (
+            {"gpu_memory_bytes": 1000 * MB, "slo_p95_s": 0.00402},
+            ["memory", "memory and slo", "memory and slo", "memory", "memory and slo"],
+            "none fits into memory (one task needs at least 1.1 GB), "
+            "3 of 5 do not meet the SLO at any load (p95 without waiting at least 5 ms)",
+            "GPUs with more memory",
+        ),
+        (
+            {"gpu_memory_bytes": 1000 * MB, "slo_p95_s": 0.001},
+            ["memory and slo"] * 5,
+            "none fits into memory (one task needs at least 1.1 GB), "
+            "none meets the SLO at any load (p95 without waiting at least 4.02 ms)",
+            "GPUs with more memory, and faster ones or a longer SLO",
+        ),
+    ],
+)
+def test_no_way_is_an_answer_that_names_what_stands_in_each_way(
+    known_tables: Tables, needs: dict[str, Any], binds: list[str], reason: str, remedy: str
+) -> None:
+    advice = advise(known_tables, **needs)
     assert (advice.way, advice.gpus, advice.missing) == (None, None, ())
-    assert advice.sentence.endswith("the lowest measured p95 is 4.02 ms; see each way.")
+    assert [way.binds for way in advice.ways] == binds
+    assert [[part.partition(":")[0] for part in str(way.why_not).split("; ")] for way in advice.ways] == [
+        one.split(" and ") for one in binds
+    ]
+    assert advice.sentence.endswith(f": {reason}; see each way.")
+    assert advice.next_command.endswith(f"; then {remedy})")
+
+
+def test_where_some_ways_do_not_fit_and_the_others_are_too_slow_either_helps(known_tables: Tables) -> None:
+    big = {"full_ft": (1300, 0, 1300, 1300, 0), "lora_merged": (1300, 0, 1300, 1300, 0)}
+    tables = with_memory(known_tables.root, {**MEMORY, **big})
+    advice = advise(tables, gpu_memory_bytes=1200 * MB, slo_p95_s=0.0045)
+    assert [way.binds for way in advice.ways] == ["memory", "slo", "slo", "memory", "slo"]
+    assert advice.sentence.endswith(
+        "on GPUs of 1.2 GB: 2 of 5 do not fit into memory (one task needs at least 1.3 GB), "
+        "3 of 5 do not meet the SLO at any load (p95 without waiting at least 5 ms); see each way."
+    )
+    assert advice.next_command.endswith("GPUs with more memory, or for those that fit a faster GPU or a longer SLO)")
 
 
 # What the run cannot tell apart decides nothing
@@ -124,13 +177,69 @@ def test_no_way_within_the_slo_is_an_answer(known_tables: Tables) -> None:
 def test_an_advantage_within_the_margin_does_not_decide(known_tables: Tables) -> None:
     # Between the two p95 (4 and 4.02 ms) the full fine-tune's own would be within the SLO; it must not win by that.
     advice = advise(known_tables, tasks=1, slo_p95_s=0.00401)
-    assert [by_way(advice)[name].feasible for name in ("merged", "full_ft")] == [False, False]
+    assert [by_way(advice)[name].why_not for name in ("merged", "full_ft")] == [
+        "slo: p95 4.02 ms is above it",
+        "slo: p95 4.02 ms (of lora_merged) is above it",
+    ]
     assert by_way(advice)["full_ft"].same_latency_as == ("lora_merged",)
     chosen = advise(known_tables, tasks=1)
     pairs = {(c.strategy, c.reference): c for c in chosen.comparisons}
     assert (pairs["lora_merged", "full_ft"].verdict, pairs["lora_merged", "full_ft"].decides) == ("equivalent", False)
     assert pairs["lora_merged", "lora_separate"].decides
-    assert any("no difference in latency from full_ft" in line for line in chosen.because)
+    assert any("One latency class with full_ft" in line for line in chosen.because)
+
+
+def test_the_chosen_way_is_compared_with_each_other_one_also_where_the_run_compared_the_other_way_round(
+    known_tables: Tables,
+) -> None:
+    advice = advise(known_tables, tasks=40, gpu_memory_bytes=1130 * MB, requests_per_second=0.1)
+    assert advice.way == "separate_swapped"
+    assert [c.strategy for c in advice.comparisons] == ["lora_separate"] * 3
+    pairs = {c.reference: c for c in advice.comparisons}
+    assert set(pairs) == {"full_ft", "lora_merged", "multi_lora"}
+    by_strategy = known_tables.rows(
+        "FROM by_strategy WHERE strategy = 'lora_merged' AND reference_strategy = 'lora_separate' AND clock = 'wall'"
+    )
+    merged, (measured,) = pairs["lora_merged"], by_strategy
+    assert (measured["verdict"], merged.verdict, merged.decides) == ("faster", "slower", True)
+    assert (merged.ratio, merged.low, merged.high) == pytest.approx(
+        (1 / measured["ratio"], 1 / measured["high"], 1 / measured["low"]), rel=1e-12
+    )
+
+
+def test_a_comparison_without_bounds_seen_from_the_other_side() -> None:
+    unknown = Comparison("a", "b", 2.0, 0.0, math.inf, "inconclusive", False, "c")
+    assert unknown.seen_from("b") == Comparison("b", "a", 0.5, 0.0, math.inf, "inconclusive", False, "c")
+    assert unknown.seen_from("b").seen_from("a") == unknown.seen_from("a") == unknown
+
+
+# What the reader should know
+
+
+def test_every_pair_that_is_not_told_apart_is_named(known_tables: Tables) -> None:
+    assert not any("latency class" in line for line in advise(known_tables).cautions)
+    tables = with_memory(known_tables.root)
+    tables.connection.execute("UPDATE by_strategy SET verdict = 'inconclusive' WHERE strategy = 'lora_merged'")
+    tables.connection.execute("DELETE FROM by_strategy WHERE strategy = 'multi_lora'")
+    cautions = advise(tables).cautions
+    assert (
+        "Inconclusive, so of one latency class: lora_merged against full_ft, lora_merged against lora_separate. "
+        "More rounds (--rounds) in a new run may tell."
+    ) in cautions
+    assert (
+        "Never compared, nor with a common reference, so of one latency class: multi_lora against lora_merged, "
+        "lora_separate against multi_lora, full_ft against multi_lora. "
+        "A plan that compares them, such as rq2, may tell."
+    ) in cautions
+
+
+def test_a_run_on_a_cpu_says_so(known_tables: Tables) -> None:
+    run = Evidence(known_tables)
+    pairs = run.comparisons()
+    ways = [one.result(NEEDS) for one in run.measured(pairs)]
+    assert not any("CPU" in line for line in decide.cautions(run, NEEDS, ways, pairs))
+    run.on_cpu = True
+    assert any(line.startswith("A CPU measured this") for line in decide.cautions(run, NEEDS, ways, pairs))
 
 
 # What the run lacks
@@ -165,80 +274,3 @@ def test_the_advised_number_of_gpus_is_monotone_too(
     now, harder = (decide.decide(known_tables, n) for n in (asked, dataclasses.replace(asked, **{name: value})))
     assert or_more(harder.gpus) >= or_more(now.gpus)
     assert or_more(now.gpus) == min(or_more(way.gpus) for way in now.ways)
-
-
-# What is printed
-
-
-def options(tables: Tables, *more: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    decide.add_arguments(parser)
-    asked = ["--tasks", "3", "--gpu-memory", "2.2GB", "--slo-p95", "40.2ms", "--requests-per-second", "10"]
-    return parser.parse_args([str(tables.root), *asked, *more])
-
-
-@pytest.fixture
-def printed(known_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    monkeypatch.setattr(decide, "Tables", lambda path: known_tables)
-    return lambda *more: decide.run(options(known_tables, *more))
-
-
-def test_the_command_line_states_the_needs(known_tables: Tables) -> None:
-    assert decide.needs_of(options(known_tables)) == NEEDS
-    assert decide.needs_of(options(known_tables, "--switches", "30%", "--gpu-price", "0.8")) == dataclasses.replace(
-        NEEDS, switches=0.3, gpu_price=0.8
-    )
-
-
-def test_the_advice_comes_first_then_the_ways_what_breaks_the_numbers_and_what_next(
-    printed: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert printed("--gpu-price", "0.9") == 0
-    out = capsys.readouterr().out
-    order = [
-        "Several adapters on one base: 1 GPU for 3 tasks at 10 requests/s within p95 40.2 ms.",
-        "cost/10^6 requests",
-        "What breaks first: ",
-        "Measured numbers that decide:",
-        "multi_lora against lora_separate: +10.0 % [+10.0 %, +10.0 %] slower (by_strategy)",
-        "Next: raybench tables ",
-    ]
-    positions = [out.index(text) for text in order]
-    assert positions == sorted(positions)
-    assert out.startswith(order[0])
-
-
-def test_json_holds_the_same_and_nothing_that_json_has_not(
-    printed: Callable[..., int], known_tables: Tables, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert printed("--json") == 0
-    found = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
-    assert found == advice_to_dict(advise(known_tables))
-    assert (found["way"], found["gpus"], found["ways"][2]["tasks_per_gpu"]) == ("multi_adapter", 1, None)
-
-
-def test_what_is_missing_is_printed_with_exit_code_1(
-    short_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tables = Tables(short_run)
-    monkeypatch.setattr(decide, "Tables", lambda path: tables)
-    assert decide.run(options(tables)) == 1
-    out = capsys.readouterr().out
-    assert out.startswith("No advice on 3 tasks")
-    assert "adapter_load_ns was not measured" in out
-    assert "Next: python -m raybench.sweep --plan rq2" in out
-
-
-def test_bad_input_is_found_before_the_run_is_read(tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    decide.add_arguments(parser)
-    asked = ["--tasks", "3", "--gpu-memory", "24", "--slo-p95", "40ms", "--requests-per-second", "10"]
-    with pytest.raises(InputError, match="--gpu-memory") as error:
-        decide.run(parser.parse_args([str(tmp_path / "nowhere"), *asked]))
-    assert error.value.exit_code == 2
-
-
-def test_it_needs_neither_ray_nor_torch() -> None:
-    code = "import sys, raybench.decide; print(sorted({'ray', 'torch', 'transformers', 'peft'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advising import LATENCIES_MS, MB, MEMORY, MS, NEEDS, advise, make_run, with_memory
+from advising import LATENCIES_MS, MB, MEMORY, MS, NEEDS, advise, by_way, make_run, with_memory
 from conftest import SMALL_PLAN
 from raybench import evidence
 from raybench.advice import Comparison
@@ -63,24 +63,61 @@ def test_too_few_requests_for_a_p95_and_unmeasured_numbers_give_no_advice(short_
     assert "Full FT: parameter_bytes was not measured" in lacking
 
 
-def test_incomplete_configurations_give_no_advice(short_run: Path) -> None:
-    tables = with_memory(short_run)
+def test_too_few_switches_for_a_p95_give_no_advice(known_tables: Tables) -> None:
+    tables = with_memory(known_tables.root)
     tables.connection.execute(
-        "CREATE OR REPLACE VIEW completeness AS SELECT name AS configuration, name NOT LIKE 'lora_merged_sst2%'"
-        " AS complete FROM configurations"
+        "CREATE TABLE measured_timed AS FROM timed; CREATE OR REPLACE VIEW timed AS"
+        " SELECT * REPLACE (CASE WHEN round < 2 THEN switch_ns END AS switch_ns) FROM measured_timed"
     )
-    assert advise(tables).missing == ("LoRA Merged: 1 of 2 configurations complete",)
+    assert advise(tables).missing == ("Multi-adapter (2): a p95 needs 130 switches, not 88",)
 
 
-def test_a_run_on_a_cpu_says_so(known_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not any("CPU" in caution for caution in advise(known_tables).cautions)
-    monkeypatch.setattr(Evidence, "_device_ids", lambda self: {"cpu@host"})
-    assert any(caution.startswith("A CPU measured this") for caution in advise(known_tables).cautions)
+def test_of_few_adapter_loads_the_longest_counts_and_of_enough_the_p95(known_tables: Tables) -> None:
+    tables = with_memory(known_tables.root)
+    tables.connection.execute(
+        "CREATE TABLE few_loads AS FROM loads;"
+        "CREATE OR REPLACE VIEW loads AS SELECT * REPLACE"
+        " (CASE WHEN round = 0 AND configuration LIKE '%sst2%' THEN 90 ELSE 30 END * 1000000 AS adapter_load_ns)"
+        " FROM few_loads"
+    )
+
+    def swapped(tables: Tables) -> tuple[float, str]:
+        way = by_way(advise(tables))["separate_swapped"]
+        return way.switch_s, way.switch_is
+
+    assert swapped(tables) == (0.09, "longest of 6 adapter loads")
+    few = "A swap is planned with the longest of 6 adapter loads: a p95 needs 130. With 74% probability the true p95 "
+    assert few + "is longer." in advise(tables).cautions
+    assert not any("swap is planned" in line for line in advise(tables, switches=0.0).cautions)
+    tables.connection.execute(
+        "CREATE TABLE many_loads AS FROM loads;"
+        "INSERT INTO many_loads SELECT l.* REPLACE (30000000 AS adapter_load_ns) FROM loads AS l, range(21);"
+        "CREATE OR REPLACE VIEW loads AS FROM many_loads"
+    )
+    assert swapped(tables) == (0.03, "p95 of 132 adapter loads")
+    assert not any("swap is planned" in line for line in advise(tables).cautions)
+
+
+def test_a_run_on_a_cpu_is_known_by_its_devices(short_run: Path) -> None:
+    tables = Tables(short_run)
+    assert not Evidence(tables).on_cpu
+    tables.connection.execute(
+        "CREATE TABLE measured_visits AS FROM visits;"
+        "CREATE OR REPLACE VIEW visits AS SELECT * REPLACE ('cpu@host' AS device) FROM measured_visits"
+    )
+    assert Evidence(tables).on_cpu
+
+
+# Which strategies a run tells apart
+
+
+def compared(tables: Tables) -> dict[tuple[str, str], Comparison]:
+    """Each pair once, as the run has it."""
+    return {(c.strategy, c.reference): c for c in Evidence(tables).comparisons().values()}
 
 
 def test_pairs_that_were_never_compared_are_told_apart_through_a_third(known_tables: Tables) -> None:
-    pairs = {(c.strategy, c.reference): c for c in advise(known_tables, tasks=1).comparisons}
-    through = pairs["multi_lora", "lora_merged"]
+    through = compared(known_tables)["multi_lora", "lora_merged"]
     assert (through.verdict, through.decides) == ("slower", True)
     assert through.through in ("full_ft", "lora_separate")
     assert through.ratio == pytest.approx(5.5 / 4.02, rel=1e-9)
@@ -109,14 +146,52 @@ def test_through_a_third_only_intervals_apart_by_more_than_the_margin_decide(
     assert (found.verdict, found.decides) == expected
 
 
-def test_an_inconclusive_run_lets_simplicity_decide_and_says_so(known_tables: Tables) -> None:
-    inconclusive = {
-        pair: dataclasses.replace(c, verdict="inconclusive", decides=False)
-        for pair, c in Evidence(known_tables).comparisons().items()
-    }
+@pytest.mark.parametrize(
+    ("one_way", "other_way", "found", "decides"),
+    [
+        ("slower", "faster", "slower", True),
+        ("slower", "inconclusive", "inconclusive", False),
+        ("inconclusive", "faster", "inconclusive", False),
+        ("slower", "equivalent", "equivalent", False),
+        ("equivalent", "inconclusive", "inconclusive", False),
+        ("slower", "slower", "inconclusive", False),  # each is slower than the other: both intervals in one
+    ],
+)
+def test_where_both_directions_were_compared_both_must_decide(
+    known_tables: Tables, one_way: str, other_way: str, found: str, decides: bool
+) -> None:
+    tables = with_memory(known_tables.root)
+    intervals = {"slower": (1.2, 1.3), "faster": (1 / 1.3, 1 / 1.2)}
+    for (strategy, reference), verdict in {
+        ("full_ft", "lora_separate"): one_way,
+        ("lora_separate", "full_ft"): other_way,
+    }.items():
+        low, high = intervals.get(verdict, (0.9, 1.1))
+        tables.connection.execute(
+            f"UPDATE by_strategy SET verdict = '{verdict}', low = {low}, high = {high}"
+            f" WHERE strategy = '{strategy}' AND reference_strategy = '{reference}'"
+        )
+    run = Evidence(tables)
+    pair = run.comparisons()["full_ft", "lora_separate"]
+    assert (pair.verdict, pair.decides) == (found, decides)
+    assert decides or pair.low <= 1 <= pair.high
+    full = next(m for m in run.measured(run.comparisons()) if m.way.name == "full_ft")
+    assert ("lora_separate" in full.services) is not decides
+
+
+def test_an_inconclusive_run_lets_simplicity_decide(known_tables: Tables) -> None:
     run = Evidence(known_tables)
+    inconclusive = {
+        pair: dataclasses.replace(c, verdict="inconclusive", decides=False) for pair, c in run.comparisons().items()
+    }
     ways = [m.result(dataclasses.replace(NEEDS, tasks=1)) for m in run.measured(inconclusive)]
     # One class: every way is planned with the least favourable latency, multi's 5.5 ms.
-    assert {way.p95_s for way in ways} == {0.0055}
+    assert {(way.p95_s, way.p95_of) for way in ways} == {(0.0055, "multi_lora")}
+    assert {way.way: way.own_p95_s for way in ways} == {
+        "merged": 0.00402,
+        "multi_adapter": 0.0055,
+        "separate_swapped": 0.005,
+        "full_ft": 0.004,
+        "separate_copies": 0.005,
+    }
     assert all(len(way.same_latency_as) == 3 for way in ways)
-    assert any("Inconclusive" in line for line in run.cautions(NEEDS, ways, inconclusive))

@@ -32,9 +32,11 @@ def test_times(text: str, seconds: float) -> None:
     assert needs.parse_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["40", "ms", "0ms", "-40ms", "nanms", "infs", "40m", "1e999s", "40 GB", "", "٤ms"])
+@pytest.mark.parametrize(
+    "text", ["40", "ms", "0ms", "1e-9ms", "-40ms", "nanms", "infs", "40m", "1e999s", "40 GB", "", "٤ms"]
+)
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(InputError, match="--slo-p95: expected a time above 0"):
+    with pytest.raises(InputError, match="--slo-p95: expected a time with its unit"):
         needs.parse_seconds(text, "--slo-p95")
 
 
@@ -58,6 +60,7 @@ def test_shares_and_numbers() -> None:
         {"tasks": 0},
         {"tasks": 1.5},
         {"gpu_memory_bytes": -1},
+        {"gpu_memory_bytes": 1.5},
         {"slo_p95_s": math.nan},
         {"slo_p95_s": 1e-12},
         {"requests_per_second": math.inf},
@@ -69,3 +72,11 @@ def test_shares_and_numbers() -> None:
 def test_needs_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"^{next(iter(wrong))} must be"):
         dataclasses.replace(NEEDS, **wrong)
+
+
+def test_whole_numbers_that_came_as_floats_are_ints_from_then_on() -> None:
+    asked = dataclasses.replace(NEEDS, tasks=3.0, gpu_memory_bytes=2.2e9)  # type: ignore[arg-type]
+    assert asked == NEEDS
+    assert (type(asked.tasks), type(asked.gpu_memory_bytes)) == (int, int)
+    one = dataclasses.replace(NEEDS, tasks=1.0)  # type: ignore[arg-type]
+    assert one.switch_share == 0

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from raybench.terminal import print_line
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Growth:
     """How far a way's number of GPUs goes. ``first``: what needs another GPU (or ends it) first: ``tasks`` or ``load``.
 
-    ``tasks_at``: the number of tasks at which this many GPUs no longer do (None: no number of tasks).
+    ``tasks_at``: the number of tasks at which this many GPUs no longer do (None: none up to `needs.MOST_TASKS`).
     ``requests_per_second_above``: the load above which they no longer do.
     """
 
@@ -32,11 +25,14 @@ class WayResult:
     """One way to deploy, counted for the needs. Times in seconds, memory in bytes.
 
     ``gpus`` is None where the way is not feasible; ``why_not`` then says so. ``tasks_per_gpu``: that fit into memory
-    (None: any number). ``p95_s``: measured, a request with its share of switches, without waiting.
+    (None: any number). ``p95_s``: what it is planned with, of a request with its share of switches, without waiting:
+    the largest among ``strategy`` and ``same_latency_as``, that of ``p95_of``; ``own_p95_s`` is its own.
+    ``switch_s``: what a switch takes; ``switch_is``: which of the measured ones that is, in words.
     ``requests_per_second_per_gpu``: the most that one GPU carries within the SLO. ``binds``: what another GPU less
-    would break: ``memory``, ``load``, ``memory and load``, ``slo``, or ``nothing`` (one GPU is enough).
-    ``same_latency_as``: strategies from which the run cannot tell this one's latency; it is planned with the least
-    favourable of them. ``cost_per_million_requests``: in the unit of the GPU price.
+    would break: ``memory``, ``load``, ``memory and load``, or ``nothing`` (one GPU is enough); where the way is not
+    feasible ``memory``, ``slo``, or ``memory and slo``.
+    ``same_latency_as``: the other strategies of its latency class, of which the least favourable is planned with.
+    ``cost_per_million_requests``: in the unit of the GPU price.
     """
 
     way: str
@@ -51,7 +47,10 @@ class WayResult:
     bytes_beside: int
     requests_per_second_per_gpu: float
     p95_s: float
+    p95_of: str
+    own_p95_s: float
     switch_s: float
+    switch_is: str
     binds: str
     cost_per_million_requests: float | None
     growth: Growth | None
@@ -76,6 +75,21 @@ class Comparison:
     decides: bool
     through: str | None = None
 
+    def seen_from(self, strategy: str) -> Comparison:
+        """The same comparison as that of ``strategy``, one of the two, against the other."""
+        if strategy == self.strategy:
+            return self
+        return Comparison(
+            self.reference,
+            self.strategy,
+            1 / self.ratio,
+            1 / self.high,
+            1 / self.low if self.low else math.inf,
+            {"slower": "faster", "faster": "slower"}.get(self.verdict, self.verdict),
+            self.decides,
+            self.through,
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Number:
@@ -83,7 +97,7 @@ class Number:
 
     what: str
     value: float
-    unit: str
+    unit: Literal["s", "bytes"]
     table: str
 
 
@@ -125,95 +139,6 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def render(advice: Advice, console: Console) -> None:
-    """The advice for people: one sentence, the ways, what breaks first, the numbers that decide, what to type next."""
-    print_line(console, advice.sentence)
-    for line in (*advice.missing, *advice.because):
-        print_line(console, f"  {line}")
-    if advice.ways:
-        console.print(_table(advice))
-    chosen = next((way for way in advice.ways if way.way == advice.way), None)
-    if chosen is not None and chosen.growth is not None:
-        print_line(console, f"What breaks first: {growth_words(chosen, chosen.growth)}")
-    if advice.numbers:
-        print_line(console, "Measured numbers that decide:")
-    for number in advice.numbers:
-        print_line(console, f"  {number.what}: {number.value:.6g} {number.unit} ({number.table})")
-    for compared in advice.comparisons:
-        print_line(console, f"  {comparison_words(compared)}")
-    for caution in advice.cautions:
-        print_line(console, f"Note: {caution}")
-    print_line(console, f"Next: {advice.next_command}")
-
-
-def sentence(asked: str, best: WayResult | None, ways: Sequence[WayResult], missing: Sequence[str]) -> str:
-    """The advice in one sentence; ``asked``: what is to be served, in words."""
-    if missing:
-        return f"No advice on {asked}: the run lacks what it needs."
-    if best is None:
-        least = min(way.p95_s for way in ways)
-        return f"No way serves {asked} on such GPUs: the lowest measured p95 is {milliseconds(least)}; see each way."
-    binds = "" if best.binds == "nothing" else f"; {best.binds} decides how many"
-    return f"{best.label}: {count(best.gpus or 0, 'GPU')} for {asked}{binds}."
-
-
-def reasons(best: WayResult | None, ways: Sequence[WayResult], virtue: str) -> tuple[str, ...]:
-    """Why this way; ``virtue``: what it has before those that need as many GPUs."""
-    if best is None:
-        return ()
-    found = []
-    ties = [way.label for way in ways if way.gpus == best.gpus and way.way != best.way]
-    more = [way for way in ways if way.gpus is not None and way.gpus > (best.gpus or 0)]
-    if more:
-        nearest = min(more, key=lambda way: way.gpus or 0)
-        found.append(
-            f"It needs the fewest GPUs; of those that need more, {nearest.label} is next with {nearest.gpus:,}."
-        )
-    if ties:
-        found.append(f"As many GPUs: {', '.join(ties)}. The simplest goes first (docs/decide.md): {virtue}.")
-    if best.same_latency_as:
-        names = ", ".join(best.same_latency_as)
-        found.append(f"The run shows no difference in latency from {names}: latency decides nothing between them.")
-    return tuple(found)
-
-
-def deciding_numbers(best: WayResult | None, ways: Sequence[WayResult]) -> tuple[Number, ...]:
-    """The measured numbers of the chosen way and of the one that comes next, with their tables."""
-    if best is None:
-        return ()
-    others = [way for way in ways if way.gpus is not None and way.way != best.way]
-    shown = [best, *([min(others, key=lambda way: way.gpus or 0)] if others else [])]
-    found = []
-    for way in shown:
-        found.append(Number(f"{way.label}: p95 of a request, switches included", way.p95_s * 1e3, "ms", "timed"))
-        found.append(Number(f"{way.label}: memory of one more task", way.bytes_each / 1e6, "MB", "loads"))
-        found.append(Number(f"{way.label}: memory beside the tasks", way.bytes_beside / 1e6, "MB", "loads"))
-        if way.switch_s:
-            table = "loads.adapter_load_ns" if way.way == "separate_swapped" else "timed.switch_ns"
-            found.append(Number(f"{way.label}: p95 of a switch", way.switch_s * 1e3, "ms", table))
-    return tuple(found)
-
-
-def growth_words(way: WayResult, growth: Growth) -> str:
-    """Which of tasks and load asks for another GPU first, and at which number."""
-    gpus = count(way.gpus or 0, "GPU")
-    load = f"load, above {growth.requests_per_second_above:.4g} requests/s"
-    if growth.tasks_at is None:
-        return f"{load}; {gpus} would do for any number of tasks"
-    tasks = f"tasks, at {growth.tasks_at}"
-    first, then = (tasks, load) if growth.first == "tasks" else (load, tasks)
-    return f"{first}; then {then} ({gpus} no longer {'does' if way.gpus == 1 else 'do'})"
-
-
-def comparison_words(compared: Comparison) -> str:
-    """A comparison with its interval and what it means for the advice."""
-    interval = f"{_percent(compared.ratio)} [{_percent(compared.low)}, {_percent(compared.high)}]"
-    through = f", both against {compared.through}" if compared.through else ""
-    weight = "" if compared.decides else "; latency does not decide between them"
-    who = f"{compared.strategy} against {compared.reference}"
-    return f"{who}: {interval} {compared.verdict}{through} (by_strategy){weight}"
-
-
 def count(number: int, noun: str) -> str:
     """``1 GPU``, ``2 GPUs``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
@@ -224,30 +149,6 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.4g} ms"
 
 
-def _table(advice: Advice) -> Table:
-    priced = advice.needs["gpu_price"] is not None
-    table = Table(box=box.SIMPLE)
-    table.add_column("Way")
-    for header in ("GPUs", "tasks/GPU", "requests/s/GPU", "p95"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("binds")
-    if priced:
-        table.add_column("cost/10^6 requests", justify="right", no_wrap=True)
-    for way in advice.ways:
-        cells = [
-            way.label,
-            "-" if way.gpus is None else f"{way.gpus:,}",
-            "any" if way.tasks_per_gpu is None else f"{way.tasks_per_gpu:,}",
-            f"{way.requests_per_second_per_gpu:.4g}",
-            milliseconds(way.p95_s),
-            way.why_not or way.binds,
-        ]
-        if priced:
-            cost = way.cost_per_million_requests
-            cells.append("-" if cost is None else f"{cost:.2f}")
-        table.add_row(*cells, style="bold" if way.way == advice.way else None)
-    return table
-
-
-def _percent(ratio: float) -> str:
-    return f"{(ratio - 1) * 100:+.1f} %" if math.isfinite(ratio) else "unbounded"
+def gigabytes(size: int) -> str:
+    """In 10^9 bytes: ``1.13 GB``."""
+    return f"{size / 1e9:.4g} GB"

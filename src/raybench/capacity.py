@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from raybench.advice import Growth, WayResult, milliseconds
+from raybench.advice import Growth, WayResult, gigabytes, milliseconds
 from raybench.needs import MOST_TASKS, Needs
 from raybench.queueing import ROUNDING, Service
 
@@ -65,34 +66,39 @@ def gpus_needed(tasks: int, by_load: int, tasks_per_gpu: int | None) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """What the run says of one way: memory in bytes, the service times of its latency class, a switch.
+    """What the run says of one way: memory in bytes, a switch, and the service times of its latency class.
 
-    ``each``: bytes that one more task takes. ``beside``: bytes that are needed once, whatever the number of tasks.
+    ``services``: by strategy, the way's own and those from which the run does not tell it apart. ``switch_is``: what
+    of the run ``switch_ns`` is.
+    ``each``: bytes that one more task takes (0 where adapters are swapped: one at a time has its place). ``beside``:
+    bytes that are needed once, whatever the number of tasks.
     """
 
     way: Way
     each: int
     beside: int
     switch_ns: int
-    services: tuple[Service, ...]
-    same_latency_as: tuple[str, ...] = ()
+    services: Mapping[str, Service]
+    switch_is: str = ""
     carried: dict[tuple[float, int], float] = dataclasses.field(default_factory=dict)
 
     def tasks_per_gpu(self, memory_bytes: int) -> int | None:
         """How many tasks fit; 0: not one; None: any number."""
-        fit = max(0, (memory_bytes - self.beside) // self.each)
-        return None if fit and self.way.sharing == "swap" else fit
+        left = memory_bytes - self.beside
+        if not self.each:
+            return None if left >= 0 else 0
+        return max(0, left // self.each)
 
     def requests_per_second(self, needs: Needs) -> float:
         """The most that one GPU carries within the SLO; 0: the service times do not allow it at any load."""
         key = (needs.switch_share, round(needs.slo_p95_s * 1e9))
         if key not in self.carried:
-            self.carried[key] = min(s.requests_per_second(self.switch_ns, *key) for s in self.services)
+            self.carried[key] = min(s.requests_per_second(self.switch_ns, *key) for s in self.services.values())
         return self.carried[key]
 
-    def p95_s(self, needs: Needs) -> float:
-        """The p95 of a request and its share of switches, without waiting, in seconds."""
-        return max(s.p95_s(self.switch_ns, needs.switch_share) for s in self.services)
+    def p95s_s(self, needs: Needs) -> dict[str, float]:
+        """The p95 of each strategy's requests with this way's share of switches, without waiting, in seconds."""
+        return {name: s.p95_s(self.switch_ns, needs.switch_share) for name, s in self.services.items()}
 
     def by_load(self, needs: Needs) -> int | None:
         """GPUs that the load alone needs; None: the service times do not allow the SLO at any load."""
@@ -109,14 +115,17 @@ class Measured:
     def result(self, needs: Needs) -> WayResult:
         """The way, counted for ``needs``."""
         fit, by_load, gpus = self.tasks_per_gpu(needs.gpu_memory_bytes), self.by_load(needs), self.gpus(needs)
-        p95_s = self.p95_s(needs)
+        p95s_s, own = self.p95s_s(needs), self.way.strategy
+        p95_of = max(p95s_s, key=lambda name: (p95s_s[name], name == own))
+        p95_s = p95s_s[p95_of]
         by_memory = None if fit == 0 else gpus_needed(needs.tasks, 1, fit)
-        why_not = None
+        why_not = {}
         if fit == 0:
-            why_not = f"memory: one task needs {(self.each + self.beside) / 1e9:.4g} GB"
-        elif by_load is None:
-            late = p95_s > needs.slo_p95_s
-            why_not = f"slo: p95 {milliseconds(p95_s)} " + ("is above it" if late else "leaves no time to wait")
+            why_not["memory"] = f"one task needs {gigabytes(self.each + self.beside)}"
+        if by_load is None:
+            whose = "" if p95_of == own else f" (of {p95_of})"
+            late = "is above it" if p95_s > needs.slo_p95_s else "leaves no time to wait"
+            why_not["slo"] = f"p95 {milliseconds(p95_s)}{whose} {late}"
         cost = None
         if gpus is not None and needs.gpu_price is not None:
             cost = gpus * needs.gpu_price / 3600 / needs.requests_per_second * 1e6
@@ -133,12 +142,15 @@ class Measured:
             bytes_beside=self.beside,
             requests_per_second_per_gpu=self.requests_per_second(needs),
             p95_s=p95_s,
+            p95_of=p95_of,
+            own_p95_s=p95s_s[own],
             switch_s=self.switch_ns / 1e9,
-            binds="memory" if fit == 0 else "slo" if by_load is None else _binds(gpus, by_memory, by_load),
+            switch_is=self.switch_is,
+            binds=" and ".join(why_not) or _binds(gpus, by_memory, by_load or 1),
             cost_per_million_requests=cost,
             growth=None if gpus is None else self._growth(needs, gpus),
-            same_latency_as=self.same_latency_as,
-            why_not=why_not,
+            same_latency_as=tuple(name for name in self.services if name != own),
+            why_not="; ".join(f"{what}: {why}" for what, why in why_not.items()) or None,
         )
 
     def _growth(self, needs: Needs, gpus: int) -> Growth:

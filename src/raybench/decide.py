@@ -8,27 +8,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from raybench.advice import (
-    Advice,
-    Comparison,
-    WayResult,
-    advice_to_dict,
-    count,
-    deciding_numbers,
-    milliseconds,
-    reasons,
-    render,
-    sentence,
-)
+from raybench.advice import Advice, Comparison, WayResult, advice_to_dict, count
+from raybench.advice_report import deciding_numbers, reasons, render, sentence
 from raybench.capacity import WAYS
-from raybench.evidence import Evidence
+from raybench.evidence import FOR_A_P95, PAIRS, Evidence, Pair
+from raybench.location import location_argument
 from raybench.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
-from raybench.tables import Tables
+from raybench.next_step import next_command
+from raybench.tables import Tables, open_input
 from raybench.terminal import open_console
 
 
@@ -38,15 +28,12 @@ def decide(tables: Tables, needs: Needs) -> Advice:
     Where the run lacks what that needs, the advice has no way, and ``missing`` says what it lacks.
     """
     evidence = Evidence(tables)
-    compared = evidence.comparisons() if not evidence.missing else {}
-    measured = evidence.measured(compared) if not evidence.missing else []
+    compared = evidence.comparisons() if not evidence.lacks else {}
+    measured = evidence.measured(compared) if not evidence.lacks else []
+    missing = tuple(lack.what for lack in evidence.lacks)
     ways = tuple(one.result(needs) for one in measured)
     best = min((way for way in ways if way.gpus is not None), key=lambda way: way.gpus or 0, default=None)
     virtue = next((way.virtue for way in WAYS if best is not None and way.name == best.way), "")
-    asked = (
-        f"{count(needs.tasks, 'task')} at {needs.requests_per_second:g} requests/s "
-        f"within p95 {milliseconds(needs.slo_p95_s)}"
-    )
     return Advice(
         run=tables.root.name,
         needs={**dataclasses.asdict(needs), "switches": needs.switch_share},
@@ -54,42 +41,62 @@ def decide(tables: Tables, needs: Needs) -> Advice:
         measured_tasks=evidence.tasks,
         way=None if best is None else best.way,
         gpus=None if best is None else best.gpus,
-        sentence=sentence(asked, best, ways, evidence.missing),
+        sentence=sentence(needs, best, ways, missing),
         because=reasons(best, ways, virtue),
         ways=ways,
         comparisons=_telling(best, compared),
         numbers=deciding_numbers(best, ways),
-        cautions=evidence.cautions(needs, ways, compared),
-        missing=tuple(evidence.missing),
-        next_command=_next_command(tables, best, evidence.missing),
+        cautions=cautions(evidence, needs, ways, compared),
+        missing=missing,
+        next_command=next_command(tables, evidence.lacks, best, ways),
     )
 
 
-def _telling(best: WayResult | None, compared: Mapping[tuple[str, str], Comparison]) -> tuple[Comparison, ...]:
-    """Each pair of strategies once, as the chosen one against the other; without a chosen one, all pairs."""
-    found: dict[frozenset[str], Comparison] = {}
-    for pair, comparison in compared.items():
-        if best is None or best.strategy in pair:
-            kept = found.get(frozenset(pair))
-            if kept is None or (best is not None and comparison.strategy == best.strategy):
-                found[frozenset(pair)] = comparison
-    return tuple(found.values())
-
-
-def _next_command(tables: Tables, best: WayResult | None, missing: Sequence[str]) -> str:
-    if missing:
-        return (
-            "python -m raybench.sweep --plan rq2    (or complete this run: the same command as before, with --resume)"
+def cautions(
+    evidence: Evidence, needs: Needs, ways: Sequence[WayResult], compared: Mapping[Pair, Comparison]
+) -> tuple[str, ...]:
+    """What the reader should know before they act on the advice."""
+    if evidence.lacks:
+        return ()
+    tasks = ", ".join(evidence.tasks)
+    found = [f"Measured on {evidence.devices}, {tasks}: it holds for such devices and requests."]
+    if evidence.on_cpu:
+        found.append("A CPU measured this; memory is its process's and no GPU's. Measure on the GPU you mean.")
+    held = evidence.rows["multi_lora"]["adapters"]
+    several = next(way for way in ways if way.way == "multi_adapter")
+    if several.feasible and min(needs.tasks, several.tasks_per_gpu or 0) > held:
+        found.append(f"At most {held} adapters shared a base in this run; more are taken to be as fast as those.")
+    loads = evidence.rows["lora_separate"]["adapter_loads"]
+    if loads < FOR_A_P95 and needs.switch_share:
+        # The longest of n lies below the true p95 where all n do.
+        found.append(
+            f"A swap is planned with the longest of {count(loads, 'adapter load')}: a p95 needs {FOR_A_P95}. With "
+            f"{0.95**loads:.0%} probability the true p95 is longer."
         )
-    run = shlex.quote(str(tables.root))
+    if unsure := [f"{c.strategy} against {c.reference}" for c in compared.values() if c.verdict == "inconclusive"]:
+        found.append(
+            f"Inconclusive, so of one latency class: {', '.join(unsure)}. More rounds (--rounds) in a new run may tell."
+        )
+    if never := [" against ".join(pair) for pair in PAIRS if pair not in compared]:
+        found.append(
+            f"Never compared, nor with a common reference, so of one latency class: {', '.join(never)}. A plan that "
+            "compares them, such as rq2, may tell."
+        )
+    if needs.switches is None and needs.tasks > 1:
+        found.append("No --switches given: every request is taken to ask for another task than the one before.")
+    return tuple(found)
+
+
+def _telling(best: WayResult | None, compared: Mapping[Pair, Comparison]) -> tuple[Comparison, ...]:
+    """The chosen strategy against each other one; without a chosen one, all pairs."""
     if best is None:
-        return f"raybench tables {run}    (where the time goes; then a faster GPU or a longer SLO)"
-    return f"raybench tables {run}    (all numbers behind this)"
+        return tuple(compared.values())
+    return tuple(c.seen_from(best.strategy) for pair, c in compared.items() if best.strategy in pair)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``raybench decide`` can be told."""
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
     parser.add_argument("--tasks", required=True, metavar="N", help="how many fine-tunes are to be served")
     parser.add_argument("--gpu-memory", required=True, metavar="SIZE", help="of one GPU, free for models: 24GB, 24GiB")
     parser.add_argument(
@@ -123,7 +130,8 @@ def run(options: argparse.Namespace) -> int:
     Raises InputError for bad options, before the run is read, and what `Tables` raises.
     """
     needs = needs_of(options)
-    advice = decide(Tables(options.directory), needs)
+    # A damaged run is bad input: 1 says that a sound one lacks something.
+    advice = decide(open_input(options.directory), needs)
     if options.json:
         sys.stdout.write(json.dumps(advice_to_dict(advice), indent=2, allow_nan=False) + "\n")
     else:

@@ -43,6 +43,10 @@ class Needs:
                 raise InputError(f"{name} must be a finite number above 0, not {value}")
         if self.tasks != int(self.tasks) or self.tasks > MOST_TASKS:
             raise InputError(f"tasks must be a whole number from 1 to {MOST_TASKS:,}, not {self.tasks}")
+        if self.gpu_memory_bytes != int(self.gpu_memory_bytes):
+            raise InputError(f"gpu_memory_bytes must be a whole number of bytes, not {self.gpu_memory_bytes}")
+        for name in ("tasks", "gpu_memory_bytes"):  # 24e9 is a whole number too; in answers it is to be an int
+            object.__setattr__(self, name, int(getattr(self, name)))
         if round(self.slo_p95_s * 1e9) < 1:
             raise InputError(f"slo_p95_s must be at least a nanosecond, not {self.slo_p95_s}")
         if self.switches is not None and not 0 <= self.switches <= 1:
@@ -67,8 +71,10 @@ def parse_bytes(text: str, option: str = "memory") -> int:
 def parse_seconds(text: str, option: str = "time") -> float:
     """``40ms`` or ``0.04s`` as seconds. Raises InputError."""
     number, unit = _number_and_unit(text)
-    if number is None or unit not in _SECONDS or not 0 < (seconds := float(number * _SECONDS[unit])) < math.inf:
-        raise InputError(f"{option}: expected a time above 0 with its unit, as 40ms or 0.04s, not {text!r}")
+    if number is None or unit not in _SECONDS or not 1e-9 <= (seconds := float(number * _SECONDS[unit])) < math.inf:
+        raise InputError(
+            f"{option}: expected a time with its unit, a nanosecond or more, as 40ms or 0.04s, not {text!r}"
+        )
     return seconds
 
 
@@ -76,7 +82,7 @@ def parse_positive(text: str, option: str) -> float:
     """A plain number above 0. Raises InputError."""
     number, unit = _number_and_unit(text)
     if number is None or unit or not 0 < (value := float(number)) < math.inf:
-        raise InputError(f"{option}: expected a number above 0, not {text!r}")
+        raise InputError(f"{option}: expected a number above 0, as 12.5 or 3e2, not {text!r}")
     return value
 
 
