@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from conftest import FakeDevice
@@ -48,6 +51,30 @@ def test_finished_visits_are_committed_together_when_the_interval_has_passed(
         assert store.read("samples").num_rows == sum(
             m.batch.num_rows for _, messages in visits[:4] for m in messages if isinstance(m, Samples)
         )
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_what_waits_to_be_committed_holds_no_message(
+    batches: int, visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path
+) -> None:
+    """Messages lie in Ray's object store, which has no room for all of an interval's."""
+    spec, messages = visits[0]
+    batch = next(m.batch for m in messages if isinstance(m, Samples))
+    numbers = np.arange(batch.num_rows, dtype=np.int64)
+    sent = batch.set_column(
+        batch.schema.get_field_index("started_ns"), batch.schema.field("started_ns"), pa.array(numbers)
+    )
+    held = weakref.ref(numbers)
+    with RunStore.create(tmp_path, "run", {}) as store:
+        recorder = Recorder(store)
+        for message in (Samples(sent.slice(0, 1)), Samples(sent.slice(1))) if batches == 2 else (Samples(sent),):
+            recorder.add(spec, message)
+        del numbers, sent, message
+        assert held() is not None
+        recorder.add(spec, messages[-1])
+        assert held() is None
+        recorder.commit()
+        assert store.read("samples")["started_ns"].to_pylist() == list(range(batch.num_rows))
 
 
 def test_a_visit_that_died_leaves_nothing(visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path) -> None:

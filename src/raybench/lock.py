@@ -29,6 +29,7 @@ class DriverLock:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # Python closes it on exec
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left = _read(fd)
             holder = {
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
@@ -44,7 +45,12 @@ class DriverLock:
             os.close(fd)
             raise
         self._fd = fd
+        # Who releases it empties the file: a name in it is that of one who could not.
+        self.notice: str | None = f"{left[0]} is gone and did not release this run: taken over." if left else None
         _held.add(self)
+
+    def check(self) -> None:
+        """Nobody takes a file's lock from a process that lives."""
 
     @property
     def held(self) -> bool:
@@ -69,11 +75,18 @@ class DriverLock:
 
 
 def _holder(fd: int) -> str:
+    if (found := _read(fd)) is None:  # taken an instant ago: its name is not written yet
+        return "another process drives this run"
+    return f"{found[0]} drives this run since {found[1]}"
+
+
+def _read(fd: int) -> tuple[str, str] | None:
+    """Whom the file names, and since when; None where it names nobody."""
     try:
         holder = json.loads(os.pread(fd, 4096, 0))
-        return f"process {holder['pid']} on {holder['host']} drives this run since {holder['started_at']}"
-    except (ValueError, KeyError, TypeError):  # taken an instant ago: its name is not written yet
-        return "another process drives this run"
+        return f"process {holder['pid']} on {holder['host']}", str(holder["started_at"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _forget_in_child() -> None:

@@ -15,6 +15,8 @@ from raybench.records import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS, Failure
 from raybench.store import RunStore, VisitKey
 from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 
+_NOTHING = pa.RecordBatch.from_pylist([], SAMPLES)
+
 
 @dataclasses.dataclass(slots=True)
 class _Open:
@@ -34,7 +36,7 @@ class Recorder:
     def __init__(self, store: RunStore, interval_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._interval_s, self._clock = store, interval_s, clock
         self._open: dict[str, _Open] = {}
-        self._visits: list[dict[str, Any]] = []
+        self._visits: dict[tuple[str, int], dict[str, Any]] = {}
         self._samples: list[pa.Table] = []
         self._loads: list[dict[str, Any]] = []
         self._failures: list[dict[str, Any]] = []
@@ -82,13 +84,14 @@ class Recorder:
             return
         tables = {
             "samples": pa.concat_tables([SAMPLES.empty_table(), *self._samples]),
-            "visits": pa.Table.from_pylist(self._visits, VISITS),
+            "visits": pa.Table.from_pylist(list(self._visits.values()), VISITS),
             "loads": pa.Table.from_pylist(self._loads, LOADS),
             "failures": pa.Table.from_pylist(self._failures, FAILURES),
             "attempts": pa.Table.from_pylist(self._attempts, ATTEMPTS),
         }
         keys = [
-            VisitKey(visit=v["visit"], block=v["block"], round=v["round"], attempt=v["attempt"]) for v in self._visits
+            VisitKey(visit=v["visit"], block=v["block"], round=v["round"], attempt=v["attempt"])
+            for v in self._visits.values()
         ]
         self._store.commit({name: table for name, table in tables.items() if table.num_rows}, keys)
         for kept in (self._visits, self._samples, self._loads, self._failures, self._attempts):
@@ -112,12 +115,14 @@ class Recorder:
 
     def _finish(self, spec: VisitSpec, row: dict[str, Any]) -> None:
         visit = self._open.pop(spec.visit)
-        if any((v["block"], v["round"]) == (spec.block, spec.round) for v in self._visits):
+        if (spec.block, spec.round) in self._visits:
             return  # thought lost and measured again: the first to finish counts
-        samples = pa.Table.from_batches(visit.batches, SAMPLES)
+        # Copied: what waits to be committed would else stay in Ray's object store, and fill it. One batch alone would
+        # not be.
+        samples = pa.Table.from_batches([_NOTHING, *visit.batches], SAMPLES).combine_chunks()
         if visit.failed:
             whole = pc.invert(pc.is_in(samples["configuration"], pa.array(sorted(visit.failed))))
             samples = samples.filter(whole)
         self._samples.append(samples)
         self._loads += [load for load in visit.loads if load["configuration"] not in visit.failed]
-        self._visits.append(row)
+        self._visits[spec.block, spec.round] = row

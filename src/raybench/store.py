@@ -1,4 +1,4 @@
-"""Raw samples on disk: a run directory that is committed to in whole visits, and read by following its manifest.
+"""Raw samples, kept: a run that is committed to in whole visits, and read by following its manifest.
 
 The layout of a run:
 
@@ -11,126 +11,100 @@ The layout of a run:
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import re
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from raybench.lock import DriverLock
+from raybench.location import Location
 from raybench.manifest import (
     MANIFEST,
-    RESTORE,
     Entry,
     FileEntry,
-    StoreError,
     VisitKey,
     encode_json,
-    entry_path,
-    explained,
-    publish,
-    read_json,
+    entry_name,
+    parse_json,
     read_manifest,
-    replace,
-    sync_directory,
 )
 from raybench.records import SCHEMA_VERSION, SCHEMAS, InputError
+from raybench.results import open_storage, validate_run_id
+from raybench.row_files import decode_rows, encode_rows
 from raybench.rows import check_columns, check_rows, without_keys
+from raybench.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
 
 __all__ = ["Entry", "FileEntry", "RunStore", "StoreError", "VisitKey", "exists_already", "validate_run_id"]
 
-_DESCRIPTION: Final = "run.json"
-_LOCK: Final = "driver.lock"
 _LIVE: Final = "live.json"
 _FOLDERS: Final = (*SCHEMAS, MANIFEST)
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION_KEY: Final = b"raybench.schema_version"
-
-
-def validate_run_id(run_id: str) -> str:
-    """``run_id`` if it can name a directory anywhere; raises `InputError` otherwise."""
-    if not _RUN_ID.fullmatch(run_id):
-        raise InputError(
-            f"--run-id {run_id[:120]!r}: use 1 to 100 letters, digits, '.', '_', '-', the first a letter or a digit"
-        )
-    return run_id
 
 
 class RunStore:
-    """One run directory.
+    """One run, in a folder or on an object store.
 
     `create` and `resume` hold its lock until `close` and may commit; `open` reads what was committed by then.
     """
 
-    def __init__(self, root: Path, lock: DriverLock | None) -> None:
+    def __init__(self, storage: Storage, lock: Lock | None) -> None:
         """Use `create`, `resume` or `open`. Raises `StoreError` if the description or the manifest is damaged."""
-        self.root = root
-        self._lock = lock
-        self.description: dict[str, Any] = read_json(root / _DESCRIPTION)
-        self._entries = read_manifest(root)
+        self.root = storage.root
+        self._storage, self._lock = storage, lock
+        self.description: dict[str, Any] = _read_description(storage)
+        self._entries = read_manifest(storage)
+        self._unsure = False
+        self._refused: StoreError | None = None
 
     @classmethod
-    def create(cls, results: Path, run_id: str, description: Mapping[str, Any]) -> Self:
+    def create(cls, results: Location, run_id: str, description: Mapping[str, Any]) -> Self:
         """Begin the run ``results/run_id``. ``description`` is JSON, kept with the schema version added.
 
-        Raises `InputError` if the run exists or another driver is creating it, `StoreError` if the disk refuses.
+        Raises `InputError` if the run exists or another driver is creating it, `StoreError` if the storage refuses.
         """
-        root = results / validate_run_id(run_id)
+        storage = open_storage(results / validate_run_id(run_id))
         data = encode_json({**description, "schema_version": SCHEMA_VERSION})
-        with explained(root, "created"):
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-            except FileExistsError:
-                raise exists_already(root) from None
-            if root.is_symlink() or not _is_unfinished(root):
-                raise exists_already(root)
-        root = root.resolve()
-        lock = _take_lock(root)
+        storage.begin(_FOLDERS)
+        lock = storage.lock()
         try:
-            if (root / _DESCRIPTION).exists():  # another driver was faster
-                raise exists_already(root)
-            with explained(root, "created"):
-                _prepare(root)
-                sync_directory(root.parent)
-            publish(root / _DESCRIPTION, data)  # last: a directory with a description is a run
-            return cls(root, lock)
+            if storage.exists(DESCRIPTION):  # another driver was faster
+                raise exists_already(storage.root)
+            storage.prepare(_FOLDERS)
+            storage.create(DESCRIPTION, data)  # last: what has a description is a run
+            return cls(storage, lock)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def resume(cls, path: Path) -> Self:
+    def resume(cls, path: Location) -> Self:
         """Go on with the run at ``path``; a dead driver's lock is taken over.
 
         Raises `InputError` if there is no run or a live driver has it, `StoreError` if it is damaged or read-only.
         """
-        root = _run_root(path)
-        lock = _take_lock(root)
+        storage = _storage_of_run(path, "check --run-id, or start it without --resume")
+        lock = storage.lock()
         try:
-            store = cls(root, lock)
-            with explained(root, "written"):
-                _prepare(root)
+            store = cls(storage, lock)
+            storage.prepare(_FOLDERS)
             return store
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Location) -> Self:
         """Read the run at ``path``, live or finished.
 
         Raises `InputError` if there is none, `StoreError` if it is damaged.
         """
-        return cls(_run_root(path), None)
+        return cls(_storage_of_run(path, "name a run's own folder or URI, as data/runs/ID"), None)
+
+    @property
+    def notice(self) -> str | None:
+        """Which dead driver the run was taken over from, for people, where that is known."""
+        return None if self._lock is None else self._lock.notice
 
     def close(self) -> None:
         """Release the lock. What is committed can still be read."""
@@ -153,12 +127,12 @@ class RunStore:
         """Every commit, in order."""
         return list(self._entries)
 
-    def files(self, table: str) -> list[Path]:
-        """The committed files of ``table``, in order, unread: `verify` says whether they can be trusted.
+    def files(self, table: str) -> list[Location]:
+        """Where the committed files of ``table`` are, in order, unread: `verify` says whether they can be trusted.
 
         Raises `StoreError` for a path that a link leads out of the run.
         """
-        return [self._path(file) for entry in self._entries for file in entry.files if file.table == table]
+        return [self._storage.locate(file.path) for _, file in self._listed([table])]
 
     def commit(self, tables: Mapping[str, pa.Table], visits: Sequence[VisitKey]) -> Entry | None:
         """Make the rows of finished ``visits`` durable and visible, all of them at once.
@@ -167,12 +141,18 @@ class RunStore:
         ``failures`` and ``attempts`` may belong to other visits, those of the other tables must belong to ``visits``.
         Returns None when nothing is left to commit.
 
-        Raises `StoreError` for rows that cannot be true and for a disk that refuses; nothing of the commit is then
-        visible, and it can be tried again. Raises `ValueError` for two attempts of one visit in this call, an
-        unknown table, and a store that is not open for writing.
+        Raises `StoreError` for rows that cannot be true, for a storage that refuses, and once another driver took
+        the run over. Of the commit then nothing is visible or all of it, and it can be tried again: a commit whose
+        answer was lost is found, and its visits are duplicates. Raises `ValueError` for two attempts of one visit in
+        this call, an unknown table, and a store that is not open for writing.
         """
         if self._lock is None or not self._lock.held:
             raise ValueError(f"{self.root} is not open for writing")
+        if self._refused is not None:
+            raise self._refused
+        self._lock.check()
+        if self._unsure:
+            self._entries, self._unsure = read_manifest(self._storage), False
         if len({(visit.block, visit.round) for visit in visits}) < len(visits):
             raise ValueError("a commit holds at most one attempt of a block in a round")
         if unknown := set(tables) - set(SCHEMAS):
@@ -190,7 +170,7 @@ class RunStore:
             check_rows(name, rows, visits, name)
             if rows.num_rows == 0:
                 continue
-            file, data = _encode(name, rows, sequence)
+            file, data = encode_rows(name, rows, sequence)
             if file.sha256 not in known:  # else the same failures, offered again after an error late in a commit
                 contents.append((file, data))
         if not contents and not visits:
@@ -207,7 +187,7 @@ class RunStore:
 
     def read(self, table: str) -> pa.Table:
         """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
-        parts = [self._load(entry, file) for entry in self._entries for file in entry.files if file.table == table]
+        parts = [rows for _, _, rows in self._load([table])]
         return pa.concat_tables([SCHEMAS[table].empty_table(), *parts])
 
     def timed_samples(self) -> int:
@@ -216,113 +196,69 @@ class RunStore:
 
     def replace_live(self, document: Mapping[str, Any]) -> None:
         """Say what the driver is doing, in place of what it said before. Raises `StoreError`."""
-        replace(self.root / _LIVE, encode_json({**document, "schema_version": SCHEMA_VERSION}))
+        data = encode_json({**document, "schema_version": SCHEMA_VERSION})
+        self._storage.replace(_LIVE, data, courtesy=True)
 
     def live(self) -> dict[str, Any] | None:
         """What its driver said last; None where it has said nothing. Raises `StoreError` where that is damaged."""
-        path = self.root / _LIVE
-        return read_json(path) if path.is_file() else None
+        if not self._storage.exists(_LIVE):
+            return None
+        return parse_json(self._storage.read(_LIVE), self._storage.locate(_LIVE))
 
-    def verify(self) -> None:
+    def verify(self, keep: Callable[[str, bytes], object] = lambda name, data: None) -> None:
         """Read the manifest again and every file that it lists; raises `StoreError` naming the first bad one.
 
         Checked: numbering, sizes, SHA-256, row counts, schema versions, schemas, values, and that rows belong to
-        the visits of their entry. Files that no entry lists are ignored. One file at a time is in memory.
+        the visits of their entry. Files that no entry lists are ignored. Few files at a time are in memory. ``keep``
+        is called with the name and the bytes of each that was found good: description, entries and files.
         """
-        self.description = read_json(self.root / _DESCRIPTION)
-        self._entries = read_manifest(self.root)
+        self.description = _read_description(self._storage)
+        self._entries = read_manifest(self._storage)
+        keep(DESCRIPTION, encode_json(self.description))
+        for file, data, _ in self._load(list(SCHEMAS)):
+            keep(file.path, data)
         for entry in self._entries:
-            for file in entry.files:
-                self._load(entry, file)
+            keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
 
     def _publish(self, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
-        manifest_path = entry_path(self.root, entry.sequence)
+        name = entry_name(entry.sequence)
         try:
             for file, data in contents:
-                publish(self._path(file), data)
-            publish(manifest_path, encode_json(entry.model_dump(mode="json")))
-        except BaseException:
-            if os.path.lexists(manifest_path):  # visible, though perhaps not yet durable: it counts
-                self._entries = read_manifest(self.root)
-            else:
-                for file, _ in contents:
-                    with contextlib.suppress(OSError):  # unlisted, so it does not exist for a reader
-                        self._path(file).unlink(missing_ok=True)
+                self._storage.create(file.path, data)
+            self._storage.create(name, encode_json(entry.model_dump(mode="json")))
+        except BaseException as error:
+            if isinstance(error, AlreadyThereError):  # whoever it was: two that number entries must not go on
+                self._refused = error
+            self._find_out(name, [file.path for file, _ in contents])
             raise
         self._entries.append(entry)
 
-    def _path(self, file: FileEntry) -> Path:
-        path = self.root / file.path
-        if not path.resolve().is_relative_to(self.root):
-            raise StoreError(f"{path}: a link leads out of the run; {RESTORE}")
-        return path
-
-    def _load(self, entry: Entry, file: FileEntry) -> pa.Table:
-        path = self._path(file)
-        with explained(path, "read"):
-            data = path.read_bytes()
-        if len(data) != file.bytes:
-            raise StoreError(f"{path}: {len(data)} bytes, {file.bytes} were committed; {RESTORE}")
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise StoreError(f"{path}: not the bytes that were committed (SHA-256 differs); {RESTORE}")
+    def _find_out(self, entry: str, files: Sequence[str]) -> None:
+        # After an error the entry may be visible, though perhaps not yet durable: then it counts.
         try:
-            table = pq.ParquetFile(pa.BufferReader(data)).read()
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{path}: not readable as Parquet ({error}); {RESTORE}") from error
-        version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-        if version != str(SCHEMA_VERSION):
-            raise StoreError(
-                f"{path}: schema version {version}, and this raybench reads {SCHEMA_VERSION}; "
-                "read it with the raybench that wrote it"
-            )
-        if table.num_rows != file.rows:
-            raise StoreError(f"{path}: {table.num_rows} rows, {file.rows} were committed; {RESTORE}")
-        check_columns(file.table, table, str(path))
-        check_rows(file.table, table, entry.visits, str(path))
-        return table.replace_schema_metadata(None)
+            if self._storage.exists(entry):
+                self._entries = read_manifest(self._storage)
+            else:
+                self._storage.abandon(files)
+        except StoreError:
+            self._unsure = True
+
+    def _listed(self, tables: Sequence[str]) -> Iterator[tuple[Entry, FileEntry]]:
+        return ((entry, file) for entry in self._entries for file in entry.files if file.table in tables)
+
+    def _load(self, tables: Sequence[str]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
+        contents = self._storage.read_many(file.path for _, file in self._listed(tables))
+        for (entry, file), data in zip(self._listed(tables), contents, strict=True):
+            yield file, data, decode_rows(entry, file, data, str(self._storage.locate(file.path)))
 
 
-def _encode(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, bytes]:
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION)}), sink, compression="zstd")
-    data = sink.getvalue().to_pybytes()
-    return FileEntry(
-        table=name,
-        path=f"{name}/{sequence:08d}-{secrets.token_hex(4)}.parquet",
-        sha256=hashlib.sha256(data).hexdigest(),
-        rows=rows.num_rows,
-        bytes=len(data),
-    ), data
+def _storage_of_run(path: Location, remedy: str) -> Storage:
+    storage = open_storage(path)
+    storage.enter()
+    if not storage.exists(DESCRIPTION):
+        raise InputError(f"{path}: no run here (no {DESCRIPTION}); {remedy}")
+    return storage
 
 
-def _run_root(path: Path) -> Path:
-    root = path.resolve()
-    if not root.is_relative_to(path.parent.resolve()):
-        raise InputError(f"{path}: leads outside {path.parent}; name the run's own directory")
-    if not (root / _DESCRIPTION).is_file():
-        raise InputError(f"{path}: no run here (no {_DESCRIPTION}); check --run-id, or start it without --resume")
-    return root
-
-
-def _is_unfinished(root: Path) -> bool:
-    # What a driver leaves that died while it created the run: no description, and nothing in the folders.
-    names = {path.name for path in root.iterdir() if not path.name.endswith(".tmp")}
-    return names <= {_LOCK, *_FOLDERS} and not any(root.glob("*/*"))
-
-
-def exists_already(root: Path) -> InputError:
-    """What a person is told who begins a run under a name that is taken."""
-    return InputError(f"{root}: exists already; go on with it by --resume, or choose another --run-id")
-
-
-def _take_lock(root: Path) -> DriverLock:
-    with explained(root / _LOCK, "locked"):
-        return DriverLock(root / _LOCK)
-
-
-def _prepare(root: Path) -> None:
-    for name in _FOLDERS:  # a copy made by git lacks the empty ones
-        (root / name).mkdir(exist_ok=True)
-    for folder in (root, *(root / name for name in _FOLDERS)):  # what a killed driver was writing
-        for path in folder.glob(".*.tmp"):
-            path.unlink()
+def _read_description(storage: Storage) -> dict[str, Any]:
+    return parse_json(storage.read(DESCRIPTION), storage.locate(DESCRIPTION))
