@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep smoke test truth lint clean
+.PHONY: help sweep smoke test test-cluster truth lint clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -16,7 +16,11 @@ smoke: $(VENV)/.installed
 	$(BIN)/python -m raybench.sweep --plan smoke $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# make test-cluster: `ray up` to `ray down` on machines of namespaces, on a fake AWS too (some minutes; needs root, sshd).
+test-cluster: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m cluster -rs $(ARGS)
 
 # make truth: hold the statistics against simulated truth, at full size (some minutes).
 truth: $(VENV)/.installed-dev
@@ -24,8 +28,8 @@ truth: $(VENV)/.installed-dev
 
 # make lint: ruff, mypy and import-linter alone.
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks jobs
+	$(BIN)/ruff format --check src tests benchmarks jobs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -20,7 +20,7 @@ from raybench.plan_file import Overrides
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
 
-pytest_plugins = ["compared_runs"]
+pytest_plugins = ["compared_runs", "drivers", "object_server", "stored_runs"]
 
 SMALL_PLAN = """
 name = "small"
@@ -184,13 +184,16 @@ def known_latencies(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Call
     def give(costs: dict[str, Callable[..., tuple[int, int, int | None]]], switch_ns: int = 0) -> None:
         for name, cost in costs.items():
             monkeypatch.setitem(
-                strategies.STRATEGIES, name, _known(strategies.STRATEGIES[name].traits, cost, switch_ns)
+                strategies.STRATEGIES, name, known_strategy(strategies.STRATEGIES[name].traits, cost, switch_ns)
             )
 
     return give
 
 
-def _known(traits: Any, cost: Callable[..., tuple[int, int, int | None]], switch_ns: int) -> type[strategies.Strategy]:
+def known_strategy(
+    traits: Any, cost: Callable[..., tuple[int, int, int | None]], switch_ns: int
+) -> type[strategies.Strategy]:
+    """A strategy whose forwards take what ``cost`` says, and its switches ``switch_ns``."""
     import torch
 
     class Known(strategies.Strategy):

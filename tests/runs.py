@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from conftest import FakeDevice
 from raybench.agenda import Agenda, Job
 from raybench.describe import describe
+from raybench.location import Location
 from raybench.models import ModelSpec
 from raybench.plan import Plan
 from raybench.prepare import Recipe
@@ -29,23 +29,53 @@ def job_of(plan: Plan) -> Job:
 
 def measure(
     plan: Plan,
-    results: Path,
+    results: Location,
     run_id: str = "run",
     devices: int = 1,
     new_device: Callable[[], Any] = FakeDevice,
-) -> Path:
-    """Run every visit of ``plan`` in this process, round r on device r modulo ``devices``."""
+    visits: int | None = None,
+    interval_s: float = 0.0,
+    on: Mapping[str, int] | None = None,
+) -> Any:
+    """Run every visit of ``plan``, or the first few, in this process: round r on device r modulo ``devices``.
+
+    ``on``: the device of a block whose visits are all on one. ``interval_s``: between commits; each visit is one by
+    default.
+
+    Returns where the run is: a path for one in a folder.
+    """
     job = job_of(plan)
     description = describe(run_id, plan, job.workload, MODEL, [], all_traits())
     with RunStore.create(results, run_id, description) as store:
         write_views(store.root)
-        agenda, recorder = Agenda(job), Recorder(store, interval_s=0.0)
-        while spec := agenda.next():
-            device = new_device()
-            device.identity = f"fake-{spec.round % devices}"
-            for message in run_visit(spec, device, lambda index: None):
-                recorder.add(spec, message)
-                if isinstance(message, Failed | Died) and message.configuration:
-                    agenda.drop(message.configuration)
-        recorder.commit()
+        _go_on(job, store, devices, new_device, visits, interval_s, on or {})
         return store.root
+
+
+def go_on(plan: Plan, root: Location, visits: int | None = None, interval_s: float = 0.0) -> None:
+    """Resume the run at ``root`` and measure what is left, or some of it, as a sweep does."""
+    with RunStore.resume(root) as store:
+        store.verify()
+        _go_on(job_of(plan), store, 1, FakeDevice, visits, interval_s, {})
+
+
+def _go_on(
+    job: Job,
+    store: RunStore,
+    devices: int,
+    new_device: Callable[[], Any],
+    visits: int | None,
+    interval_s: float,
+    on: Mapping[str, int],
+) -> None:
+    agenda, recorder = Agenda(job, store.committed()), Recorder(store, interval_s=interval_s)
+    for _ in range(len(agenda) if visits is None else visits):
+        if (spec := agenda.next()) is None:
+            break
+        device = new_device()
+        device.identity = f"fake-{on.get(spec.block, spec.round % devices)}"
+        for message in run_visit(spec, device, lambda index: None):
+            recorder.add(spec, message)
+            if isinstance(message, Failed | Died) and message.configuration:
+                agenda.drop(message.configuration)
+    recorder.commit()

@@ -266,6 +266,26 @@ def test_an_error_ends_the_process_with_its_code_and_no_traceback(tmp_path: Path
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tables"],
+        ["compare", "none"],
+        ["decide", "--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"],
+    ],
+)
+def test_a_reader_of_no_run_is_told_what_to_name_and_nothing_of_a_sweep_s_options(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command, "none"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "",
+        "raybench: none: no run here (no run.json); name a run's own folder or URI, as data/runs/ID\n",
+    )
+
+
 def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
     many = "".join(
         f'[[configurations]]\nname = "c{i}"\nstrategy = "full_ft"\ntask = "mrpc"\nseed = {i}\n' for i in range(1000)

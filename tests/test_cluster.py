@@ -111,3 +111,28 @@ def test_here_a_gpu_that_is_not_there_is_refused_at_once() -> None:
             Cluster(None, accelerator_type="L4")
     finally:
         ray.shutdown()
+
+
+def test_machines_that_are_lost_before_their_workers_start_do_not_end_the_asking(
+    monkeypatch: pytest.MonkeyPatch, load_plan: LoadPlan
+) -> None:
+    """As when several spot machines go at once, and Ray has placed workers on them since."""
+    from ray.core.generated.common_pb2 import ActorDiedErrorContext
+
+    from raybench import cluster
+
+    def lost(reference: object) -> None:
+        raise ray.exceptions.ActorDiedError(
+            ActorDiedErrorContext(error_message="The actor died because its node has died.", actor_id=b"0" * 16)
+        )
+
+    work = job(load_plan())
+    held = Cluster.__new__(Cluster)
+    held._workers = [cluster._Held(actor=None, node=None, waits_for=n) for n in range(5)]
+    held._failed_starts, held._model = 0, (work.model, work.recipe)
+    monkeypatch.setattr(cluster.ray, "get", lost)
+    monkeypatch.setattr(cluster.ray, "kill", lambda actor: None)  # the real one would join any cluster it finds
+    for worker in list(held._workers):
+        assert held._settle(worker) is None
+    assert held._workers == []
+    assert held._failed_starts == 0

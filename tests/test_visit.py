@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +87,19 @@ def test_several_adapters_serve_in_turn_and_each_switch_is_timed(specs: dict[str
     assert all((r["switch_ns"] is not None) == r["configuration"].startswith("multi") for r in rows)
     separate = sorted((r["request"], r["task"]) for r in rows if not r["configuration"].startswith("multi"))
     assert separate == [(i, task) for i, task, _ in multi]
+
+
+def test_a_round_of_fewer_requests_than_tasks_is_measured(load_plan: Callable[..., Plan]) -> None:
+    plan = load_plan(requests=1)
+    recipe = Recipe.of("micro", plan)
+    agenda = Agenda(Job(plan, GlueLengths(0), prepared(resolve("micro"), recipe), recipe, "cpu"))
+    multi = [spec for spec in iter(agenda.next, None) if spec.block == "multi_lora_2_adapters"]
+    for spec in multi:
+        messages, _ = run(spec)
+        assert of(Failed, messages) == []
+        timed = [row for m in of(Samples, messages) for row in m.batch.to_pylist() if row["phase"] == "timed"]
+        assert {row["configuration"] for row in timed} == {c.name for c in spec.configurations}
+    assert len(multi) == 2
 
 
 def test_a_configuration_that_cannot_be_loaded_fails_and_the_others_are_measured(
@@ -173,3 +188,15 @@ def test_the_load_order_changes_with_the_round_and_not_with_the_run(specs: dict[
 
     assert order(0) == order(0)
     assert len({tuple(order(i)) for i in range(6)}) > 1
+
+
+def test_a_visit_is_sent_whole_and_what_configurations_share_is_sent_once(load_plan: Callable[..., Plan]) -> None:
+    spec = Agenda(job_of(load_plan(requests=50))).next()
+    assert spec is not None
+    assert spec.requests[0] is spec.requests[1]
+    sent = pickle.dumps(spec)
+    found = pickle.loads(sent)
+    assert found == spec
+    assert found.requests[0] is found.requests[1]
+    alone = dataclasses.replace(spec, configurations=spec.configurations[:1], requests=spec.requests[:1])
+    assert len(sent) - len(pickle.dumps(alone)) < 1000

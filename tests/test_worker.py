@@ -21,8 +21,8 @@ from raybench.plan import Plan
 from raybench.plan_file import Overrides
 from raybench.prepare import Recipe
 from raybench.records import RaybenchError
-from raybench.visit import Died, Finished, Samples, VisitSpec
-from raybench.worker import ProcessHost
+from raybench.visit import Died, Finished, Loaded, Message, Samples, VisitSpec
+from raybench.worker import ProcessHost, in_parcels
 from raybench.workload import GlueLengths
 
 
@@ -99,6 +99,24 @@ def test_a_killed_visit_is_told_with_what_it_was_busy_with_and_the_host_lives(
     assert isinstance(list(host.visit(spec))[-1], Finished)
 
 
+def test_a_visit_that_dies_with_its_fork_server_was_killed_and_the_host_lives(
+    host: ProcessHost, spec: VisitSpec
+) -> None:
+    """No configuration of it has crashed: it is measured again."""
+    messages = []
+    for message in host.visit(spec):
+        messages.append(message)
+        if isinstance(message, Samples) and message.batch.num_rows and len(messages) < 6:
+            for child in list(children()):
+                fork_server = child.parent()
+                assert fork_server is not None
+                fork_server.kill()
+    died = messages[-1]
+    assert isinstance(died, Died)
+    assert died.kind == "killed"
+    assert isinstance(list(host.visit(spec))[-1], Finished)
+
+
 def test_a_visit_past_its_deadline_is_killed(host: ProcessHost, spec: VisitSpec) -> None:
     slow = dataclasses.replace(spec, timeout_s=1.5)
     stopped = threading.Event()
@@ -163,3 +181,12 @@ def _kill_me() -> None:
 def test_overrides_reach_the_visit(load_plan: Callable[..., Plan]) -> None:
     assert load_plan(order_seed=9).order_seed == 9
     assert Overrides().order_seed is None
+
+
+def test_messages_travel_together_for_a_quarter_of_a_second_and_the_last_at_once() -> None:
+    now = iter([0.0, 0.1, 0.2, 0.3, 0.3, 0.4, 0.5])
+    died = Died(None, "killed", "gone", "a", "GPU-0")
+    messages: list[Message] = [Loaded({}), Loaded({}), Loaded({}), Loaded({}), died]
+    parcels = list(in_parcels(iter(messages), lambda: next(now)))
+    assert [len(parcel) for parcel in parcels] == [3, 2]
+    assert parcels[0] + parcels[1] == messages

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from raybench import compare, decide, plan_file, report, strategies, sweep, sweep_options
+from raybench import compare, decide, plan_file, report, status, strategies, sweep, sweep_options
+from raybench.location import location_argument
 from raybench.models import presets, shape
 from raybench.plan import Design, Plan
 from raybench.plan_file import Overrides, shipped_plans
@@ -45,12 +46,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, metavar="DIR", help="default: this machine's cache, where the sweep finds it")
     p.set_defaults(run=_prepare)
 
+    p = commands.add_parser("status", help="how far a run is: visits, failures, GPUs, rate, estimated end")
+    status.add_arguments(p)
+    p.set_defaults(run=status.run)
+
     p = commands.add_parser("tables", help="all tables of a run, from its raw samples")
-    p.add_argument("directory", type=Path, metavar="RUN", help="the run's folder")
+    p.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
     p.set_defaults(run=_tables)
 
     p = commands.add_parser("sql", help="any SQL over a run; without a query, a prompt")
-    p.add_argument("directory", type=Path, metavar="RUN", help="the run's folder")
+    p.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
     p.add_argument("query", nargs="?", metavar="SQL")
     p.add_argument("--format", choices=("box", "csv"), default="box", help="default: box")
     p.set_defaults(run=_sql)

@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
@@ -19,11 +18,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raybench
 from raybench.agenda import Agenda
+from raybench.metrics import RunMetrics
 from raybench.models import ModelSpec
+from raybench.nodes import check_reachable, describe_nodes, gpu_count
 from raybench.prepare import Recipe
 from raybench.records import InputError, RaybenchError
-from raybench.visit import Died, Failed, Finished, Message, Samples, VisitSpec
-from raybench.worker import ProcessHost
+from raybench.visit import Died, Finished, Message, VisitSpec
+from raybench.worker import ProcessHost, in_parcels
 
 JOINED_WAIT_S: Final = 900.0
 """How long to wait for a first worker on a cluster that may be starting machines."""
@@ -31,7 +32,6 @@ JOINED_WAIT_S: Final = 900.0
 _LOCAL_WAIT_S = 120.0
 _TELL_EVERY_S = 60.0
 _LOOK_EVERY_S = 5.0
-_CONNECT_S = 10.0
 
 _ASKED_FOR = 8
 """Workers that may wait for a device at once, unless a number is asked for: the demand that an autoscaler sees."""
@@ -54,15 +54,15 @@ class _Worker:
         self._host.prepare(model, recipe)
         return self._host.describe()
 
-    def visit(self, spec: VisitSpec) -> Iterator[Message]:
-        yield from self._host.visit(spec)
+    def visit(self, spec: VisitSpec) -> Iterator[list[Message]]:
+        yield from in_parcels(self._host.visit(spec))
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class _Held:
     """A worker as the driver sees it. ``waits_for``: its start, then the messages of its visit; None when idle.
 
-    ``over``: the last message of its visit has come; what follows is the end, or an error of the worker's own.
+    ``over``: its visit has died and said so; what follows is the end, or an error of the worker's own.
     """
 
     actor: Any
@@ -113,11 +113,11 @@ class Cluster:
         self._up_at = self._looked_at = time.monotonic()
         self._told_at = -math.inf
         self._model: tuple[ModelSpec, Recipe] | None = None
-        self._metrics = _Metrics()
+        self._metrics = RunMetrics(Counter, Gauge)
         nodes = _nodes()
-        gpus = _gpus(nodes, accelerator_type)
+        gpus = gpu_count(nodes, accelerator_type)
         if accelerator_type is not None and not gpus and not joined:
-            raise InputError(f"no GPU of type {accelerator_type!r}: {_resources(nodes)}; choose another")
+            raise InputError(f"no GPU of type {accelerator_type!r}: {describe_nodes(nodes)}; choose another")
         # A cluster that has neither yet starts GPU machines when they are asked for.
         cores = any(node["Resources"].get("CPU", 0) >= 1 for node in nodes)
         self.device_kind: Literal["cpu", "cuda"] = "cuda" if gpus or accelerator_type or not cores else "cpu"
@@ -144,7 +144,7 @@ class Cluster:
         ``check`` is called about every second, here and in `run`: what it raises ends the wait. ``note`` is told what
         a person should know.
 
-        Raises RaybenchError where none comes up, InputError where the first has another version of raybench.
+        Raises RaybenchError where none comes up, InputError where one has another version of raybench.
         """
         self._model = model, recipe
         self._up_at = time.monotonic()
@@ -152,7 +152,9 @@ class Cluster:
             self._grow(wanted)
             for worker in self._ready(check):
                 if error := self._settle(worker):
-                    raise error
+                    if isinstance(error, InputError):
+                        raise error
+                    note(f"{error}; it is tried {_START_FAILURES} times")
             up = [worker.described for worker in self._workers if worker.described is not None]
             # Those that Ray has placed are nearly there too; those that wait for a machine are not waited for.
             if up and (len(up) == len(self._workers) or time.monotonic() - self._up_at > _LOOK_EVERY_S):
@@ -181,8 +183,10 @@ class Cluster:
                     if (spec := agenda.next(worker.described["device"])) is None:
                         break
                     self._begin(worker, spec)
-            self._metrics.show(agenda.waiting(), self._workers)
-            if not any(worker.spec for worker in self._workers) and not agenda.waiting():
+            up = sum(worker.described is not None for worker in self._workers)
+            busy = sum(worker.spec is not None for worker in self._workers)
+            self._metrics.show(waiting=agenda.waiting(), busy=busy, idle=up - busy, starting=len(self._workers) - up)
+            if not busy and not agenda.waiting():
                 if not len(agenda):
                     self._release(self._workers)
                 return
@@ -192,9 +196,10 @@ class Cluster:
                         note(f"a worker did not start: {error}")
                     continue
                 spec = worker.spec
-                if spec is not None and (message := self._message(worker, note)) is not None:
-                    self._metrics.count(message)
-                    yield spec, message
+                if spec is not None:
+                    for message in self._messages(worker, note):
+                        self._metrics.count(message)
+                        yield spec, message
             if any(worker.described for worker in self._workers):
                 self._up_at = time.monotonic()
             else:
@@ -270,13 +275,16 @@ class Cluster:
         return [waiting[reference] for reference in ready] + late
 
     def _settle(self, worker: _Held) -> RaybenchError | None:
-        """A worker has started, or not: then it is let go, and why is returned."""
+        """A worker has started, or not: then it is let go, and why is returned; not if its machine was lost."""
         error: RaybenchError
         try:
             described: dict[str, Any] = ray.get(worker.waits_for)
         except ray.exceptions.RayTaskError as failure:
             error = failure.cause if isinstance(failure.cause, RaybenchError) else _worker_error(failure)
         except ray.exceptions.RayError as failure:
+            if "its node has died" in str(failure):  # a machine that is taken away says nothing about the next
+                self._release([worker])
+                return None
             error = _worker_error(failure)
         else:
             if (version := described["versions"]["raybench"]) == raybench.__version__:
@@ -298,28 +306,31 @@ class Cluster:
         worker.began_at, worker.over = time.monotonic(), False
         worker.overdue_at = worker.began_at + spec.timeout_s + _OVERDUE_S
 
-    def _message(self, worker: _Held, note: Callable[[str], None]) -> Message | None:
-        """The next message of a worker's visit; None where the visit is over."""
+    def _messages(self, worker: _Held, note: Callable[[str], None]) -> list[Message]:
+        """The next messages of a worker's visit; none where the visit is over."""
         spec = worker.spec
         assert spec is not None
         reason = f"no sign of life {_OVERDUE_S:g} s after its deadline"
         if time.monotonic() <= worker.overdue_at:
             try:
-                message: Message = ray.get(next(worker.waits_for))
+                messages: list[Message] = ray.get(next(worker.waits_for))
             except StopIteration:
                 worker.spec = worker.waits_for = None
-                return None
+                return []
             except ray.exceptions.RayError as error:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             else:
-                worker.over = isinstance(message, Finished | Died)
-                return message
+                if isinstance(messages[-1], Finished):
+                    # All that follows is the end of the stream: what comes next need not wait for it.
+                    worker.spec = worker.waits_for = None
+                worker.over = isinstance(messages[-1], Died)
+                return messages
         described = worker.described or {}
         self._release([worker])
         if worker.over:
             note(f"worker on {described['machine']['host']} was let go after {spec.visit}: {reason}")
-            return None
-        return Died(None, "worker_lost", reason, described["machine"]["host"], described["device"])
+            return []
+        return [Died(None, "worker_lost", reason, described["machine"]["host"], described["device"])]
 
     def _release(self, workers: list[_Held]) -> None:
         for worker in list(workers):
@@ -341,47 +352,12 @@ class Cluster:
             wanted = f"a GPU of type {self._accelerator_type}" if self._accelerator_type else "a GPU"
         if waited_s > self._wait_s:
             raise RaybenchError(
-                f"no worker on {wanted} came up within {self._wait_s:g} s: {_resources(nodes)}; is something else "
+                f"no worker on {wanted} came up within {self._wait_s:g} s: {describe_nodes(nodes)}; is something else "
                 "using it, and can it grow such machines? (--wait waits longer)"
             )
-        if waited_s > _TELL_EVERY_S or (self.device_kind == "cuda" and not _gpus(nodes, self._accelerator_type)):
+        if waited_s > _TELL_EVERY_S or (self.device_kind == "cuda" and not gpu_count(nodes, self._accelerator_type)):
             self._told_at = now
-            note(f"waiting for {wanted}: {_resources(nodes)}; giving up after {self._wait_s:g} s (--wait)")
-
-
-class _Metrics:
-    """Counters for Prometheus, through Ray's metrics agent on each node."""
-
-    def __init__(self) -> None:
-        self._visits = Counter("raybench_visits", "Visits that ended", tag_keys=("outcome",))
-        self._samples = Counter("raybench_samples", "Samples received, warm-ups and openers included")
-        self._failures = Counter("raybench_failures", "Configurations that failed", tag_keys=("kind",))
-        self._queue = Gauge("raybench_visits_waiting", "Visits that could begin if a device were free")
-        self._workers = Gauge("raybench_workers", "Workers", tag_keys=("state",))
-        self._busy = Gauge("raybench_busy_share", "Share of the devices held that are measuring")
-        self._shown_at = -math.inf
-
-    def count(self, message: Message) -> None:
-        match message:
-            case Samples(batch):
-                if batch.num_rows:
-                    self._samples.inc(batch.num_rows)
-            case Failed(_, kind, _):
-                self._failures.inc(1, {"kind": kind})
-            case Finished():
-                self._visits.inc(1, {"outcome": "finished"})
-            case Died():
-                self._visits.inc(1, {"outcome": message.kind})
-
-    def show(self, waiting: int, workers: list[_Held]) -> None:
-        if time.monotonic() - self._shown_at < 1.0:
-            return
-        self._shown_at = time.monotonic()
-        busy, up = sum(w.spec is not None for w in workers), sum(w.described is not None for w in workers)
-        self._queue.set(waiting)
-        for state, number in {"busy": busy, "idle": up - busy, "starting": len(workers) - up}.items():
-            self._workers.set(number, {"state": state})
-        self._busy.set(busy / up if up else 0.0)
+            note(f"waiting for {wanted}: {describe_nodes(nodes)}; giving up after {self._wait_s:g} s (--wait)")
 
 
 def in_ray_job() -> bool:
@@ -397,7 +373,7 @@ def _connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "10000")
     address = address or os.environ.get("RAY_ADDRESS")
     if address not in (None, "local", "auto"):
-        _check_reachable(address)
+        check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None or address == "local":
@@ -413,36 +389,8 @@ def _connect(address: str | None) -> bool:
     return True
 
 
-def _check_reachable(address: str) -> None:
-    """Ray would try a dead address for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal()) or "/" in host:
-        raise InputError(
-            f"--address {address!r}: expected HOST:PORT of a cluster's GCS (6379 by default), local or auto"
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(f"Ray cluster at {address} cannot be reached: {error}; is it up?") from None
-
-
 def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _gpus(nodes: list[dict[str, Any]], accelerator_type: str | None) -> int:
-    wanted = f"accelerator_type:{accelerator_type}"
-    kept = [n["Resources"] for n in nodes if accelerator_type is None or wanted in n["Resources"]]
-    return int(sum(resources.get("GPU", 0) for resources in kept))
-
-
-def _resources(nodes: list[dict[str, Any]]) -> str:
-    """What the cluster has, in words."""
-    named = "accelerator_type:"
-    types = sorted({r.removeprefix(named) for n in nodes for r in n["Resources"] if r.startswith(named)})
-    cores = sum(n["Resources"].get("CPU", 0) for n in nodes)
-    gpus = f"{_gpus(nodes, None)} GPU(s)" + (f" of type {', '.join(types)}" if types else "")
-    return f"the cluster has {len(nodes)} node(s) with {cores:g} CPU(s) and {gpus}"
 
 
 def _worker_error(error: Exception) -> RaybenchError:

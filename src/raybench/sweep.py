@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,15 +20,18 @@ from raybench.agenda import Agenda, Job
 from raybench.cluster import Cluster, in_ray_job
 from raybench.describe import describe, differences
 from raybench.live import Live, State
+from raybench.location import Location
 from raybench.models import ModelSpec, resolve
 from raybench.plan_file import Overrides, WorkloadFile
 from raybench.prepare import Recipe, text_tokenizer
 from raybench.progress import RunProgress, duration
 from raybench.recorder import Recorder
 from raybench.records import INFRASTRUCTURE, FailureKind, InputError, RaybenchError
-from raybench.sequential import HalfwidthRule
+from raybench.results import check_writable, open_storage, run_ids, validate_run_id
+from raybench.sequential import LEAST_ROUNDS, HalfwidthRule
 from raybench.stop_signals import Stopped, StopSignals
-from raybench.store import RunStore, StoreError, exists_already, validate_run_id
+from raybench.storage import DESCRIPTION
+from raybench.store import RunStore, StoreError, exists_already
 from raybench.sweep_options import add_arguments
 from raybench.tables import Tables, Views, write_derived, write_views
 from raybench.terminal import open_console, print_line
@@ -82,14 +84,25 @@ class _Sweep:
             accelerator_type=options.accelerator_type,
         )
         self.plan, self.texts = plan_file.load(options.plan, strategies.all_traits(), glue_tasks(), overrides)
-        self.results = options.results or default_results()
+        if self.plan.until_halfwidth is not None and self.plan.rounds < LEAST_ROUNDS:
+            raise InputError(
+                f"--until-halfwidth cannot be met in {self.plan.rounds} rounds: allow {LEAST_ROUNDS} or more"
+            )
+        self.results: Location = options.results or default_results()
+        if in_ray_job() and isinstance(self.results, Path) and not self.results.is_absolute():
+            raise InputError(
+                f"--results {self.results}: a Ray job's own folder is thrown away with it; give s3://BUCKET/PREFIX, "
+                "gs://BUCKET/PREFIX or an absolute path"
+            )
         if options.model is not None:
             resolve(options.model)
+        if options.run_id is not None:
+            validate_run_id(options.run_id)
+        check_writable(self.results)
         self.run_id, self.resuming = self._choose_run()
         self.root = self.results / self.run_id
-        if not self.resuming and (self.root / "run.json").exists():
+        if not self.resuming and self._is_run(self.run_id):
             raise exists_already(self.root)
-        _check_writable(self.results)
 
     def run(self) -> int:
         self.say(
@@ -132,31 +145,37 @@ class _Sweep:
 
     def _choose_run(self) -> tuple[str, bool]:
         """The run's name, and whether it is gone on with. What can be refused is, before Ray is started."""
-        named = None if self.options.run_id is None else validate_run_id(self.options.run_id)
+        named = self.options.run_id
         new = f"{self.plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
         if not self.options.resume:
             return named or new, False
         run_id = named or self._newest_run()
-        if run_id is None or (self.options.new_run and not (self.results / run_id / "run.json").exists()):
+        if run_id is None or (self.options.new_run and not self._is_run(run_id)):
             if not self.options.new_run:
                 raise InputError(f"{self.results}: no run of plan {self.plan.name} to resume; name one by --run-id")
             return named or new, False
         with RunStore.resume(self.results / run_id) as store:
+            self._say_taken_over(store)
             model = resolve(self.options.model) if self.options.model else ModelSpec(**store.description["model"])
             described = describe(run_id, self.plan, self.workload(model), model, [], strategies.all_traits())
             if self.options.new_run and (differing := differences(store.description, described)):
                 self.say(f"{store.root} was begun otherwise ({'; '.join(differing[:5])}): a new run begins, {new}.")
                 return new, False
             self._check_same(store, described)
+            store.verify()
         return run_id, True
+
+    def _is_run(self, run_id: str) -> bool:
+        return open_storage(self.results / run_id).exists(DESCRIPTION)
 
     def _newest_run(self) -> str | None:
         begun = {}
-        for path in self.results.glob("*/run.json"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not ours, or damaged: not the one
-                description = json.loads(path.read_text("utf-8"))
+        for run_id in run_ids(self.results):
+            # Not ours, or damaged: not the one.
+            with contextlib.suppress(RaybenchError, ValueError, KeyError, TypeError):
+                description = json.loads(open_storage(self.results / run_id).read(DESCRIPTION))
                 if description["plan"]["name"] == self.plan.name:
-                    begun[str(description["created_at"])] = path.parent.name
+                    begun[str(description["created_at"])] = run_id
         return begun[max(begun)] if begun else None
 
     def workload(self, model: ModelSpec) -> Workload:
@@ -178,13 +197,17 @@ class _Sweep:
         if not self.resuming:
             return RunStore.create(self.results, self.run_id, description)
         store = RunStore.resume(self.root)
+        self._say_taken_over(store)
         try:
             self._check_same(store, description)
-            store.verify()
         except BaseException:
             store.close()
             raise
         return store
+
+    def _say_taken_over(self, store: RunStore) -> None:
+        if store.notice is not None:
+            self.say(f"{store.root}: {store.notice}")
 
     def _check_same(self, store: RunStore, description: dict[str, object]) -> None:
         if differing := differences(store.description, description):
@@ -238,14 +261,20 @@ class _Sweep:
         if self.plan.until_halfwidth is None:
             yield self.plan.rounds - 1
             return
-        rule = HalfwidthRule(self.plan.until_halfwidth, self.plan.rounds)
-        begun = 1 + max((round_index for _, round_index in store.committed()), default=0)
+        begun, said_of = 1 + max((round_index for _, round_index in store.committed()), default=0), 1
         for rounds in range(begun, self.plan.rounds + 1):
             yield rounds - 1
-            widths = Views(self.root).verdicts.widest_claims()
+            verdicts = Views(self.root).verdicts
+            widths = verdicts.widest_claims()
+            rule = HalfwidthRule(self.plan.until_halfwidth, self.plan.rounds, verdicts.devices)
             decision = rule.decide(widths)
             widest = f"{widths[-1]:.2%}" if widths and widths[-1] < 10 else "not known yet"
-            self.say(f"After {rounds} rounds the widest half-width is {widest} (target {rule.target:g}): {decision}.")
+            if rule.devices != said_of and (why := rule.out_of_reach()) is not None:
+                self.say(why)
+            said_of = rule.devices
+            confirming = decision == "continue" and widths and rule.is_narrow(rounds, widths[-1])
+            found = "narrow so far, to be confirmed by further rounds" if confirming else decision
+            self.say(f"After {rounds} rounds the widest half-width is {widest} (target {rule.target:.2%}): {found}.")
             if decision != "continue":
                 return
 
@@ -321,16 +350,6 @@ def _give_up(
     agenda.drop(configuration)
     recorder.fail(spec, configuration, kind, text)
     agenda.again(spec, lost=False)
-
-
-def _check_writable(results: Path) -> None:
-    """Refuse a folder that cannot be written before anything is started."""
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=results):
-            pass
-    except OSError as error:
-        raise InputError(f"--results {results}: cannot be written: {error}; choose another folder") from None
 
 
 def default_results() -> Path:

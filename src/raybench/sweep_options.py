@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from raybench.location import location_argument
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """What a sweep can be told; also that of ``raybench sweep``."""
     p.add_argument("--plan", default="rq2", metavar="NAME|FILE.toml", help="a shipped plan or a file (default: rq2)")
-    p.add_argument("--results", type=Path, default=None, metavar="DIR", help="where runs are kept (default: data/runs)")
+    p.add_argument(
+        "--results",
+        type=location_argument,
+        metavar="DIR|URI",
+        help="where runs are kept: a folder, s3://BUCKET/PREFIX or gs://... (default: data/runs)",
+    )
     p.add_argument("--run-id", metavar="ID", help="the run's name (default: plan and time)")
     p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="default: micro on a CPU, tinyllama-1.1b on a GPU")
     p.add_argument("--rounds", type=count, metavar="N", help="visits of each block")
@@ -20,7 +26,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--until-halfwidth",
         type=share,
         metavar="P%",
-        help="add rounds until the claims' 95%% intervals are this narrow (1%%), and surely so",
+        help="add rounds until the claims' 95%% intervals are this narrow (1%%), and surely so; on one GPU, or 4 or "
+        "more",
     )
     p.add_argument("--max-rounds", type=count, metavar="N", help="rounds at most with --until-halfwidth (default: 50)")
     p.add_argument("--resume", action="store_true", help="go on with a run (--run-id, or the newest of the plan)")

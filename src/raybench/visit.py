@@ -49,6 +49,20 @@ class VisitSpec:
     timeout_s: float
     device_kind: Literal["cpu", "cuda"]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Requests as plain tuples, and once where configurations share them: as objects they are most of what
+        # sending a visit costs its driver.
+        unique = {id(requests): requests for requests in self.requests}
+        rows = [[(r.task, r.index, r.tokens, r.token_ids) for r in requests] for requests in unique.values()]
+        places = [list(unique).index(id(requests)) for requests in self.requests]
+        others = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "requests"}
+        return _unpacked, (others, rows, places)
+
+
+def _unpacked(others: dict[str, Any], rows: list[list[tuple[Any, ...]]], places: list[int]) -> VisitSpec:
+    unique = [tuple(Request(*row) for row in requests) for requests in rows]
+    return VisitSpec(**others, requests=tuple(unique[place] for place in places))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Samples:

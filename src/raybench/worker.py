@@ -19,7 +19,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from raybench import environment
 from raybench.device import open_device
@@ -43,8 +43,28 @@ _GRACE_S = 5.0
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 """Signals that somebody else sends: a person, a scheduler, the kernel short of memory."""
 
+_LOST: Final = 255
+"""What multiprocessing takes for a process's exit code where its fork server, which alone would know, has died."""
+
 _CHECK_S = 60.0
 """How long a device may take to answer after a process on it had to be killed."""
+
+
+_PARCEL_S = 0.25
+
+
+def in_parcels(messages: Iterator[Message], clock: Callable[[], float] = time.monotonic) -> Iterator[list[Message]]:
+    """Messages a quarter of a second's worth at a time, and at once where the visit is over.
+
+    To a driver of many workers a message costs as much as what is in it. What waits here comes with the next message.
+    """
+    waiting: list[Message] = []
+    since = clock()
+    for message in messages:
+        waiting.append(message)
+        if isinstance(message, Finished | Died) or clock() - since >= _PARCEL_S:
+            yield waiting
+            waiting, since = [], clock()
 
 
 class ProcessHost:
@@ -139,6 +159,8 @@ class ProcessHost:
 
 def _exit(exitcode: int | None) -> tuple[FailureKind, str]:
     """Whose fault the end of a process was, and how it ended."""
+    if exitcode == _LOST:
+        return "killed", f"exit code {_LOST}, as where its fork server was killed"
     if exitcode is not None and exitcode < 0:
         with contextlib.suppress(ValueError):
             signum = signal.Signals(-exitcode)

@@ -1,0 +1,43 @@
+"""What must be there of a run, whatever befell it: told from its plan and its files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+from raybench.location import Location
+from raybench.manifest import entry_name
+from raybench.plan import Plan
+from raybench.store import RunStore
+from stored_runs import Hands
+
+Request = tuple[Any, ...]
+"""(block, configuration, round, task, request)."""
+
+
+def expected_requests(plan: Plan) -> set[Request]:
+    """The timed requests of a complete run of ``plan``."""
+    return {
+        (block.name, c.name, r, task, request)
+        for block in plan.blocks
+        for r in range(plan.rounds)
+        for c in block.configurations
+        for task, request in block.requests(c, r * plan.requests, plan.requests)
+    }
+
+
+def timed_requests(root: Location) -> Counter[Request]:
+    """How often each timed request is committed."""
+    rows = RunStore.open(root).read("samples").to_pylist()
+    return Counter(
+        (r["block"], r["configuration"], r["round"], r["task"], r["request"]) for r in rows if r["phase"] == "timed"
+    )
+
+
+def committed_files(root: Location) -> dict[str, str]:
+    """The digest of every file that counts."""
+    entries, hands = RunStore.open(root).entries(), Hands(root)
+    names = [file.path for entry in entries for file in entry.files]
+    names += [entry_name(entry.sequence) for entry in entries]
+    return {name: hashlib.sha256(hands.read(name)).hexdigest() for name in ["run.json", *names]}
