@@ -28,7 +28,7 @@ from raybench import cluster, environment, plan_file, strategies
 from raybench.agenda import Agenda, Job
 from raybench.describe import describe
 from raybench.models import resolve
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.prepare import Recipe
 from raybench.recorder import Recorder
 from raybench.records import SAMPLES

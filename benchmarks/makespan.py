@@ -23,7 +23,7 @@ from raybench import plan_file, strategies
 from raybench.agenda import Agenda, Job
 from raybench.models import resolve
 from raybench.plan import Block
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.prepare import Recipe
 from raybench.tables import Views
 from raybench.workload import GlueLengths, glue_tasks

@@ -15,7 +15,7 @@ from raybench import plan_file, strategies
 from raybench.advice import Advice, WayResult
 from raybench.decide import decide
 from raybench.needs import Needs
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
 from runs import measure

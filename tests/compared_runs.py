@@ -53,7 +53,7 @@ def make(
 ) -> Make:
     """Make a run: latencies in ms by strategy; ``noise`` (sd of log latency) from ``seed``, ``per_token`` shared."""
     monkeypatch.setattr("raybench.measure.gc.collect", lambda: 0)  # most of a run of made-up latencies
-    monkeypatch.setattr("runs.Recorder", lambda store, interval_s: Recorder(store, interval_s=1e9))  # one commit
+    monkeypatch.setattr("runs.Recorder", lambda store, interval_s: Recorder(store, interval_s=1e9))  # two commits
 
     def run(latencies: dict[str, float] | None = None, **given: Any) -> Path:
         """The run that these arguments make, measured once; nothing may change it (`edit` copies)."""

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: bef
 from raybench import plan_file, strategies
 from raybench.device import Times
 from raybench.plan import Plan
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
 

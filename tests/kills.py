@@ -27,7 +27,7 @@ import psutil
 from invariants import committed_files, expected_requests, timed_requests
 from processes import end_tree, free_port, is_fork_server, is_visit
 from raybench import plan_file, strategies
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.store import RunStore
 from raybench.tables import Tables
 from raybench.workload import glue_tasks

@@ -17,7 +17,7 @@ from raybench.describe import describe
 from raybench.device import CpuDevice
 from raybench.models import ModelSpec, resolve
 from raybench.plan import Plan
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.prepare import Recipe, prepared
 from raybench.recorder import Recorder
 from raybench.store import RunStore

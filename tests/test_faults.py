@@ -19,7 +19,7 @@ from object_server import HASTY, LATE_S, ObjectServer
 from raybench import cli, plan_file, strategies, sweep
 from raybench.location import Location, ObjectUri
 from raybench.plan import Plan
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.store import RunStore, StoreError
 from raybench.tables import Views
 from raybench.workload import glue_tasks
@@ -30,6 +30,7 @@ ALWAYS = 10**6
 BEFORE = 4
 """Visits that are committed before the fault, of `VISITS`."""
 COMMITS = 2
+"""The first visit is one, those after it another."""
 VISITS = 3 * 2
 CONFIGURATIONS = 7
 REQUESTS = 8 * 2 * 4
@@ -52,9 +53,7 @@ def plan(load_plan: Callable[..., Plan]) -> Plan:
 def _stopped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], Path]:
     @functools.cache
     def make(plan: Plan) -> Path:
-        root: Path = measure(plan, tmp_path_factory.mktemp("stopped"), visits=BEFORE // 2, interval_s=1e9)
-        go_on(plan, root, visits=BEFORE // 2, interval_s=1e9)
-        return root
+        return measure(plan, tmp_path_factory.mktemp("stopped"), visits=BEFORE, interval_s=1e9)
 
     return make
 

@@ -17,7 +17,7 @@ from raybench import plan_file, strategies
 from raybench.device import CpuDevice
 from raybench.models import Weights
 from raybench.plan import Configuration
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
 from runs import measure

@@ -16,7 +16,7 @@ from conftest import SMALL_PLAN
 from raybench import plan_file, strategies, sweep
 from raybench.advice import Advice
 from raybench.describe import describe, differences
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.records import INFRASTRUCTURE
 from raybench.store import RunStore
 from raybench.tables import Tables

@@ -22,7 +22,9 @@ from runs import measure
 from stored_runs import Hands, copy_run
 
 SECRET = "tests-own-secret-5d1f"
-VISITS = 3 * 3
+ROUNDS, REQUESTS = 8, 20
+VISITS = 3 * ROUNDS
+"""More than are over while the test looks at the first."""
 
 
 @pytest.mark.cluster
@@ -37,7 +39,8 @@ def test_a_sweep_on_an_object_store_is_killed_and_resumed_to_its_tables(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     plan = tmp_path / "small.toml"
-    plan.write_text(SMALL_PLAN.replace("rounds = 2", "rounds = 3").replace("requests = 4", "requests = 20"))
+    text = SMALL_PLAN.replace("rounds = 2", f"rounds = {ROUNDS}").replace("requests = 4", f"requests = {REQUESTS}")
+    plan.write_text(text)
     options = ["--plan", str(plan), "--results", str(bucket), "--run-id", "one", "--resume"]
 
     drivers.append(Driver(plan, bucket, "--run-id", "one"))
@@ -69,9 +72,9 @@ def test_a_sweep_on_an_object_store_is_killed_and_resumed_to_its_tables(
 
     keys = timed_requests(root)
     assert set(keys.values()) == {1}
-    assert len(keys) == 8 * 3 * 20
+    assert len(keys) == 8 * ROUNDS * REQUESTS
     assert cli.main(["sql", str(root), "SELECT count(*) AS n FROM timed", "--format", "csv"]) == 0
-    assert capsys.readouterr().out == f"n\n{8 * 3 * 20}\n"
+    assert capsys.readouterr().out == f"n\n{8 * ROUNDS * REQUESTS}\n"
     assert SECRET not in drivers[0].output() + said
     assert not any(SECRET.encode() in Hands(bucket).read(name) for name in Hands(bucket).names())
 

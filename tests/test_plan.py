@@ -21,7 +21,7 @@ from raybench.plan import (
     make_blocks,
     make_comparisons,
 )
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.workload import GlueLengths, glue_tasks
 
 TASKS = ("mrpc", "sst2", "rte")

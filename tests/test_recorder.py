@@ -29,25 +29,34 @@ def visits(known_latencies: Known, load_plan: Callable[..., Plan]) -> list[tuple
     return [(spec, list(run_visit(spec, FakeDevice(), lambda i: None))) for spec in iter(agenda.next, None)]
 
 
-def test_finished_visits_are_committed_together_when_the_interval_has_passed(
+def test_the_first_visit_is_committed_at_once_and_later_ones_together_when_the_interval_has_passed(
     visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path
 ) -> None:
     now = [0.0]
     with RunStore.create(tmp_path, "run", {}) as store:
         recorder = Recorder(store, interval_s=5.0, clock=lambda: now[0])
-        for spec, messages in visits[:3]:
+        recorder.commit()  # of nothing: it puts nothing off
+        first, messages = visits[0]
+        for message in messages[:-1]:
+            recorder.add(first, message)
+        assert store.entries() == []
+        recorder.add(first, messages[-1])
+        assert store.committed() == {(first.block, first.round)}
+        now[0] = 4.9
+        for spec, messages in visits[1:3]:
             for message in messages:
                 recorder.add(spec, message)
-        assert store.committed() == set()
+        assert len(store.entries()) == 1
         now[0] = 5.0
         recorder.add(visits[3][0], visits[3][1][0])
         assert store.committed() == {(spec.block, spec.round) for spec, _ in visits[:3]}
-        assert len(store.entries()) == 1
+        assert len(store.entries()) == 2
         for message in visits[3][1][1:]:
             recorder.add(visits[3][0], message)
-        recorder.commit()
-        recorder.commit()
         assert len(store.entries()) == 2
+        recorder.commit()
+        recorder.commit()
+        assert len(store.entries()) == 3
         assert store.read("samples").num_rows == sum(
             m.batch.num_rows for _, messages in visits[:4] for m in messages if isinstance(m, Samples)
         )
@@ -121,8 +130,9 @@ def test_a_latency_of_zero_is_refused_and_nothing_of_the_commit_is_visible(
     assert spec is not None
     with RunStore.create(tmp_path, "run", {}) as store:
         recorder = Recorder(store)
-        for message in run_visit(spec, FakeDevice(), lambda i: None):
+        *messages, finished = run_visit(spec, FakeDevice(), lambda i: None)
+        for message in messages:
             recorder.add(spec, message)
         with pytest.raises(StoreError, match="host_ns"):
-            recorder.commit()
+            recorder.add(spec, finished)
         assert store.entries() == []

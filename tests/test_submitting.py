@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from raybench import plan_file, strategies, sweep
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.workload import glue_tasks
 
 JOBS = Path(__file__).parents[1] / "jobs"

@@ -12,7 +12,7 @@ import pytest
 from conftest import FakeDevice
 from raybench import plan_file, strategies
 from raybench.plan import Claim, Plan
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.significance import holm
 from raybench.strategies import LoadCosts
 from raybench.tables import Tables

@@ -18,7 +18,7 @@ import pytest
 from raybench.agenda import Agenda, Job
 from raybench.models import ModelSpec, resolve
 from raybench.plan import Plan
-from raybench.plan_file import Overrides
+from raybench.plan_builder import Overrides
 from raybench.prepare import Recipe
 from raybench.records import RaybenchError
 from raybench.visit import Died, Finished, Loaded, Message, Samples, VisitSpec

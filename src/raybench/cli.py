@@ -16,7 +16,8 @@ from raybench import compare, decide, plan_file, report, status, strategies, swe
 from raybench.location import location_argument
 from raybench.models import presets, shape
 from raybench.plan import Design, Plan
-from raybench.plan_file import Overrides, shipped_plans
+from raybench.plan_builder import Overrides
+from raybench.plan_file import shipped_plans
 from raybench.prepare import Recipe, cache_folder, write
 from raybench.records import InputError, RaybenchError
 from raybench.tables import Tables

@@ -2,126 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field
 
-from raybench.plan import Adapter, Claim, Configuration, Design, Plan, Routing, make_blocks, make_comparisons
+from raybench.choices import did_you_mean, one_of
+from raybench.plan import Plan
+from raybench.plan_builder import Overrides, PlanBuilder
+from raybench.plan_schema import TABLES, PlanTable, WorkloadFile
 from raybench.records import InputError, StrategyTraits
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_FILE_BYTES = 1_000_000
 _LONG_KEY = re.compile(r"""(?:\.\s*["']?[\w-]{1,40}["']?\s*){100}""")
-_MAX_CONFIGURATIONS = 10_000
-MAX_REQUESTS = 1_000_000
-"""Of one configuration in a run."""
-DEFAULT_MAX_ROUNDS = 50
-"""Rounds at most of a run that goes on until its intervals are narrow."""
-
-Seed = Annotated[int, Field(ge=0, le=2**62)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-DType = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-class _Table(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Adapters(_Table):
-    name: Name
-    tasks: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    alpha: Count
-    r: Count = 8
-    target_modules: Annotated[list[Name], Field(min_length=1)] = ["q_proj", "v_proj"]
-    path: str | None = None
-
-
-class _Deployment(_Table):
-    name: Name
-    strategy: Name
-    checkpoint: str | None = None
-    dtype: DType = "auto"
-    adapter_dtype: Literal["float32", "same"] = "float32"
-    routing: Routing = "round_robin"
-    execution: Literal["eager"] = "eager"
-    role: Name | None = None
-    delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
-
-
-class _Configuration(_Deployment):
-    task: Name | None = None
-    seed: Seed
-    adapters: list[Name] = []
-
-
-class _Matrix(_Deployment):
-    tasks: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    adapters: list[Name] = []
-
-
-class _Claim(_Table):
-    strategy: Name
-    reference: Name
-
-
-class WorkloadFile(_Table):
-    """A local Parquet or JSONL file of texts to send instead of requests drawn from GLUE's token lengths.
-
-    ``task_column`` names the column that says which task a text belongs to; without it every task draws from
-    the whole file. ``tokenizer`` is a path or hub id; without it the model's own is used.
-    """
-
-    texts: str
-    text_column: Name = "text"
-    task_column: Name | None = None
-    tokenizer: str | None = None
-    max_tokens: Count = 384
-
-
-class _PlanFile(_Table):
-    name: Name
-    description: str = ""
-    rounds: Count = 10
-    requests: Count = 50
-    warmups: Annotated[int, Field(ge=0, le=10_000)] = 10
-    turn_requests: Count = 1
-    workload_seed: Seed = 0
-    order_seed: Seed = 0
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    references: Annotated[list[Name], Field(min_length=1)] = ["full_ft", "lora_separate"]
-    visit_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
-    accelerator_type: Name | None = None
-    until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None = None
-    workload: WorkloadFile | None = None
-    claims: list[_Claim] = []
-    adapters: list[_Adapters] = []
-    matrix: list[_Matrix] = []
-    configurations: list[_Configuration] = []
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the command line may change of a plan; None leaves it as the plan says."""
-
-    design: Design = "paired"
-    rounds: int | None = None
-    requests: int | None = None
-    order_seed: int | None = None
-    until_halfwidth: float | None = None
-    max_rounds: int | None = None
-    accelerator_type: str | None = None
 
 
 def shipped_plans() -> tuple[str, ...]:
@@ -149,11 +45,11 @@ def load(
     except (ValueError, RecursionError) as error:  # a number of 100,000 digits is a ValueError
         raise InputError(f"{where}: not valid TOML: {error}; see the shipped plan smoke.toml for the form") from None
     try:
-        parsed = _PlanFile.model_validate(document)
+        parsed = PlanTable.model_validate(document)
     except pydantic.ValidationError as error:
         raise InputError(_explain(where, error)) from None
     base = None if where in shipped_plans() else Path(source).resolve().parent
-    return _Builder(where, parsed, strategies, tuple(tasks), base).build(overrides or Overrides())
+    return PlanBuilder(where, parsed, strategies, tuple(tasks), base).build(overrides or Overrides())
 
 
 def _read(source: str) -> tuple[str, str]:
@@ -162,8 +58,8 @@ def _read(source: str) -> tuple[str, str]:
     path = Path(source)
     if not source.endswith(".toml"):
         raise InputError(
-            f"plan {source!r}: no such shipped plan; expected {_one_of(shipped_plans())} or a path that ends in .toml"
-            + _did_you_mean(source, shipped_plans())
+            f"plan {source!r}: no such shipped plan; expected {one_of(shipped_plans())} or a path that ends in .toml"
+            + did_you_mean(source, shipped_plans())
         )
     try:
         with path.open("rb") as file:
@@ -177,217 +73,6 @@ def _read(source: str) -> tuple[str, str]:
         raise InputError(f"{path}: the plan cannot be read: {error}") from None
 
 
-class _Builder:
-    def __init__(
-        self,
-        where: str,
-        parsed: _PlanFile,
-        strategies: Mapping[str, StrategyTraits],
-        tasks: tuple[str, ...],
-        base: Path | None,
-    ) -> None:
-        self.where, self.parsed, self.strategies, self.tasks, self.base = where, parsed, strategies, tasks, base
-
-    def build(self, overrides: Overrides) -> tuple[Plan, WorkloadFile | None]:
-        p = self.parsed
-        self.check_name(p.name, "name")
-        configurations = self.configurations(self.adapters())
-        known = {*self.strategies, *(c.role for c in configurations)}
-        for i, reference in enumerate(p.references):
-            self.check_choice(reference, known, f"references[{i}]", "strategy")
-        for i, claim in enumerate(p.claims):
-            self.check_choice(claim.strategy, {c.role for c in configurations}, f"claims[{i}].strategy", "strategy")
-            self.check_choice(claim.reference, p.references, f"claims[{i}].reference", "reference")
-        blocks = make_blocks(configurations, overrides.design)
-        names = [block.name for block in blocks]
-        if clash := next((name for name in names if names.count(name) > 1), None):
-            raise self.error(
-                "configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name"
-            )
-        rounds, requests = overrides.rounds or p.rounds, overrides.requests or p.requests
-        halfwidth = overrides.until_halfwidth or p.until_halfwidth
-        whole = overrides.rounds is None and overrides.requests is None and halfwidth is None
-        if overrides.design == "independent" and whole:
-            # As the study ran: one task for each configuration, which takes all of its samples.
-            rounds, requests = 1, p.rounds * p.requests
-        if halfwidth is not None:
-            rounds = overrides.max_rounds or overrides.rounds or max(p.rounds, DEFAULT_MAX_ROUNDS)
-        elif overrides.max_rounds is not None:
-            raise InputError("--max-rounds goes with --until-halfwidth; use --rounds for a fixed number")
-        if rounds * requests > MAX_REQUESTS:
-            raise InputError(
-                f"{self.where}: {rounds} rounds of {requests} requests are more than {MAX_REQUESTS}; ask for fewer"
-            )
-        plan = Plan(
-            name=p.name,
-            description=p.description,
-            design=overrides.design,
-            rounds=rounds,
-            requests=requests,
-            warmups=p.warmups,
-            turn_requests=p.turn_requests,
-            workload_seed=p.workload_seed,
-            order_seed=p.order_seed if overrides.order_seed is None else overrides.order_seed,
-            margin=p.margin,
-            references=tuple(p.references),
-            visit_timeout_s=p.visit_timeout_s,
-            accelerator_type=overrides.accelerator_type or p.accelerator_type,
-            configurations=configurations,
-            blocks=blocks,
-            comparisons=make_comparisons(configurations, blocks, p.references),
-            claims=tuple(Claim(c.strategy, c.reference) for c in p.claims),
-            until_halfwidth=halfwidth,
-        )
-        return plan, self.workload()
-
-    def workload(self) -> WorkloadFile | None:
-        w = self.parsed.workload
-        if w is None:
-            return None
-        if not w.texts.endswith((".parquet", ".jsonl")):
-            raise self.error("workload.texts", f"expected a .parquet or .jsonl file, got {w.texts!r}")
-        texts = w.texts if self.base is None else str(self.base / w.texts)
-        tokenizer = None if w.tokenizer is None else self.path(w.tokenizer)
-        return w.model_copy(update={"texts": texts, "tokenizer": tokenizer})
-
-    def path(self, text: str) -> str:
-        """Paths in a plan are relative to the plan's own folder; ``owner/name`` is a hub id where no such path is."""
-        if self.base is None or (_HUB_ID.fullmatch(text) and not (self.base / text).exists()):
-            return text
-        return str(self.base / text)
-
-    def adapters(self) -> dict[str, Adapter]:
-        found: dict[str, Adapter] = {}
-        for i, table in enumerate(self.parsed.adapters):
-            for task, seed in _product(table.tasks, table.seeds):
-                key = f"adapters[{i}]"
-                name = _fill(table.name, task, seed)
-                self.check_name(name, f"{key}.name")
-                self.check_task(task, f"{key}.tasks")
-                if name in found:
-                    raise self.error(
-                        f"{key}.name", f"duplicate adapter {name!r}; put {{task}} and {{seed}} in the name"
-                    )
-                path = None if table.path is None else self.path(_fill(table.path, task, seed))
-                found[name] = Adapter(name, task, seed, table.r, table.alpha, tuple(table.target_modules), path)
-        return found
-
-    def configurations(self, adapters: Mapping[str, Adapter]) -> tuple[Configuration, ...]:
-        found: dict[str, Configuration] = {}
-        for key, table, task, seed in self.rows():
-            name = _fill(table.name, task, seed)
-            self.check_name(name, f"{key}.name")
-            if name in found:
-                raise self.error(f"{key}.name", f"duplicate configuration {name!r}; every name must be its own")
-            found[name] = self.configuration(key, table, name, task, seed, adapters)
-            if len(found) > _MAX_CONFIGURATIONS:
-                raise self.error(key, f"more than {_MAX_CONFIGURATIONS} configurations; split the plan")
-        if not found:
-            raise self.error("configurations", "none; add a [[configurations]] or [[matrix]] table")
-        return tuple(found.values())
-
-    def rows(self) -> Iterable[tuple[str, _Deployment, str | None, int]]:
-        for i, matrix in enumerate(self.parsed.matrix):
-            for task, seed in _product(matrix.tasks, matrix.seeds):
-                yield f"matrix[{i}]", matrix, task, seed
-        for i, single in enumerate(self.parsed.configurations):
-            yield f"configurations[{i}]", single, single.task, single.seed
-
-    def configuration(
-        self, key: str, table: Any, name: str, task: str | None, seed: int, adapters: Mapping[str, Adapter]
-    ) -> Configuration:
-        self.check_choice(table.strategy, self.strategies, f"{key}.strategy", "strategy")
-        traits = self.strategies[table.strategy]
-        chosen: list[Adapter] = []
-        for adapter in (_fill(a, task, seed) for a in table.adapters):
-            self.check_choice(adapter, adapters, f"{key}.adapters", "adapter")
-            if adapters[adapter] in chosen:
-                raise self.error(f"{key}.adapters", f"adapter {adapter!r} is named twice")
-            chosen.append(adapters[adapter])
-        if table.role is not None:
-            self.check_name(table.role, f"{key}.role")
-        if table.delay_share and table.strategy != "delay":
-            raise self.error(f"{key}.delay_share", "only the strategy delay takes it")
-        if not traits.min_adapters <= len(chosen) <= traits.max_adapters:
-            low, high = traits.min_adapters, traits.max_adapters
-            expected = f"{low}" if low == high else f"{low} to {high}"
-            raise self.error(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {len(chosen)}")
-        tasks = tuple(dict.fromkeys(a.task for a in chosen)) if task is None else (task,)
-        if not tasks:
-            raise self.error(f"{key}.task", f"missing; {table.strategy} has no adapter that would tell its task")
-        if len(chosen) > 1 and len(tasks) != len(chosen):
-            raise self.error(f"{key}.adapters", "each adapter must serve a task of its own")
-        for t in tasks:
-            self.check_task(t, f"{key}.task")
-        if len(chosen) == 1 and chosen[0].task != tasks[0]:
-            raise self.error(f"{key}.adapters", f"adapter {chosen[0].name!r} serves {chosen[0].task}, not {tasks[0]}")
-        checkpoint = None if table.checkpoint is None else self.path(_fill(table.checkpoint, task, seed))
-        return Configuration(
-            name=name,
-            strategy=table.strategy,
-            seed=seed,
-            tasks=tasks,
-            adapters=tuple(chosen),
-            checkpoint=checkpoint,
-            dtype=table.dtype,
-            adapter_dtype=table.adapter_dtype,
-            routing=table.routing,
-            execution=table.execution,
-            role=table.role or "",
-            delay_share=table.delay_share,
-        )
-
-    def check_task(self, task: str, key: str) -> None:
-        if self.parsed.workload is None:
-            self.check_choice(task, self.tasks, key, "task")
-        else:
-            self.check_name(task, key)
-
-    def check_name(self, name: str, key: str) -> None:
-        if not _NAME.fullmatch(name):
-            raise self.error(
-                key,
-                f"{name!r} is not a name; use letters, digits, '.', '_' and '-', starting with one of the first two",
-            )
-
-    def check_choice(self, value: str, choices: Iterable[str], key: str, noun: str) -> None:
-        known = tuple(choices)
-        if value not in known:
-            raise self.error(key, f"unknown {noun} {value!r}; expected {_one_of(known)}" + _did_you_mean(value, known))
-
-    def error(self, key: str, message: str) -> InputError:
-        return InputError(f"{self.where}: {key}: {message}")
-
-
-def _fill(template: str, task: str | None, seed: int) -> str:
-    return template.replace("{task}", task or "{task}").replace("{seed}", str(seed))
-
-
-def _product(tasks: Iterable[str], seeds: Iterable[int]) -> Iterable[tuple[str, int]]:
-    return ((task, seed) for task in tasks for seed in seeds)
-
-
-def _one_of(choices: Iterable[str]) -> str:
-    shown = sorted(choices)
-    if not shown:
-        return "one that the plan defines (it defines none)"
-    return "one of " + ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
-
-
-def _did_you_mean(value: str, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-_MODELS: dict[str, type[_Table]] = {
-    "adapters": _Adapters,
-    "matrix": _Matrix,
-    "configurations": _Configuration,
-    "workload": WorkloadFile,
-    "claims": _Claim,
-}
-
-
 def _explain(where: str, error: pydantic.ValidationError) -> str:
     """The first problem, in one line: pydantic's own report is long and speaks of types."""
     problems = error.errors(include_url=False)
@@ -395,16 +80,14 @@ def _explain(where: str, error: pydantic.ValidationError) -> str:
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     location = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     if first["type"] == "extra_forbidden":
-        model = _MODELS.get(str(first["loc"][0]), _PlanFile) if len(first["loc"]) > 1 else _PlanFile
+        model = TABLES.get(str(first["loc"][0]), PlanTable) if len(first["loc"]) > 1 else PlanTable
         key = str(first["loc"][-1])
-        message = f"unknown key {key!r}; expected {_one_of(model.model_fields)}" + _did_you_mean(
-            key, model.model_fields
-        )
+        message = f"unknown key {key!r}; expected {one_of(model.model_fields)}" + did_you_mean(key, model.model_fields)
     else:
         message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         if first["type"] != "missing":
             message += f", got {str(first['input'])[:60]!r}"
         if isinstance(first["input"], str) and first["type"] == "literal_error":
-            message += _did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"]))
+            message += did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{where}: {location}: {message}{more}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,7 @@ class _Open:
 
 
 class Recorder:
-    """Collects what visits report and commits finished ones, at most every ``interval_s``.
+    """Collects what visits report and commits finished ones: the first at once, then at most every ``interval_s``.
 
     A configuration that failed in a visit leaves no samples of that visit: a round is there whole or not at all.
     """
@@ -41,10 +42,10 @@ class Recorder:
         self._loads: list[dict[str, Any]] = []
         self._failures: list[dict[str, Any]] = []
         self._attempts: list[dict[str, Any]] = []
-        self._committed_at = clock()
+        self._committed_at = -math.inf
 
     def add(self, spec: VisitSpec, message: Message) -> None:
-        """Take one message in; commits what is finished when the interval has passed. Raises StoreError."""
+        """Take one message in; commits what is finished if no commit was within the interval. Raises StoreError."""
         visit = self._open.setdefault(spec.visit, _Open())
         match message:
             case Samples(batch):
@@ -79,9 +80,9 @@ class Recorder:
 
     def commit(self) -> None:
         """Make everything finished durable now. Raises StoreError; what was not committed is kept and tried again."""
-        self._committed_at = self._clock()
         if not self._visits and not self._failures and not self._attempts:
             return
+        self._committed_at = self._clock()
         tables = {
             "samples": pa.concat_tables([SAMPLES.empty_table(), *self._samples]),
             "visits": pa.Table.from_pylist(list(self._visits.values()), VISITS),

@@ -22,7 +22,8 @@ from raybench.describe import describe, differences
 from raybench.live import Live, State
 from raybench.location import Location
 from raybench.models import ModelSpec, resolve
-from raybench.plan_file import Overrides, WorkloadFile
+from raybench.plan_builder import Overrides
+from raybench.plan_schema import WorkloadFile
 from raybench.prepare import Recipe, text_tokenizer
 from raybench.progress import RunProgress, duration
 from raybench.recorder import Recorder

@@ -1,0 +1,20 @@
+"""What a name could have been, in the words of an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """``one of a, b, c``: at most twelve of them, in order."""
+    shown = sorted(choices)
+    if not shown:
+        return "one that the plan defines (it defines none)"
+    return "one of " + ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """The choice that ``value`` looks most like, as the end of a sentence; nothing where it looks like none."""
+    near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
