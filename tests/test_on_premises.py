@@ -16,7 +16,7 @@ from machines import REPOSITORY, World
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 HEAD, WORKERS = "10.77.0.11", ["10.77.0.12", "10.77.0.13"]
-ROUNDS, REQUESTS = 3, 4
+ROUNDS, REQUESTS = 6, 4
 SMALL = ("--model", "micro", "--rounds", str(ROUNDS), "--requests", str(REQUESTS))
 
 
@@ -68,7 +68,7 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
     run = results / "study"
     options = (str(results), "--run-id", "study", "--workers", "2", *SMALL)
     with user.submitted("study", *options) as job:
-        job.wait_until_committed(run, 5)
+        job.wait_until_committed(run, 1)
         said = job.stop()
         assert "Go on: python -m raybench.sweep --results" in said
         job.wait(60)
