@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before anything else is
@@ -19,6 +20,10 @@ from raybench.plan import Plan
 from raybench.plan_builder import Overrides
 from raybench.tables import Tables
 from raybench.workload import glue_tasks
+
+# The same examples in every run, however long one takes: a machine that stalls fails nothing.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fixed")
 
 pytest_plugins = ["compared_runs", "drivers", "object_server", "stored_runs"]
 

@@ -18,6 +18,9 @@ from raybench.location import Location
 from raybench.records import InputError
 from raybench.store import RunStore
 
+PATIENCE_S = 300.0
+"""For what takes some seconds on a machine that has nothing else to do."""
+
 
 class Driver:
     """A sweep in a process of its own."""
@@ -31,7 +34,7 @@ class Driver:
         self.root = results / options[options.index("--run-id") + 1]
 
     def wait_until_committed(self, visits: int) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(InputError):  # it is not begun yet
                 if len(RunStore.open(self.root).committed()) >= visits:
@@ -41,7 +44,7 @@ class Driver:
 
     def wait_for_visit(self, after: psutil.Process | None = None) -> psutil.Process:
         """The process of a visit that runs; of one that was begun after that of another."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None and time.monotonic() < deadline:
             # Before it says where the results go, what is forked prepares the model and describes the machine.
             for process in self.visit_processes() if "Results: " in self.output() else []:
@@ -59,7 +62,7 @@ class Driver:
         return found
 
     def wait(self) -> int:
-        return self.process.wait(timeout=150)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def output(self) -> str:
         return self.log.read_text()

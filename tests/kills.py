@@ -147,7 +147,7 @@ class Siege:
         self._ray = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment
         )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not _answers(self._port):
             assert self._ray.poll() is None, "ray start failed"
             assert time.monotonic() < deadline, "Ray did not come up"

@@ -103,7 +103,7 @@ ASKED = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MEASURED, ASKED, st.integers(1, 40), st.floats(1.0, 4.0), st.integers(1, 200), st.floats(0.2, 1.0))
 def test_asking_more_never_takes_fewer_gpus(
     measured: Measured, asked: Needs, tasks: int, load: float, memory: int, slo: float
@@ -154,7 +154,7 @@ def pack(loads: list[Fraction], places: int) -> list[list[tuple[Fraction, int]]]
     return gpus
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=14), st.integers(1, 5), st.integers(5, 60))
 def test_the_gpus_suffice_however_the_load_is_split(parts: list[int], places: int, scale: int) -> None:
     loads = [Fraction(part, scale) for part in parts]

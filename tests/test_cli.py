@@ -252,7 +252,7 @@ def test_the_prompt_answers_goes_on_after_an_error_and_ends_with_the_input(
 
 def test_the_installed_command_runs_anywhere(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "raybench"), "plan", "smoke"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert "7 configurations in 3 blocks (paired design)" in done.stdout
     assert list(tmp_path.iterdir()) == []
@@ -260,7 +260,7 @@ def test_the_installed_command_runs_anywhere(tmp_path: Path) -> None:
 
 def test_an_error_ends_the_process_with_its_code_and_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "raybench.cli", "tables", "none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("raybench: none: no run here")
     assert len(done.stderr.splitlines()) == 1

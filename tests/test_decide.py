@@ -255,7 +255,7 @@ def test_a_strategy_that_is_missing_is_named_with_the_plan_to_run(tmp_path: Path
 # Monotone in what is asked
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 30), st.floats(1, 900), st.floats(0.003, 0.1), st.integers(1000, 9000), st.data())
 def test_the_advised_number_of_gpus_is_monotone_too(
     known_tables: Tables, tasks: int, load: float, slo: float, memory: int, data: st.DataObject

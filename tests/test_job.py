@@ -49,7 +49,7 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{dashboard}"
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while _status(f"{address}/api/version", token.read_text()) != 200:
             assert process.poll() is None, (folder / "head.log").read_text()
             assert time.monotonic() < deadline, (folder / "head.log").read_text()
@@ -89,7 +89,7 @@ def test_the_smoke_plan_runs_to_its_end_as_a_job(head: tuple[str, dict[str, str]
         env=environment,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=350,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -210,7 +210,7 @@ def test_no_kill_loses_doubles_or_tears_a_commit(
     run.close()
     # In a process of its own, which has no threads: only such a one is safe to fork.
     with ProcessPoolExecutor(1, mp_context=SPAWN) as clean:
-        assert clean.submit(kill, run.root, *options).result(timeout=60) > 0
+        assert clean.submit(kill, run.root, *options).result(timeout=300) > 0
     with RunStore.resume(run.root) as store:
         commit(store, key("last", 0))
         store.verify()

@@ -28,7 +28,7 @@ VISITS = 3 * ROUNDS
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_sweep_on_an_object_store_is_killed_and_resumed_to_its_tables(
     tmp_path: Path,
     bucket: ObjectUri,

@@ -20,7 +20,7 @@ from raybench.prepare import Recipe
 from raybench.visit import Died, Finished, Message, Samples, VisitSpec
 from raybench.workload import GlueLengths
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LoadPlan = Callable[..., Plan]
 HERE = Path(__file__).parent
 
@@ -74,7 +74,7 @@ def run(nodes: RayNodes, plan: Plan, at: Callable[[VisitSpec, Message, Seen], No
     """Every visit of ``plan`` on L4s; ``at`` sees each message after it was counted."""
     job = Job(plan, GlueLengths(0), resolve("micro"), Recipe.of("micro", plan), "cuda")
     agenda, seen = Agenda(job), Seen()
-    with Cluster(nodes.address, "L4", wait_s=100.0) as cluster:
+    with Cluster(nodes.address, "L4", wait_s=300.0) as cluster:
         cluster.start(job.model, job.recipe, wanted=len(agenda), note=seen.notes.append)
         for spec, message in cluster.run(agenda, note=seen.notes.append):
             seen.add(spec, message, agenda)

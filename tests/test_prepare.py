@@ -92,7 +92,7 @@ def test_two_processes_that_write_the_same_folder_leave_one_whole_one(tmp_path: 
     both = [context.Process(target=_write_at_once, args=(barrier, folder, answers)) for _ in range(2)]
     for process in both:
         process.start()
-    assert sorted(answers.get(timeout=60) for _ in both) == [False, True]
+    assert sorted(answers.get(timeout=300) for _ in both) == [False, True]
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]

@@ -127,7 +127,7 @@ def test_a_visit_that_is_killed_is_tried_again_and_one_that_crashes_ends_its_con
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_second_ctrl_c_ends_at_once_and_nothing_is_lost(plan: Path, tmp_path: Path, drivers: list[Driver]) -> None:
     first = Driver(plan, tmp_path / "results", "--run-id", "hasty")
     drivers.append(first)

@@ -15,7 +15,7 @@ from drivers import Driver
 from raybench.tables import Tables
 
 HOUR_S = 3600
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
