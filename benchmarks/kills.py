@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]  # ahead of this folder, where this script has the same name
 
-from conftest import SMALL_PLAN  # noqa: E402
+from conftest import small_plan  # noqa: E402
 from kills import Siege  # noqa: E402
 
 
@@ -39,8 +39,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             plan = folder / "small.toml"
-            text = SMALL_PLAN.replace("rounds = 2", f"rounds = {options.rounds}")
-            plan.write_text(text.replace("requests = 4", f"requests = {options.requests}"))
+            plan.write_text(small_plan(options.rounds, options.requests))
             with Siege(plan, folder, seed) as siege:
                 try:
                     siege.run(min(options.each, options.kills - sum(killed.values())))

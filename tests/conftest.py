@@ -67,6 +67,11 @@ adapters = ["mrpc_seed42", "sst2_seed42"]
 """
 
 
+def small_plan(rounds: int = 2, requests: int = 4) -> str:
+    """`SMALL_PLAN` of another length: three blocks, so three visits a round."""
+    return SMALL_PLAN.replace("rounds = 2", f"rounds = {rounds}").replace("requests = 4", f"requests = {requests}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared models go to one folder of the test run; nothing is fetched from a hub."""

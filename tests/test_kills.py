@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL_PLAN
+from conftest import small_plan
 from kills import Siege
 
 
@@ -15,7 +15,7 @@ from kills import Siege
 def test_nothing_is_lost_or_measured_twice_whatever_is_killed(tmp_path: Path) -> None:
     plan = tmp_path / "small.toml"
     # Visits so long that kills fall in them.
-    plan.write_text(SMALL_PLAN.replace("rounds = 2", "rounds = 4").replace("requests = 4", "requests = 60"))
+    plan.write_text(small_plan(rounds=4, requests=60))
     with Siege(plan, tmp_path, seed=3) as siege:
         siege.run(kills=6, limit_s=1400)
         assert siege.check()["rows"] == 8 * 4 * 60

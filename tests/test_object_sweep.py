@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL_PLAN
+from conftest import small_plan
 from drivers import Driver
 from invariants import timed_requests
 from object_server import ObjectServer
@@ -39,8 +39,7 @@ def test_a_sweep_on_an_object_store_is_killed_and_resumed_to_its_tables(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     plan = tmp_path / "small.toml"
-    text = SMALL_PLAN.replace("rounds = 2", f"rounds = {ROUNDS}").replace("requests = 4", f"requests = {REQUESTS}")
-    plan.write_text(text)
+    plan.write_text(small_plan(ROUNDS, REQUESTS))
     options = ["--plan", str(plan), "--results", str(bucket), "--run-id", "one", "--resume"]
 
     drivers.append(Driver(plan, bucket, "--run-id", "one"))

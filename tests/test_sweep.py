@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL_PLAN
+from conftest import small_plan
 from drivers import Driver
 from invariants import timed_requests
 from raybench import cli, sweep
@@ -26,8 +26,7 @@ VISITS = 3 * ROUNDS
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
-    text = SMALL_PLAN.replace("rounds = 2", f"rounds = {ROUNDS}").replace("requests = 4", f"requests = {REQUESTS}")
-    path.write_text(text)
+    path.write_text(small_plan(ROUNDS, REQUESTS))
     return path
 
 

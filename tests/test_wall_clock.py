@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL_PLAN
+from conftest import small_plan
 from drivers import Driver
 from raybench.tables import Tables
 
@@ -41,7 +41,7 @@ def set_clock(offset: Path, seconds: int) -> None:
 
 def test_latencies_and_rows_are_as_without(offset: Path, tmp_path: Path, drivers: list[Driver]) -> None:
     plan = tmp_path / "small.toml"
-    plan.write_text(SMALL_PLAN.replace("rounds = 2", "rounds = 8"))
+    plan.write_text(small_plan(rounds=8))
     began = time.time()
     driver = Driver(plan, tmp_path / "results", "--run-id", "jumps")
     drivers.append(driver)
