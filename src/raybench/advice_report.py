@@ -11,6 +11,7 @@ from rich.table import Table
 
 from raybench.advice import Advice, Comparison, Growth, Number, WayResult, count, gigabytes, milliseconds
 from raybench.needs import MOST_TASKS, Needs
+from raybench.report import percent
 from raybench.terminal import print_line
 
 
@@ -158,4 +159,4 @@ def _table(advice: Advice) -> Table:
 
 
 def _percent(ratio: float) -> str:
-    return f"{(ratio - 1) * 100:+.1f} %" if math.isfinite(ratio) else "unbounded"
+    return percent(ratio) if math.isfinite(ratio) else "unbounded"

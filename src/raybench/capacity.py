@@ -5,6 +5,7 @@ Sections 4 to 6 of the rule in `docs/decide.md`.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -166,19 +167,13 @@ class Measured:
     def _tasks_at(self, needs: Needs, gpus: int) -> int | None:
         """The fewest tasks that ``gpus`` do not serve; the number of GPUs only grows with tasks, so halve."""
 
-        def enough(tasks: int) -> bool:
+        def too_few(tasks: int) -> bool:
             found = self.gpus(dataclasses.replace(needs, tasks=tasks))
-            return found is not None and found <= gpus
+            return found is None or found > gpus
 
-        low, high = needs.tasks, min(needs.tasks + 1, MOST_TASKS)
-        while enough(high):
-            if high >= MOST_TASKS:
-                return None
-            low, high = high, min(2 * high, MOST_TASKS)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if enough(middle) else (low, middle)
-        return high
+        more = range(needs.tasks + 1, MOST_TASKS + 1)
+        place = bisect.bisect_left(more, True, key=too_few)
+        return more[place] if place < len(more) else None
 
 
 def _binds(gpus: int | None, by_memory: int | None, by_load: int) -> str:

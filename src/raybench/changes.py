@@ -13,7 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from raybench import significance, stats
 from raybench.stats import Estimate, Verdict
@@ -25,9 +25,6 @@ Unknown = Literal["one visit", "one device", "devices apart"]
 """Why an interval is unknown. ``one visit``: a run has one of a block, which says nothing of how far they differ.
 ``one device``: a single one in a run stands against others, and nothing tells how far devices differ.
 ``devices apart``: blocks met the GPUs so that how far GPUs differ cannot be told from how far blocks do."""
-
-_ROUNDING: Final = 1e-12
-"""Log ratios this close to 0 differ from it by rounding only."""
 
 
 class Visit(NamedTuple):
@@ -170,7 +167,7 @@ def _by_device(visits: Visits) -> dict[str, list[float]]:
 
 
 def _rounded(estimate: Estimate) -> Estimate:
-    return dataclasses.replace(estimate, log_ratio=0.0) if abs(estimate.log_ratio) <= _ROUNDING else estimate
+    return dataclasses.replace(estimate, log_ratio=0.0) if abs(estimate.log_ratio) <= stats.ROUNDING else estimate
 
 
 def _known(value: float) -> float | None:

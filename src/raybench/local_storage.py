@@ -81,35 +81,28 @@ class LocalStorage:
     def create(self, name: str, data: bytes) -> None:
         """Written under another name, made durable, then linked to its own, which fails if that is taken."""
         path = self.locate(name)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         with explained(path, "written"):
             try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.link(temporary, path)
+                with _temporary(path) as temporary:
+                    with temporary.open("xb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    os.link(temporary, path)
             except FileExistsError:
                 raise AlreadyThereError(
                     f"{path}: already there; another driver wrote to this run, --resume it"
                 ) from None
-            finally:
-                with contextlib.suppress(OSError):  # a disk that turned read-only; `prepare` removes it
-                    temporary.unlink(missing_ok=True)
             _sync_directory(path.parent)
 
     def replace(self, name: str, data: bytes, *, courtesy: bool = False) -> None:
         """Written under another name, then renamed; its folder is made."""
         path = self.locate(name)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         with explained(path, "written"):
-            try:
-                path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
+            with _temporary(path) as temporary:
                 temporary.write_bytes(data)
                 temporary.replace(path)
-            finally:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
 
     def names(self, folder: str) -> list[str]:
         """The names in ``folder``, but for hidden ones."""
@@ -155,6 +148,17 @@ def explained(path: Path, action: str) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, RESTORE if action == "read" else "check the disk and start again")
         raise StoreError(f"{path}: cannot be {action}: {error.strerror or error}; {remedy}") from error
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` that no other writer takes; nothing is left there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):  # a disk that turned read-only; `prepare` removes it
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_directory(path: Path) -> None:

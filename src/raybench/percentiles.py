@@ -6,6 +6,7 @@ independent ones. Nothing here reads or writes; latencies go in and come out in 
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import math
@@ -54,13 +55,9 @@ def samples_needed(percent: float) -> int:
     if not 0 < percent < 100:
         raise ValueError(f"a percentile must be between 0 and 100, not {percent}")
     tail = min(percent, 100 - percent) / 100
-    low, high = 1, 2
-    while stats.binom.sf(_BEYOND - 1, high, tail) < _SURE:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if stats.binom.sf(_BEYOND - 1, middle, tail) >= _SURE else (middle, high)
-    return high
+    enough = math.ceil(10 / tail)  # where ten lie beyond on average, two do with 99.95 %
+    numbers = range(_BEYOND, enough + 1)
+    return numbers[bisect.bisect_left(numbers, _SURE, key=lambda n: stats.binom.sf(_BEYOND - 1, n, tail))]
 
 
 def percentile(visits: Sequence[ArrayLike], percent: float, confidence: float = 0.95) -> Percentile:

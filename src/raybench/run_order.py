@@ -15,12 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from raybench.diagnostics import Caution, Visit, log_latencies
+from raybench.stats import ROUNDING
 
 _FEWEST_VISITS: Final = 6
 """Below this no order of visits is rare enough to be called a drift: 2 of 5! orders are monotone, 1.7 %."""
-
-_ROUNDING: Final = 1e-12
-"""Log latencies this close are equal."""
 
 _ORDERS: Final = 9_999
 _MOST_DRAWN: Final = 30_000_000
@@ -82,14 +80,14 @@ def change_point(levels: Sequence[float], strata: Sequence[int] | None = None, s
     if x.size < _FEWEST_VISITS:
         return None
     spread = _step_spread(of)
-    if float(np.ptp(x)) <= _ROUNDING or not spread.any():
+    if float(np.ptp(x)) <= ROUNDING or not spread.any():
         return ChangePoint(0, 1.0, 1.0)
 
     def largest(series: NDArray[np.float64]) -> NDArray[np.float64]:
         found: NDArray[np.float64] = (np.abs(_after(series)) * scale).max(axis=-1)
         return found
 
-    scale = np.divide(1.0, np.sqrt(spread), out=np.zeros_like(spread), where=spread > _ROUNDING)
+    scale = np.divide(1.0, np.sqrt(spread), out=np.zeros_like(spread), where=spread > ROUNDING)
     before = int(np.argmax(np.abs(_after(x)) * scale))
     step = float(_after(x)[before] / spread[before])
     p = _permutation_p(x, of, largest, seed)
@@ -107,7 +105,7 @@ def drift(levels: Sequence[float], strata: Sequence[int] | None = None, seed: in
     if x.size < _FEWEST_VISITS:
         return None
     order, _ = _within(np.arange(x.size, dtype=np.float64), of)
-    if float(np.ptp(x)) <= _ROUNDING or not order.any():
+    if float(np.ptp(x)) <= ROUNDING or not order.any():
         return Drift(1.0, 1.0)
     slope = float(x @ order / (order @ order))
     p = _permutation_p(stats.rankdata(x), of, lambda series: np.abs(series @ order), seed)
@@ -127,8 +125,8 @@ def first_visit(levels: Sequence[float], strata: Sequence[int] | None = None) ->
     error = float(rest.std(ddof=1)) * math.sqrt(1 + 1 / rest.size)
     alike = rest if strata is None else rest[np.asarray(strata[1:]) == strata[0]]
     ratio = math.exp(float(x[0] - alike.mean()) if alike.size else difference)
-    if float(np.ptp(rest)) <= _ROUNDING:
-        return FirstVisit(ratio, 1.0 if abs(difference) <= _ROUNDING else 0.0)
+    if float(np.ptp(rest)) <= ROUNDING:
+        return FirstVisit(ratio, 1.0 if abs(difference) <= ROUNDING else 0.0)
     return FirstVisit(ratio, float(2 * stats.t.sf(abs(difference) / error, rest.size - 1)))
 
 
@@ -243,7 +241,7 @@ def _permutation_p(
     """
     rng = np.random.default_rng(seed)
     places = np.argsort(of, kind="stable")
-    as_large = float(statistic(x)) * (1 - _ROUNDING)
+    as_large = float(statistic(x)) * (1 - ROUNDING)
     orders = min(_ORDERS, max(999, _MOST_DRAWN // x.size))
     at_once = max(1, _DRAWN_AT_ONCE // x.size)
     reached = 0

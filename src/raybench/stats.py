@@ -7,6 +7,7 @@ No input or output, no state, no random numbers.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,10 @@ from scipy import stats
 
 Verdict = Literal["slower", "faster", "equivalent", "inconclusive"]
 
-_ROUNDING: Final = 1e-12
+ROUNDING: Final = 1e-12
 """Log ratios this close are equal: a nanosecond in a minute is 2e-11, below that means only differ by rounding."""
 
-_MOST_ROUNDS: Final = 10**6
+_MOST_ROUNDS: Final = 2**20
 
 
 class Interval(NamedTuple):
@@ -305,15 +306,8 @@ def rounds_to_settle(estimate: Estimate, *, margin: float, alpha: float = 0.05, 
 
     if estimate.df <= 0:
         return None
-    low, high = -1, 0
-    while not settled(high):
-        if high >= _MOST_ROUNDS:
-            return None
-        low, high = high, max(1, 2 * high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if settled(middle) else (middle, high)
-    return high
+    rounds = bisect.bisect_left(range(_MOST_ROUNDS + 1), True, key=settled)  # what is settled stays so
+    return rounds if rounds <= _MOST_ROUNDS else None
 
 
 def _log_bound(margin: float) -> float:
@@ -337,8 +331,8 @@ def _mean_sd(values: NDArray[np.float64]) -> tuple[float, float]:
     mean = float(values.mean())
     if values.size == 1:
         return mean, math.inf
-    if float(np.ptp(values)) <= _ROUNDING:
-        return (0.0 if abs(mean) <= _ROUNDING else mean), 0.0
+    if float(np.ptp(values)) <= ROUNDING:
+        return (0.0 if abs(mean) <= ROUNDING else mean), 0.0
     return mean, float(values.std(ddof=1))
 
 

@@ -36,7 +36,7 @@ from raybench.row_files import decode_rows, encode_rows
 from raybench.rows import check_columns, check_rows, without_keys
 from raybench.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
 
-__all__ = ["Entry", "FileEntry", "RunStore", "StoreError", "VisitKey", "exists_already", "validate_run_id"]
+__all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
 
 _LIVE: Final = "live.json"
 _FOLDERS: Final = (*SCHEMAS, MANIFEST)

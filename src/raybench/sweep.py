@@ -31,8 +31,8 @@ from raybench.records import INFRASTRUCTURE, FailureKind, InputError, RaybenchEr
 from raybench.results import check_writable, open_storage, run_ids, validate_run_id
 from raybench.sequential import LEAST_ROUNDS, HalfwidthRule
 from raybench.stop_signals import Stopped, StopSignals
-from raybench.storage import DESCRIPTION
-from raybench.store import RunStore, StoreError, exists_already
+from raybench.storage import DESCRIPTION, exists_already
+from raybench.store import RunStore, StoreError
 from raybench.sweep_options import add_arguments
 from raybench.tables import Tables, Views, write_derived, write_views
 from raybench.terminal import open_console, print_line

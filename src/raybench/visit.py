@@ -54,7 +54,8 @@ class VisitSpec:
         # sending a visit costs its driver.
         unique = {id(requests): requests for requests in self.requests}
         rows = [[(r.task, r.index, r.tokens, r.token_ids) for r in requests] for requests in unique.values()]
-        places = [list(unique).index(id(requests)) for requests in self.requests]
+        numbered = {identity: place for place, identity in enumerate(unique)}
+        places = [numbered[id(requests)] for requests in self.requests]
         others = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "requests"}
         return _unpacked, (others, rows, places)
 
