@@ -24,18 +24,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from raybench import cluster, environment, plan_file, strategies
-from raybench.agenda import Agenda, Job
-from raybench.describe import describe
-from raybench.models import resolve
-from raybench.plan_builder import Overrides
-from raybench.prepare import Recipe
-from raybench.recorder import Recorder
+from raybench.cluster import cluster
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy import strategies
+from raybench.machine import environment
+from raybench.model.prepare import Recipe
+from raybench.model.weights import resolve_model
+from raybench.model.workload import GlueLengths, glue_tasks
+from raybench.plan import file as plan_file
+from raybench.plan.builder import Overrides
 from raybench.records import SAMPLES
-from raybench.store import RunStore
-from raybench.visit import Finished, Message, Samples, VisitSpec
-from raybench.worker import in_parcels
-from raybench.workload import GlueLengths, glue_tasks
+from raybench.store.store import RunStore
+from raybench.sweep.describe import describe
+from raybench.sweep.recorder import Recorder
+from raybench.visit.process import in_parcels
+from raybench.visit.visit import Finished, Message, Samples, VisitSpec
 
 _ROLES = 4
 
@@ -50,8 +53,8 @@ class Prepared:
     def start(self, model: object, recipe: object) -> dict[str, Any]:
         device = f"GPU-{os.getpid()}"
         return {
-            "machine": environment.machine(),
-            "versions": environment.versions(),
+            "machine": environment.describe_machine(),
+            "versions": environment.package_versions(),
             "device": device,
             "device_name": "made up",
         }
@@ -129,7 +132,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "driver.toml")
         path.write_text(plan_text(options.blocks, options.rounds, options.rows))
-        plan, _ = plan_file.load(str(path), strategies.all_traits(), glue_tasks(), Overrides())
+        plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), glue_tasks(), Overrides())
         run(plan, Path(folder), options.workers)
     return 0
 
@@ -137,7 +140,7 @@ def main() -> int:
 def run(plan: Any, folder: Path, workers: int) -> None:
     from ray.cluster_utils import Cluster as Nodes
 
-    model = resolve("micro")
+    model = resolve_model("micro")
     job = Job(plan, GlueLengths(plan.workload_seed), model, Recipe("", (), ()), "cuda")
     description = describe("run", plan, job.workload, model, [], strategies.all_traits())
     head = {"num_cpus": workers, "num_gpus": workers, "include_dashboard": False}

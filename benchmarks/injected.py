@@ -20,7 +20,7 @@ from typing import Any
 
 from scipy import stats
 
-from raybench.tables import Tables
+from raybench.analysis.tables import Tables
 
 TARGET = 0.93
 

@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]  # ahead of this folder, where this script has the same name
 
-from conftest import small_plan  # noqa: E402
-from kills import Siege  # noqa: E402
+from small_plans import small_plan  # noqa: E402
+from sweep.kills import Siege  # noqa: E402
 
 
 def main() -> int:

@@ -19,19 +19,20 @@ from pathlib import Path
 
 import numpy as np
 
-from raybench import plan_file, strategies
-from raybench.agenda import Agenda, Job
-from raybench.models import resolve
-from raybench.plan import Block
-from raybench.plan_builder import Overrides
-from raybench.prepare import Recipe
-from raybench.tables import Views
-from raybench.workload import GlueLengths, glue_tasks
+from raybench.analysis.tables import Views
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy import strategies
+from raybench.model.prepare import Recipe
+from raybench.model.weights import resolve_model
+from raybench.model.workload import GlueLengths, glue_tasks
+from raybench.plan import file as plan_file
+from raybench.plan.builder import Overrides
+from raybench.plan.plan import Block
 
 # The simulation is that of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from schedules import makespan
+from cluster.schedules import makespan
 
 TARGET = 1.05
 
@@ -50,9 +51,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "large.toml")
         path.write_text(plan_text(options.seeds, options.multi, options.rounds))
-        plan, _ = plan_file.load(str(path), strategies.all_traits(), glue_tasks(), Overrides())
+        plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), glue_tasks(), Overrides())
     loaded = time.perf_counter() - started
-    job = Job(plan, GlueLengths(0), resolve("micro"), Recipe("", (), ()), "cuda")
+    job = Job(plan, GlueLengths(0), resolve_model("micro"), Recipe("", (), ()), "cuda")
     started = time.perf_counter()
     of_block = {b.name: seconds[kind(b)] for b in plan.blocks}
     rng = np.random.default_rng(0)

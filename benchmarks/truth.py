@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # where this script has the same name.
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
-from truth import OPEN, PROPERTIES, measure  # noqa: E402
+from analysis.truth import OPEN, PROPERTIES, measure  # noqa: E402
 
 
 def main() -> int:

@@ -11,20 +11,21 @@ import sys
 import numpy as np
 import pyarrow as pa
 
-from raybench import plan_file, strategies
-from raybench.agenda import Agenda, Job
-from raybench.models import resolve
-from raybench.prepare import Recipe
-from raybench.visit import Samples
-from raybench.worker import ProcessHost
-from raybench.workload import GlueLengths, glue_tasks
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy import strategies
+from raybench.model.prepare import Recipe
+from raybench.model.weights import resolve_model
+from raybench.model.workload import GlueLengths, glue_tasks
+from raybench.plan import file as plan_file
+from raybench.visit.process import ProcessHost
+from raybench.visit.visit import Samples
 
 LENGTHS = (1, 2, 5, 10, 25, 50)
 
 
 def main(visits: int) -> None:
-    plan, _ = plan_file.load("rq2", strategies.all_traits(), glue_tasks())
-    recipe, model = Recipe.of("micro", plan), resolve("micro")
+    plan, _ = plan_file.load_plan("rq2", strategies.all_traits(), glue_tasks())
+    recipe, model = Recipe.of("micro", plan), resolve_model("micro")
     host = ProcessHost("cpu")
     host.prepare(model, recipe)
     spec = Agenda(Job(plan, GlueLengths(0), model, recipe, "cpu")).next()

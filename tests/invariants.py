@@ -6,11 +6,11 @@ import hashlib
 from collections import Counter
 from typing import Any
 
-from raybench.location import Location
-from raybench.manifest import entry_name
-from raybench.plan import Plan
-from raybench.store import RunStore
-from stored_runs import Hands
+from raybench.plan.plan import Plan
+from raybench.store.location import Location
+from raybench.store.manifest import entry_name
+from raybench.store.store import RunStore
+from store.stored_runs import Hands
 
 Request = tuple[Any, ...]
 """(block, configuration, round, task, request)."""

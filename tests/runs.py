@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from conftest import FakeDevice
-from raybench.agenda import Agenda, Job
-from raybench.describe import describe
-from raybench.location import Location
-from raybench.models import ModelSpec
-from raybench.plan import Plan
-from raybench.prepare import Recipe
-from raybench.recorder import Recorder
-from raybench.store import RunStore
-from raybench.strategies import all_traits
-from raybench.tables import write_views
-from raybench.visit import Died, Failed, run_visit
-from raybench.workload import GlueLengths
+from fake_device import FakeDevice
+from raybench.analysis.tables import write_views
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy.strategies import all_traits
+from raybench.model.prepare import Recipe
+from raybench.model.weights import ModelSpec
+from raybench.model.workload import GlueLengths
+from raybench.plan.plan import Plan
+from raybench.store.location import Location
+from raybench.store.store import RunStore
+from raybench.sweep.describe import describe
+from raybench.sweep.recorder import Recorder
+from raybench.visit.visit import Died, Failed, run_visit
 
 MODEL = ModelSpec("micro", "preset_device")
 NO_RECIPE = Recipe("", (), ())

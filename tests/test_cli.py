@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from raybench import cli, plan_file
-from raybench.agenda import Agenda, Job
-from raybench.describe import describe
-from raybench.device import CpuDevice
-from raybench.models import ModelSpec, resolve
-from raybench.plan import Plan
-from raybench.plan_builder import Overrides
-from raybench.prepare import Recipe, prepared
-from raybench.recorder import Recorder
-from raybench.store import RunStore
-from raybench.strategies import all_traits
-from raybench.tables import Tables, write_views
-from raybench.visit import run_visit
-from raybench.workload import GlueLengths, glue_tasks
+from raybench import cli
+from raybench.analysis.tables import Tables, write_views
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy.strategies import all_traits
+from raybench.machine.device import CpuDevice
+from raybench.model.prepare import Recipe, prepared
+from raybench.model.weights import ModelSpec, resolve_model
+from raybench.model.workload import GlueLengths, glue_tasks
+from raybench.plan import file as plan_file
+from raybench.plan.builder import Overrides
+from raybench.plan.plan import Plan
+from raybench.store.store import RunStore
+from raybench.sweep.describe import describe
+from raybench.sweep.recorder import Recorder
+from raybench.visit.visit import run_visit
 
 Capture = pytest.CaptureFixture[str]
 
@@ -42,7 +43,7 @@ def refusal(arguments: list[str], capsys: Capture, code: int = 2) -> str:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the smoke plan's configurations in rounds of two requests. Read only."""
-    plan, _ = plan_file.load("smoke", all_traits(), glue_tasks(), Overrides(rounds=2, requests=2))
+    plan, _ = plan_file.load_plan("smoke", all_traits(), glue_tasks(), Overrides(rounds=2, requests=2))
     job = Job(plan, GlueLengths(0), ModelSpec("micro", "preset_device"), Recipe("", (), ()), "cpu")
     description = describe("run", plan, job.workload, job.model, [], all_traits())
     with RunStore.create(tmp_path_factory.mktemp("runs"), "run", description) as store:
@@ -138,7 +139,7 @@ def test_prepare_writes_a_folder_once_and_says_how_to_use_it(
     assert lines[0] == f"{folder}: written; 2 adapters, 2 fully fine-tuned models"
     words = shlex.split(lines[1].removeprefix("Use it: "))
     assert words == ["python", "-m", "raybench.sweep", "--plan", str(small_plan_path), "--model", str(folder)]
-    assert resolve(str(folder)).kind == "prepared"
+    assert resolve_model(str(folder)).kind == "prepared"
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out.startswith(f"{folder}: there already; ")
 
@@ -155,7 +156,7 @@ def test_prepare_without_a_folder_writes_where_the_sweep_looks(
     folder = Path(capsys.readouterr().out.partition(":")[0])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     assert len(before) > 10
-    found = prepared(resolve("micro"), Recipe.of("micro", load_plan()))
+    found = prepared(resolve_model("micro"), Recipe.of("micro", load_plan()))
     assert found.location == str(folder)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 

@@ -56,7 +56,7 @@ def test_it_runs_outside_the_checkout(unpacked: Path, tmp_path: Path) -> None:
 
 def test_reading_results_needs_neither_ray_nor_torch(unpacked: Path, tmp_path: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(unpacked)!r}); import raybench.report, raybench.tables, raybench.stats;"
+        f"import sys; sys.path.insert(0, {str(unpacked)!r}); import raybench.report, raybench.decide, raybench.compare;"
         "print(sorted({'ray', 'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -12,17 +12,14 @@ from pathlib import Path
 
 import duckdb
 
-from raybench import compare, decide, plan_file, report, status, strategies, sweep, sweep_options
-from raybench.location import location_argument
-from raybench.models import presets, shape
-from raybench.plan import Design, Plan
-from raybench.plan_builder import Overrides
-from raybench.plan_file import shipped_plans
-from raybench.prepare import Recipe, cache_folder, write
+from raybench import compare, decide, sweep
+from raybench.analysis import Tables
+from raybench.deploy import all_traits
+from raybench.model import Recipe, cache_folder, glue_tasks, preset_shape, presets, write_preset
+from raybench.plan import Design, Overrides, Plan, load_plan, shipped_plans
 from raybench.records import InputError, RaybenchError
-from raybench.tables import Tables
-from raybench.terminal import open_console
-from raybench.workload import glue_tasks
+from raybench.report import open_console, print_everything
+from raybench.store import location_argument
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     p = commands.add_parser("sweep", help="run a plan and print its tables (also: python -m raybench.sweep)")
-    sweep_options.add_arguments(p)
+    sweep.add_arguments(p)
     p.set_defaults(run=sweep.run)
 
     p = commands.add_parser("plan", help="what a plan would run")
@@ -48,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
     p.set_defaults(run=_prepare)
 
     p = commands.add_parser("status", help="how far a run is: visits, failures, GPUs, rate, estimated end")
-    status.add_arguments(p)
-    p.set_defaults(run=status.run)
+    sweep.add_status_arguments(p)
+    p.set_defaults(run=sweep.run_status)
 
     p = commands.add_parser("tables", help="all tables of a run, from its raw samples")
     p.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
@@ -86,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _load(name: str, design: Design = "paired") -> Plan:
-    return plan_file.load(name, strategies.all_traits(), glue_tasks(), Overrides(design=design))[0]
+    return load_plan(name, all_traits(), glue_tasks(), Overrides(design=design))[0]
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -107,11 +104,11 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    if shape(options.preset)["store"] != "files":
+    if preset_shape(options.preset)["store"] != "files":
         raise InputError(f"{options.preset} is built on the device from its shape; there is nothing to prepare")
     recipe = Recipe.of(options.preset, _load(options.plan))
     folder: Path = options.out or cache_folder() / f"{recipe.preset}-{recipe.digest()}"
-    made = write(recipe, folder)
+    made = write_preset(recipe, folder)
     print(
         f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
         f"{len(recipe.full_ft)} fully fine-tuned models"
@@ -122,7 +119,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _tables(options: argparse.Namespace) -> int:
-    report.everything(Tables(options.directory), open_console())
+    print_everything(Tables(options.directory), open_console())
     return 0
 
 

@@ -1,0 +1,29 @@
+"""From samples to verdicts: DuckDB views and the statistics drawn from them."""
+
+from raybench.analysis.percentiles import samples_needed
+from raybench.analysis.ratios import chain_of
+from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
+from raybench.analysis.significance import holm
+from raybench.analysis.stats import ROUNDING, Estimate, Verdict, combine, from_chain, rounds_to_settle, verdict
+from raybench.analysis.tables import Tables, Views, open_input, shipped_sql, write_derived, write_views
+
+__all__ = [
+    "LEAST_ROUNDS",
+    "ROUNDING",
+    "Estimate",
+    "HalfwidthRule",
+    "Tables",
+    "Verdict",
+    "Views",
+    "chain_of",
+    "combine",
+    "from_chain",
+    "holm",
+    "open_input",
+    "rounds_to_settle",
+    "samples_needed",
+    "shipped_sql",
+    "verdict",
+    "write_derived",
+    "write_views",
+]

@@ -1,0 +1,101 @@
+"""The log ratios of a run's visits, and what they estimate: of a configuration, of a deployment, of a chain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from raybench.analysis import stats
+from raybench.analysis.stats import Estimate
+
+CLOCKS: Final[Mapping[str, str]] = {
+    "wall": "wall",
+    "host": "host",
+    "device_time": "device",
+    "wall_median": "wall median",
+    "host_median": "host median",
+    "device_median": "device median",
+}
+"""Columns of ``visit_ratios`` and what they are called in tables."""
+
+ByDevice = Mapping[str, Sequence[float]]
+"""A comparison's log ratios, one a visit, by the device that the visit ran on."""
+
+
+_Visits = TypeVar("_Visits")
+
+
+def chain_of(
+    parts: Mapping[str, tuple[_Visits, Mapping[str, _Visits]]],
+) -> list[tuple[Mapping[str, _Visits], Mapping[str, float] | None]]:
+    """The links (`stats.Link`) whose product is the average of several configurations' ratios.
+
+    ``parts``: of each configuration its first ratio, and those that are averaged into a second (none: there is only
+    the first). What several have in common is one link and counts once.
+    """
+    links: dict[str, _Visits] = {}
+    weights: dict[str, float] = defaultdict(float)
+    for _, of_links in parts.values():
+        for link, visits in of_links.items():
+            links[link] = visits
+            weights[link] += 1 / len(of_links) / len(parts)
+    first = {name: visits for name, (visits, _) in parts.items()}
+    return [(first, None), (links, weights)] if links else [(first, None)]
+
+
+class Ratios:
+    """What a run's visits say of each comparison. ``visit_ratios`` and ``chains`` are rows of the views.
+
+    In the independent design (``independent``) the two sides of a ratio may come from different GPUs: rounds are the
+    unit then, whatever served them. ``rounds``: how many rounds to look at (None: all).
+    """
+
+    def __init__(
+        self,
+        visit_ratios: Sequence[Mapping[str, Any]],
+        chains: Sequence[Mapping[str, Any]],
+        *,
+        independent: bool = False,
+        rounds: int | None = None,
+    ) -> None:
+        self._visits: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in visit_ratios:
+            if rounds is None or row["round"] < rounds:
+                for column, clock in CLOCKS.items():
+                    if row[column] is not None:
+                        key = (row["configuration"], row["reference_strategy"], clock)
+                        self._visits[key]["any" if independent else row["device"]].append(row[column])
+        self._links: dict[tuple[str, str], tuple[str, list[str]]] = {}
+        for row in chains:
+            chained = (row["configuration"], row["reference_strategy"])
+            self._links.setdefault(chained, (row["via"], []))[1].append(row["reference"])
+
+    def keys(self) -> list[tuple[str, str, str]]:
+        """Every (configuration, reference strategy, clock) that there is an estimate of."""
+        chained = [(name, reference, clock) for name, reference in self._links for clock in CLOCKS.values()]
+        return [*self._visits, *(key for key in chained if self._parts(*key) is not None)]
+
+    def estimate(self, names: Sequence[str], reference: str, clock: str) -> Estimate | None:
+        """The average of ``names`` against ``reference``, each a block of its own; None where nothing is known.
+
+        A ratio that was never measured directly is chained: that against a third strategy, times that of the third
+        against the reference. Several configurations may have links in common, which then count once.
+        """
+        found = {name: parts for name in names if (parts := self._parts(name, reference, clock)) is not None}
+        return stats.from_chain(chain_of(found)) if found else None
+
+    def units(self, names: Sequence[str], reference: str, clock: str) -> list[float]:
+        """The log ratios that a permutation test may flip (`stats.device_ratios`); empty for a chain."""
+        first = {name: self._visits[key] for name in names if (key := (name, reference, clock)) in self._visits}
+        return stats.device_ratios(first) if first else []
+
+    def _parts(self, name: str, reference: str, clock: str) -> tuple[ByDevice, dict[str, ByDevice]] | None:
+        """The visits of the ratio's first part and, for a chain, those of each link."""
+        if (name, reference, clock) in self._visits:
+            return self._visits[name, reference, clock], {}
+        via, links = self._links.get((name, reference), ("", []))
+        keys = [(name, via, clock), *((link, reference, clock) for link in links)]
+        if not links or any(key not in self._visits for key in keys):
+            return None
+        return self._visits[keys[0]], {link: self._visits[link, reference, clock] for link in links}

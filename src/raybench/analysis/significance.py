@@ -1,0 +1,76 @@
+"""Tests beside the t test of an estimate: Holm's adjustment, a permutation test, and the original study's own test.
+
+No input or output, no state; the random numbers of the permutation test come from the seed that is passed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from raybench.analysis.stats import finite
+
+_EXACT_UP_TO: Final = 2**14
+"""Sign patterns up to which the permutation test counts them all (14 visits); above it draws this many."""
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being several, so that all the claims together err with probability alpha (Holm 1979).
+
+    A claim that could not be tested (nan) stays nan, and still counts: that one failed makes the others no surer.
+    """
+    raw = np.asarray(p_values, dtype=float)
+    missing = np.isnan(raw)
+    order = np.argsort(np.where(missing, 1.0, raw), kind="stable")
+    # Not statsmodels' multipletests, which tests hold this against: it collects all garbage at each call, a second
+    # of it in a process that has imported torch.
+    steps = np.where(missing, 1.0, raw)[order] * np.arange(raw.size, 0, -1)
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(p) for p in np.where(missing, math.nan, adjusted)]
+
+
+def permutation_p(log_ratios: Sequence[float], seed: int) -> float:
+    """Two-sided sign-flip test of "the ratio is 1", which assumes symmetry and no normality.
+
+    Exact up to 14 visits, above that with 2**14 sign patterns drawn with ``seed``. n visits give no p below
+    2 / 2**n: with 5 or fewer it cannot reach 5 %. Raises ValueError like `from_visits`.
+    """
+    values = finite(log_ratios)
+    if values.size == 1:
+        return 1.0
+    result = stats.permutation_test(
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_EXACT_UP_TO,
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+class PairedTest(NamedTuple):
+    """A paired t test; all nan with fewer than two pairs."""
+
+    t: float
+    df: float
+    p: float
+
+
+def study_paired_test(means: Sequence[float], reference_means: Sequence[float]) -> PairedTest:
+    """The original study's test: paired t over the (task, seed) pairs' mean latencies, on the latency scale.
+
+    It weighs slow tasks more and knows nothing of visits; it stands beside our own under its own name, for
+    comparison. Raises ValueError if the two differ in length.
+    """
+    if len(means) != len(reference_means):
+        raise ValueError(f"{len(means)} means and {len(reference_means)} reference means cannot be paired")
+    if len(means) < 2:
+        return PairedTest(math.nan, math.nan, math.nan)
+    result = stats.ttest_rel(means, reference_means)
+    return PairedTest(float(result.statistic), float(result.df), float(result.pvalue))

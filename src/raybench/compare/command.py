@@ -1,0 +1,201 @@
+"""Two runs of one plan, B against A, for regressions: what became slower or faster, or surely stayed the same.
+
+Absolute: log mean latency of a visit, B less A. A machine whose speed differs between the runs is inside it.
+Relative: log ratio to the baseline, B less A. What the machine does to all alike cancels; so does what a change of the
+software does to all alike. Both are given for deployments and for configurations, each with Holm over its rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from raybench.analysis import Tables, chain_of, open_input
+from raybench.compare.changes import Compared, Link, Visits, estimate_change, judge
+from raybench.compare.comparison import By, Row, RunComparison
+from raybench.compare.differences import differences
+from raybench.compare.pairing import Measured, Parts, common_parts, comparable, compared_requests, measured
+from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
+from raybench.records import InputError
+from raybench.report import open_console, print_line
+from raybench.store import location_argument
+
+FAIL_ON: Final = ("slower", "faster", "inconclusive")
+
+
+def compare(a: Tables, b: Tables, *, devices_alike: bool = False) -> RunComparison:
+    """Every deployment and every configuration that is complete in both runs: B / A.
+
+    Where a row's visits were on different devices, in one run on a single one, how far devices differ cannot be seen
+    and its interval is unknown; ``devices_alike`` takes devices to differ no more than visits do, all as one.
+    Raises InputError if nothing is complete in both.
+    """
+    names, left_out = comparable(a, b)
+    requests, matched, notes = compared_requests(a, b, names)
+    both = [measured(run, kept) for run, kept in zip((a, b), requests, strict=True)]
+    if a.root == b.root:
+        notes.append("A and B are the same run.")
+    if "independent" in (a.description["plan"]["design"], b.description["plan"]["design"]):
+        notes.append(
+            "A configuration and the baseline were measured in different visits (independent design): drift is in "
+            "the relative change too."
+        )
+    if devices_alike:
+        notes.append("Devices are taken as alike, as asked: all count as one.")
+    baseline, parts = common_parts(a, b, names)
+    parts = {n: p for n, p in parts.items() if all(run.relative.get(k) for run in both for k in (p.first, *p.links))}
+    groups: dict[str, list[str]] = {}
+    deployment = {c["name"]: c["deployment"] for c in a.description["configurations"]}
+    for name in names:
+        groups.setdefault(deployment[name], []).append(name)
+    compared = _Compared(both, parts, matched, a.margin, devices_alike)
+    configurations = compared.rows({name: [name] for name in names}, deployment)
+    lone = [row.name for row in configurations if row.absolute.unknown == "one device"]
+    if lone:
+        which = "All" if len(lone) == len(names) else ", ".join(lone)
+        notes.insert(0, f"{which}: measured on different devices, in one run on a single one: {ON_OTHER_DEVICES}.")
+    return RunComparison(
+        a.root,
+        b.root,
+        a.margin,
+        baseline,
+        tuple(differences(a, b)),
+        tuple(notes),
+        tuple(left_out),
+        compared.rows(groups, {label: label for label in groups}),
+        configurations,
+    )
+
+
+class _Compared:
+    """What of two runs is compared, and the rows that it gives."""
+
+    def __init__(
+        self,
+        both: Sequence[Measured],
+        parts: Mapping[str, Parts],
+        matched: bool,
+        margin: float,
+        devices_alike: bool,
+    ) -> None:
+        """``both``: A and B. ``parts``: of the configurations that have a ratio to the baseline in both."""
+        self._both, self._parts, self._matched, self._margin = both, parts, matched, margin
+        self._devices_alike = devices_alike
+
+    def rows(self, groups: Mapping[str, Sequence[str]], deployment: Mapping[str, str]) -> tuple[Row, ...]:
+        """A row for each group of configurations, judged beside each other."""
+        absolute = {label: self._estimate(self._absolute(names)) for label, names in groups.items()}
+        relative = {label: self._estimate(links) for label, names in groups.items() if (links := self._relative(names))}
+        absolutes, relatives = judge(absolute, self._margin), judge(relative, self._margin)
+        a_ms, b_ms = (
+            {label: sum(run.mean_ms[n] for n in names) / len(names) for label, names in groups.items()}
+            for run in self._both
+        )
+        return tuple(
+            Row(
+                label,
+                deployment[label],
+                tuple(names),
+                a_ms[label],
+                b_ms[label],
+                absolutes[label],
+                relatives.get(label),
+            )
+            for label, names in groups.items()
+        )
+
+    def _estimate(self, links: Sequence[Link]) -> Compared:
+        return estimate_change(links, self._matched, self._devices_alike)
+
+    def _absolute(self, names: Sequence[str]) -> list[Link]:
+        in_a, in_b = (run.absolute for run in self._both)
+        return [({name: (in_a[name], in_b[name]) for name in names}, None)]
+
+    def _relative(self, names: Sequence[str]) -> list[Link]:
+        """The ratios to the baseline; empty where there are none."""
+        found = {
+            name: (self._ratio(part.first), {link[0]: self._ratio(link) for link in part.links})
+            for name in names
+            if (part := self._parts.get(name)) is not None
+        }
+        return chain_of(found) if found else []
+
+    def _ratio(self, key: tuple[str, str]) -> tuple[Visits, Visits]:
+        return self._both[0].relative[key], self._both[1].relative[key]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``raybench compare``."""
+    parser.add_argument("a", type=location_argument, metavar="RUN_A", help="the run's folder or URI: what was")
+    parser.add_argument(
+        "b", type=location_argument, metavar="RUN_B", help="the run's folder or URI: what is compared with it"
+    )
+    parser.add_argument(
+        "--fail-on",
+        type=_verdicts,
+        action="extend",
+        default=[],
+        metavar="VERDICT",
+        help=f"exit 1 if a deployment is that: {', '.join(FAIL_ON)}, several by commas or by repeating it; also if "
+        "one cannot be judged, or a configuration that is complete in A is not in B",
+    )
+    parser.add_argument(
+        "--each", action="store_true", help="--fail-on looks at each configuration, not at the deployments' averages"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("relative", "absolute"),
+        default="relative",
+        help="which change --fail-on and the sentences look at: relative to the plan's first reference, which a "
+        "machine that changes speed between the runs does not touch; or absolute, which it does (default: relative)",
+    )
+    parser.add_argument(
+        "--devices-alike",
+        action="store_true",
+        help="devices differ no more than visits on one do, so that all count as one: judges though a single device "
+        "stands against others",
+    )
+    parser.add_argument("--json", action="store_true", help="everything as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """``raybench compare``: 1 if a row has a verdict of ``--fail-on``, or could not be looked at, else 0.
+
+    Raises InputError for what is no run or a damaged one, or runs with nothing to compare.
+    """
+    found = compare(open_input(options.a), open_input(options.b), devices_alike=options.devices_alike)
+    by: By = options.by
+    each: bool = options.each
+    if options.fail_on and all(row.judged(by) is None for row in found.rows(each)):
+        raise InputError(
+            f"{options.b}: nothing was measured beside {found.baseline or 'a reference'} there and in {options.a}, so "
+            "there is no relative change to fail on; --by absolute goes without"
+        )
+    failed = found.with_verdict(options.fail_on, by, each)
+    reasons = [f"{', '.join(options.fail_on)}: {row_names(failed)}"] if failed else []
+    if options.fail_on and found.lost:
+        reasons.append(f"complete in A and not in B: {', '.join(one.configuration for one in found.lost)}")
+    if options.fail_on and (unjudged := found.unjudged(by, each)):
+        nothing = found.undecidable(by, each)
+        reasons.append("nothing can be judged" if nothing else f"cannot be judged: {row_names(unjudged)}")
+    if options.json:
+        failing = {"by": by, "each": each, "fail_on": options.fail_on, "failed": [row.name for row in failed]}
+        json.dump({**found.as_json(), **failing, "failed_because": reasons}, sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        console = open_console()
+        show(found, console, by, each)
+        for reason in reasons:
+            print_line(console, f"Failed on {reason}")
+    return 1 if reasons else 0
+
+
+def _verdicts(text: str) -> list[str]:
+    found = [part.strip() for part in text.split(",")]
+    for part in found:
+        if part not in FAIL_ON:
+            raise argparse.ArgumentTypeError(f"{part!r} is none of {', '.join(FAIL_ON)}")
+    return found

@@ -1,0 +1,161 @@
+"""What a person reads of two runs compared: what differs, the table, findings in words, what to do next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raybench.compare.changes import Change, Unknown
+from raybench.compare.comparison import By, Row, RunComparison
+from raybench.report import more_rounds, percent, print_line
+
+ON_OTHER_DEVICES: Final = (
+    "nothing tells how far devices differ; compare runs on the same device or on several each, or say by "
+    "--devices-alike that they differ no more than visits do"
+)
+"""What to do where a single device stands against others."""
+
+_WHY_UNKNOWN: Final[dict[Unknown, str]] = {
+    "one visit": "one visit in a run says nothing of how far visits differ; run more --rounds",
+    "one device": ON_OTHER_DEVICES,
+    "devices apart": "blocks met the GPUs so that these cannot be told apart; run more --rounds",
+}
+
+
+def show(found: RunComparison, console: Console, by: By = "relative", each: bool = False) -> None:
+    """What a person reads: what differs, the tables, one sentence for each finding, what to do next."""
+    print_line(console, f"A: {found.a}")
+    print_line(console, f"B: {found.b}")
+    if found.differences:
+        print_line(console, "The runs differ in more than time; a change below may come from it:")
+        for line in found.differences:
+            print_line(console, f"  {line}")
+    for line in found.notes:
+        print_line(console, line)
+    for one in found.left_out:
+        print_line(console, f"Left out: {one.configuration}: {one.reason}")
+    for title, rows in (("deployments", found.deployments), ("configurations", found.configurations)):
+        console.print(_table(found, title, rows))
+    for line in [*_sentences(found, by, each), "", *_next_steps(found, by, each)]:
+        print_line(console, line)
+
+
+def row_names(rows: Iterable[Row]) -> str:
+    """The rows' names, for a line of text."""
+    return ", ".join(row.name for row in rows)
+
+
+def _table(found: RunComparison, title: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=f"B against A, {title} (wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
+    relative_to = f"relative to {found.baseline}" if found.baseline else "relative"
+    for header in (title[:-1], "A, ms", "B, ms", "absolute", "", relative_to, ""):
+        table.add_column(escape(header), justify="right" if header.endswith("ms") else "left")
+    for row in rows:
+        relative = ("-", "") if row.relative is None else _cells(row.relative)
+        table.add_row(*map(escape, (row.name, f"{row.a_ms:.3f}", f"{row.b_ms:.3f}", *_cells(row.absolute), *relative)))
+    return table
+
+
+def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
+    rows = found.rows(each)
+    judged = [row for row in rows if row.judged(by) is not None]
+    against = f"relative to {found.baseline}" if by == "relative" else "absolute"
+    if not judged:
+        return [
+            f"Nothing was measured beside {found.baseline or 'a reference'} in both runs, so no change is relative; "
+            "--by absolute looks at the other column."
+        ]
+    if found.undecidable(by, each):
+        return [f"Nothing can be judged: {why}." for why in _causes(judged, by)]
+    lines = [_finding(row, by, against) for row in found.with_verdict(("slower", "faster"), by, each)]
+    margin = f"±{found.margin * 100:g} %"
+    same = found.with_verdict(["equivalent"], by, each)
+    if same:
+        lines.append(f"Equivalent within {margin}, {against}: {row_names(same)}.")
+    unjudged = found.unjudged(by, each)
+    lines += [
+        f"{row.name} is inconclusive, {against}{_more(row.judged(by))}"
+        for row in found.with_verdict(["inconclusive"], by, each)
+        if row not in unjudged
+    ]
+    for why, alike in _causes(unjudged, by).items():
+        lines.append(f"Cannot be judged, {against}: {row_names(alike)}: {why}.")
+    if not each:
+        lines += _hidden(found, by)
+    absolute = {row.absolute.verdict for row in rows}
+    if by == "relative" and len(same) == len(judged) and absolute in ({"slower"}, {"faster"}):
+        lines.append(
+            f"All are {absolute.pop()} in B, and alike: the machine, or something that all share, changed speed. "
+            "Only --by absolute fails on that."
+        )
+    return lines
+
+
+def _causes(rows: Sequence[Row], by: By) -> dict[str, list[Row]]:
+    """Rows whose interval is unknown, by why it is."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if (change := row.judged(by)) is not None and change.unknown is not None:
+            found.setdefault(_WHY_UNKNOWN[change.unknown], []).append(row)
+    return found
+
+
+def _finding(row: Row, by: By, against: str) -> str:
+    change = row.judged(by)
+    assert change is not None
+    return f"{row.name} is {change.verdict} in B, {against}: {_interval(change)}, p after Holm {_p(change.p_holm)}."
+
+
+def _hidden(found: RunComparison, by: By) -> list[str]:
+    """Configurations that moved, of deployments that on average did not."""
+    moved = {verdict: {row.name for row in found.with_verdict([verdict], by)} for verdict in ("slower", "faster")}
+    lines = []
+    for verdict, deployments in moved.items():
+        alone = [row for row in found.with_verdict([verdict], by, each=True) if row.deployment not in deployments]
+        if alone:
+            lines.append(
+                f"Single configurations that are {verdict}, though their deployment on average is not: "
+                f"{row_names(alone)}. --each fails on such."
+            )
+    return lines
+
+
+def _more(change: Change | None) -> str:
+    if change is None or change.more_rounds is None:
+        return ": rounds alone would not settle it; more GPUs, or visits that differ less, may."
+    return f": about {more_rounds(change.more_rounds)} of each run would settle it (--rounds)."
+
+
+def _next_steps(found: RunComparison, by: By, each: bool) -> list[str]:
+    lines = []
+    if found.with_verdict(("slower", "faster"), by, each):
+        lines.append(
+            "A relative change is one of the deployment or of the baseline: the absolute column tells which."
+            if by == "relative"
+            else "An absolute change may be the machine's: run B's plan again, or both in turn, and compare."
+        )
+    if any("incomplete" in one.reason and not one.ended for one in found.left_out):
+        lines.append("Finish the incomplete run by --resume to compare what was left out.")
+    return [*lines, f"All tables of a run: raybench tables {shlex.quote(str(found.b))}"]
+
+
+def _cells(change: Change) -> tuple[str, str]:
+    return _interval(change), change.verdict
+
+
+def _interval(change: Change) -> str:
+    interval = change.estimate.interval()
+    if math.isinf(interval.high):
+        return f"{percent(change.estimate.ratio)} [unknown]"
+    return f"{percent(change.estimate.ratio)} [{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def _p(value: float) -> str:
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,139 @@
+"""From a run's measured latencies and memory to advice: merge, separate, several adapters on one base, or full.
+
+`docs/decide.md` states the rule with its formulas, sources and limits; names here are those used there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from raybench.analysis import Tables, open_input
+from raybench.decide.advice import Advice, Comparison, WayResult, advice_to_dict, count
+from raybench.decide.capacity import WAYS
+from raybench.decide.evidence import FOR_A_P95, PAIRS, Evidence, Pair
+from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
+from raybench.decide.next_step import next_command
+from raybench.decide.report import deciding_numbers, reasons, render, sentence
+from raybench.report import open_console
+from raybench.store import location_argument
+
+
+def decide(tables: Tables, needs: Needs) -> Advice:
+    """The way that needs the fewest GPUs, ties broken in the order of `WAYS`; `docs/decide.md` has the rule.
+
+    Where the run lacks what that needs, the advice has no way, and ``missing`` says what it lacks.
+    """
+    evidence = Evidence(tables)
+    compared = evidence.comparisons() if not evidence.lacks else {}
+    measured = evidence.measured(compared) if not evidence.lacks else []
+    missing = tuple(lack.what for lack in evidence.lacks)
+    ways = tuple(one.result(needs) for one in measured)
+    best = min((way for way in ways if way.gpus is not None), key=lambda way: way.gpus or 0, default=None)
+    virtue = next((way.virtue for way in WAYS if best is not None and way.name == best.way), "")
+    return Advice(
+        run=tables.root.name,
+        needs={**dataclasses.asdict(needs), "switches": needs.switch_share},
+        measured_on=evidence.devices,
+        measured_tasks=evidence.tasks,
+        way=None if best is None else best.way,
+        gpus=None if best is None else best.gpus,
+        sentence=sentence(needs, best, ways, missing),
+        because=reasons(best, ways, virtue),
+        ways=ways,
+        comparisons=_telling(best, compared),
+        numbers=deciding_numbers(best, ways),
+        cautions=cautions(evidence, needs, ways, compared),
+        missing=missing,
+        next_command=next_command(tables, evidence.lacks, best, ways),
+    )
+
+
+def cautions(
+    evidence: Evidence, needs: Needs, ways: Sequence[WayResult], compared: Mapping[Pair, Comparison]
+) -> tuple[str, ...]:
+    """What the reader should know before they act on the advice."""
+    if evidence.lacks:
+        return ()
+    tasks = ", ".join(evidence.tasks)
+    found = [f"Measured on {evidence.devices}, {tasks}: it holds for such devices and requests."]
+    if evidence.on_cpu:
+        found.append("A CPU measured this; memory is its process's and no GPU's. Measure on the GPU you mean.")
+    held = evidence.rows["multi_lora"]["adapters"]
+    several = next(way for way in ways if way.way == "multi_adapter")
+    if several.feasible and min(needs.tasks, several.tasks_per_gpu or 0) > held:
+        found.append(f"At most {held} adapters shared a base in this run; more are taken to be as fast as those.")
+    loads = evidence.rows["lora_separate"]["adapter_loads"]
+    if loads < FOR_A_P95 and needs.switch_share:
+        # The longest of n lies below the true p95 where all n do.
+        found.append(
+            f"A swap is planned with the longest of {count(loads, 'adapter load')}: a p95 needs {FOR_A_P95}. With "
+            f"{0.95**loads:.0%} probability the true p95 is longer."
+        )
+    if unsure := [f"{c.strategy} against {c.reference}" for c in compared.values() if c.verdict == "inconclusive"]:
+        found.append(
+            f"Inconclusive, so of one latency class: {', '.join(unsure)}. More rounds (--rounds) in a new run may tell."
+        )
+    if never := [" against ".join(pair) for pair in PAIRS if pair not in compared]:
+        found.append(
+            f"Never compared, nor with a common reference, so of one latency class: {', '.join(never)}. A plan that "
+            "compares them, such as rq2, may tell."
+        )
+    if needs.switches is None and needs.tasks > 1:
+        found.append("No --switches given: every request is taken to ask for another task than the one before.")
+    return tuple(found)
+
+
+def _telling(best: WayResult | None, compared: Mapping[Pair, Comparison]) -> tuple[Comparison, ...]:
+    """The chosen strategy against each other one; without a chosen one, all pairs."""
+    if best is None:
+        return tuple(compared.values())
+    return tuple(c.seen_from(best.strategy) for pair, c in compared.items() if best.strategy in pair)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``raybench decide`` can be told."""
+    parser.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
+    parser.add_argument("--tasks", required=True, metavar="N", help="how many fine-tunes are to be served")
+    parser.add_argument("--gpu-memory", required=True, metavar="SIZE", help="of one GPU, free for models: 24GB, 24GiB")
+    parser.add_argument(
+        "--slo-p95", required=True, metavar="TIME", help="95 %% of requests answered within: 40ms, 0.04s"
+    )
+    parser.add_argument("--requests-per-second", required=True, metavar="RATE", help="over all tasks together")
+    parser.add_argument(
+        "--switches",
+        metavar="SHARE",
+        help="share of a GPU's requests for another task than the one before: 0.3, 30%% (default: the worst, 1)",
+    )
+    parser.add_argument("--gpu-price", metavar="PRICE", help="of one GPU for an hour, in any currency")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def needs_of(options: argparse.Namespace) -> Needs:
+    """The needs that a command line states. Raises InputError."""
+    return Needs(
+        tasks=parse_tasks(options.tasks, "--tasks"),
+        gpu_memory_bytes=parse_bytes(options.gpu_memory, "--gpu-memory"),
+        slo_p95_s=parse_seconds(options.slo_p95, "--slo-p95"),
+        requests_per_second=parse_positive(options.requests_per_second, "--requests-per-second"),
+        switches=None if options.switches is None else parse_share(options.switches, "--switches"),
+        gpu_price=None if options.gpu_price is None else parse_positive(options.gpu_price, "--gpu-price"),
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the advice. Exit code: 0 answered (also where no way is feasible), 1 where the run lacks what it needs.
+
+    Raises InputError for bad options, before the run is read, and what `Tables` raises.
+    """
+    needs = needs_of(options)
+    # A damaged run is bad input: 1 says that a sound one lacks something.
+    advice = decide(open_input(options.directory), needs)
+    if options.json:
+        sys.stdout.write(json.dumps(advice_to_dict(advice), indent=2, allow_nan=False) + "\n")
+    else:
+        render(advice, open_console())
+    return 1 if advice.missing else 0

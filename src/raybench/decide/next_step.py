@@ -1,0 +1,89 @@
+"""What to type after advice: the run that brings what was lacking, or the table behind what was said."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+from raybench.analysis import LEAST_ROUNDS, Tables
+from raybench.decide.advice import WayResult
+from raybench.decide.evidence import Lack, Remedy
+from raybench.plan import shipped_plans
+
+_WHY: Final[dict[Remedy, str]] = {
+    "another plan": "a new run; or one of a plan of your own that has what is missing here",
+    "mend": "a new run, once the cause is mended: what failed is not tried again, not by --resume either",
+    "report": "a new run, once its strategy reports that number: --resume measures nothing again",
+    "longer": "a new run: one that was begun keeps its length",
+    "resume": "goes on with this run",
+}
+"""What takes more comes first: it brings what those below bring too."""
+
+
+def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, ways: Sequence[WayResult]) -> str:
+    """A command, and in parentheses what it is for; ``lacks``: what the run of ``tables`` lacks."""
+    if lacks:
+        remedy = next(one for one in _WHY if any(lack.remedy == one for lack in lacks))
+        times = max(lack.times for lack in lacks if lack.remedy == remedy)
+        words = ["python", "-m", "raybench.sweep", *_sweep_options(tables, remedy, times)]
+        return f"{shlex.join(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
+    command = f"raybench tables {shlex.quote(str(tables.root))}"
+    if best is not None:
+        return f"{command}    (all numbers behind this)"
+    return f"{command}    ({_other_gpus(ways)})"
+
+
+def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
+    """This run's own options, ``times`` as long, or the shipped plan that has every strategy."""
+    plan, model = tables.description["plan"], tables.description["model"]
+    # Prepared files are those of one plan's adapters.
+    named = [] if remedy == "another plan" and model["kind"] == "prepared" else ["--model", _model(model)]
+    if remedy == "another plan":
+        return ["--plan", "rq2", *named]
+    words = ["--plan", _plan(tables), *named]
+    if remedy == "resume":
+        words += ["--results", str(tables.root.parent), "--run-id", tables.root.name, "--resume"]
+    rounds, requests = plan["rounds"], plan["requests"]
+    if plan["until_halfwidth"] is None:
+        words += ["--rounds", str(math.ceil(rounds * times)), "--requests", str(requests)]
+    else:  # it may end after fewer rounds than this took, so what makes it surely longer is the requests of a round
+        words += ["--until-halfwidth", str(plan["until_halfwidth"]), "--max-rounds", str(rounds)]
+        (taken,) = tables.rows("SELECT max(round) + 1 AS n FROM visits")
+        words += ["--requests", str(math.ceil(requests * times * max(1.0, (taken["n"] or 0) / LEAST_ROUNDS)))]
+    if plan["design"] != "paired":
+        words += ["--design", plan["design"]]
+    if plan["order_seed"]:
+        words += ["--order-seed", str(plan["order_seed"])]
+    if plan["accelerator_type"] is not None:
+        words += ["--accelerator-type", plan["accelerator_type"]]
+    return words
+
+
+def _model(model: dict[str, str | None]) -> str:
+    return str(model["location"] or model["name"])
+
+
+def _plan(tables: Tables) -> str:
+    name = str(tables.description["plan"]["name"])
+    return name if name in shipped_plans() else "FILE.toml"
+
+
+def _file_words(tables: Tables, remedy: Remedy) -> str:
+    if remedy == "another plan" or _plan(tables) != "FILE.toml":
+        return ""
+    return f"; FILE.toml: the plan {tables.description['plan']['name']}"
+
+
+def _other_gpus(ways: Sequence[WayResult]) -> str:
+    """What would make a way feasible where none is."""
+    binds = {way.binds for way in ways}
+    binds = binds - {"memory and slo"} or binds  # one reason is mended more easily than two
+    if binds == {"memory"}:
+        return "memory_and_load has what a model takes; then GPUs with more memory"
+    if binds == {"slo"}:
+        return "where the time goes; then a faster GPU or a longer SLO"
+    if binds == {"memory and slo"}:
+        return "memory and time of each; then GPUs with more memory, and faster ones or a longer SLO"
+    return "memory and time of each; then GPUs with more memory, or for those that fit a faster GPU or a longer SLO"

@@ -1,0 +1,25 @@
+"""Weights, prepared presets and requests."""
+
+from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, text_tokenizer, write_preset
+from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
+from raybench.model.workload import GlueLengths, Request, Workload, draw_token_ids, glue_tasks, read_texts
+
+__all__ = [
+    "GlueLengths",
+    "ModelSpec",
+    "Recipe",
+    "Request",
+    "Weights",
+    "Workload",
+    "cache_folder",
+    "check_checkpoint",
+    "draw_token_ids",
+    "glue_tasks",
+    "prepared",
+    "preset_shape",
+    "presets",
+    "read_texts",
+    "resolve_model",
+    "text_tokenizer",
+    "write_preset",
+]

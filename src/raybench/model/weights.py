@@ -1,0 +1,216 @@
+"""Where weights come from: a prepared preset, a checkpoint of one's own, or a shape filled on the device.
+
+torch, transformers and peft are imported where they are used: a plan can be read and checked without them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from raybench.machine import Device, torch_dtype
+from raybench.plan import Adapter, Configuration
+from raybench.records import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+PREPARED_MARK = "raybench.json"
+ADAPTER_STRENGTH = 0.3
+"""Seeded adapters change each weight by about this share of its spread: enough that a wrong merge shows."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model a run measures.
+
+    ``preset``: a shipped shape; with ``store`` "files" it is prepared as Hugging Face files in ``location`` (or in
+    the worker's cache), with "device" it is filled with seeded random weights on the device. ``prepared``: a
+    folder that `raybench prepare` wrote. ``checkpoint``: a path or hub id of one's own base model.
+    """
+
+    name: str
+    kind: Literal["preset_files", "preset_device", "prepared", "checkpoint"]
+    location: str | None = None
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the shapes that ship with the package."""
+    files = resources.files("raybench").joinpath("model", "shapes").iterdir()
+    return tuple(sorted(f.name.removesuffix(".json") for f in files if f.name.endswith(".json")))
+
+
+@cache
+def preset_shape(preset: str) -> dict[str, Any]:
+    """A preset: ``about``, ``store`` ("files" or "device") and its Hugging Face ``config``."""
+    text = resources.files("raybench").joinpath("model", "shapes", f"{preset}.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def resolve_model(model: str) -> ModelSpec:
+    """What a person means by ``--model``: a preset, then an existing folder, then a hub id (``owner/name``)."""
+    if model in presets():
+        stored = preset_shape(model)["store"]
+        return ModelSpec(model, "preset_files" if stored == "files" else "preset_device")
+    path = Path(model)
+    if path.is_dir():
+        if (path / PREPARED_MARK).is_file():
+            return ModelSpec(path.resolve().name, "prepared", str(path.resolve()))
+        if not (path / "config.json").is_file():
+            raise InputError(f"--model {model}: the folder has no config.json; give a Hugging Face checkpoint's folder")
+        return ModelSpec(path.resolve().name, "checkpoint", str(path.resolve()))
+    if model.count("/") == 1 and not model.startswith((".", "/")):
+        return ModelSpec(model, "checkpoint", model)
+    raise InputError(f"--model {model!r}: no such preset ({', '.join(presets())}), folder, or hub id (owner/name)")
+
+
+class Weights:
+    """Loads what configurations deploy onto one device. Every call reads or builds anew: nothing is shared."""
+
+    def __init__(self, spec: ModelSpec, device: Device) -> None:
+        self.spec, self.device = spec, device
+
+    def base(self, configuration: Configuration) -> torch.nn.Module:
+        """The base model, in evaluation mode on the device."""
+        dtype = torch_dtype(configuration.dtype, self.device.kind)
+        if self.spec.kind == "preset_device":
+            return build(self.spec.name, dtype, self.device.kind, seed=0)
+        assert self.spec.location is not None
+        location = Path(self.spec.location, "base") if self.spec.kind == "prepared" else self.spec.location
+        return self._read(str(location), dtype)
+
+    def fine_tuned(self, configuration: Configuration) -> torch.nn.Module:
+        """The fully fine-tuned sibling: its own files, or weights of the same shape, which take the same time."""
+        dtype = torch_dtype(configuration.dtype, self.device.kind)
+        if configuration.checkpoint is not None:
+            return self._read(configuration.checkpoint, dtype)
+        if self.spec.kind == "prepared":
+            folder = Path(self.spec.location or "", "full_ft", configuration.name)
+            if not folder.is_dir():
+                raise InputError(f"{folder}: no such model; run `raybench prepare` for this plan")
+            return self._read(str(folder), dtype)
+        if self.spec.kind == "preset_device":
+            return build(self.spec.name, dtype, self.device.kind, seed=_seed(configuration.name))
+        return self.base(configuration)
+
+    def attach(self, model: Any, adapter: Adapter, configuration: Configuration) -> Any:
+        """Put ``adapter`` on ``model``, which becomes a PeftModel if it is not yet one."""
+        import peft
+
+        autocast = configuration.adapter_dtype == "float32"
+        path = adapter.path
+        if path is None and self.spec.kind == "prepared":
+            path = str(Path(self.spec.location or "", "adapters", adapter.name))
+        if path is None:
+            model = add_seeded_adapter(model, adapter, autocast_adapter_dtype=autocast)
+        else:
+            if Path(path).is_dir() and not Path(path, "adapter_model.safetensors").is_file():
+                raise InputError(f"{path}: no adapter_model.safetensors; only safetensors adapters are loaded")
+            if adapter.path is None and not Path(path).is_dir():
+                raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
+            if isinstance(model, peft.PeftModel):
+                model.load_adapter(path, adapter.name, autocast_adapter_dtype=autocast)
+            else:
+                model = peft.PeftModel.from_pretrained(
+                    model, path, adapter_name=adapter.name, autocast_adapter_dtype=autocast
+                )
+            _check_adapter(path, model.peft_config[adapter.name], adapter)
+        _drop_dropout(model)
+        return model.to(self.device.kind).eval()
+
+    def _read(self, location: str, dtype: torch.dtype) -> torch.nn.Module:
+        from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        if Path(location).is_dir() and not any(Path(location).glob("*.safetensors")):
+            raise InputError(f"{location}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
+        model = AutoModelForSequenceClassification.from_pretrained(
+            location, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        )
+        return model.to(self.device.kind).eval()
+
+
+def build(preset: str, dtype: torch.dtype, device_kind: str, seed: int) -> torch.nn.Module:
+    """A preset's model with seeded random weights, made directly on the device."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    values = dict(preset_shape(preset)["config"])
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    torch.manual_seed(seed)
+    with torch.device(device_kind):
+        model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+    return model.eval()
+
+
+def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: bool) -> Any:
+    """Add a LoRA adapter with seeded weights, B not zero, to a plain model or a PeftModel.
+
+    Raises InputError where the model has not all of the adapter's target modules.
+    """
+    import peft
+    import torch
+
+    have = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if absent := sorted(set(adapter.target_modules) - have):
+        raise InputError(f"adapter {adapter.name}: the model has no module {', '.join(absent)}; mend target_modules")
+    config = peft.LoraConfig(
+        r=adapter.r,
+        lora_alpha=adapter.alpha,
+        target_modules=list(adapter.target_modules),
+        lora_dropout=0.0,
+        task_type="SEQ_CLS",
+        inference_mode=True,
+    )
+    if isinstance(model, peft.PeftModel):
+        model.add_adapter(adapter.name, config, autocast_adapter_dtype=autocast_adapter_dtype)
+    else:
+        model = peft.get_peft_model(
+            model, config, adapter_name=adapter.name, autocast_adapter_dtype=autocast_adapter_dtype
+        )
+    generator = torch.Generator().manual_seed(_seed(adapter.name) + adapter.seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if not hasattr(module, "lora_A") or adapter.name not in module.lora_A:
+                continue
+            a, b = module.lora_A[adapter.name].weight, module.lora_B[adapter.name].weight
+            # Each entry of scaling * B @ A then has ADAPTER_STRENGTH times the spread of the weight it changes.
+            spread = float(module.get_base_layer().weight.float().std())
+            scale = module.scaling[adapter.name] * adapter.r**0.5
+            a.copy_(torch.randn(a.shape, generator=generator))
+            b.copy_(torch.randn(b.shape, generator=generator) * (ADAPTER_STRENGTH * spread / scale))
+        for name, head in model.named_parameters():
+            if f".modules_to_save.{adapter.name}." in name:
+                spread = ADAPTER_STRENGTH * float(head.float().std())
+                head.add_((torch.randn(head.shape, generator=generator) * spread).to(head))
+    return model
+
+
+def _check_adapter(path: str, found: Any, adapter: Adapter) -> None:
+    targets = set(found.target_modules or ())
+    if (found.r, found.lora_alpha, targets) != (adapter.r, adapter.alpha, set(adapter.target_modules)):
+        raise InputError(
+            f"adapter {adapter.name} in {path} has r={found.r}, alpha={found.lora_alpha}, targets {sorted(targets)}; "
+            f"the plan says r={adapter.r}, alpha={adapter.alpha}, targets {sorted(adapter.target_modules)}: "
+            "make them agree"
+        )
+
+
+def _drop_dropout(model: Any) -> None:
+    """Dropout does nothing in evaluation, but a Dropout module would still be called and timed."""
+    import torch
+
+    for module in model.modules():
+        for name in getattr(module, "lora_dropout", {}):
+            module.lora_dropout[name] = torch.nn.Identity()
+
+
+def _seed(name: str) -> int:
+    return zlib.crc32(name.encode())

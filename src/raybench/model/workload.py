@@ -1,0 +1,169 @@
+"""The requests: which model inputs, how long, and the same for every configuration compared on them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raybench.records import InputError
+
+_FIRST_WORD_ID = 3  # 0 to 2 are the padding, start and end tokens of the Llama vocabulary
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One model input. ``token_ids`` is None where only the length is known: the worker draws the ids."""
+
+    task: str
+    index: int
+    tokens: int
+    token_ids: tuple[int, ...] | None = None
+
+
+class Workload(Protocol):
+    """Where requests come from: request ``index`` of a task is always the same."""
+
+    def request(self, task: str, index: int) -> Request:
+        """Request ``index`` (from 0, without end: a short task goes round again)."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's description says of it."""
+
+
+class GlueLengths:
+    """Requests with the real token lengths of each GLUE task, in an order drawn once from a seed.
+
+    The lengths are counts of labelled examples under the Llama-2 tokenizer (``glue_token_lengths.csv``: sst2 872,
+    mrpc 408, rte 2,767 examples). Every example comes once before any comes again.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._order: dict[str, list[int]] = {}
+
+    def request(self, task: str, index: int) -> Request:
+        if task not in self._order:
+            lengths = np.repeat(*np.array(glue_lengths()[task]).T)
+            # Seeded by the task's name too: tasks are drawn apart, whatever else a plan holds.
+            drawn = np.random.default_rng([self.seed, zlib.crc32(task.encode())]).permutation(lengths)
+            self._order[task] = drawn.tolist()
+        order = self._order[task]
+        return Request(task, index, order[index % len(order)])
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": "glue_token_lengths", "seed": self.seed}
+
+
+class Texts:
+    """Requests from a person's own texts, tokenized; in an order drawn once from a seed."""
+
+    def __init__(self, path: str, by_task: dict[str, list[list[int]]], seed: int) -> None:
+        self.path, self.seed = path, seed
+        self._ids = {}
+        for task, rows in by_task.items():
+            order = np.random.default_rng([seed, zlib.crc32(task.encode())]).permutation(len(rows))
+            self._ids[task] = [tuple(rows[i]) for i in order]
+
+    def request(self, task: str, index: int) -> Request:
+        rows = self._ids[task]
+        ids = rows[index % len(rows)]
+        return Request(task, index, len(ids), ids)
+
+    def describe(self) -> dict[str, Any]:
+        texts = {task: len(rows) for task, rows in self._ids.items()}
+        digest = hashlib.sha256(json.dumps(self._ids, sort_keys=True).encode()).hexdigest()
+        return {"source": self.path, "seed": self.seed, "texts": texts, "token_ids_sha256": digest}
+
+
+@cache
+def glue_lengths() -> dict[str, list[tuple[int, int]]]:
+    """For each task its (tokens, count of examples)."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    with resources.files("raybench").joinpath("model", "glue_token_lengths.csv").open("r", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["task"], []).append((int(row["tokens"]), int(row["count"])))
+    return found
+
+
+def glue_tasks() -> tuple[str, ...]:
+    """The tasks whose token lengths ship with the package."""
+    return tuple(glue_lengths())
+
+
+class Tokenize(Protocol):
+    """Token ids of a text, cut at ``max_tokens``."""
+
+    def __call__(self, text: str, max_tokens: int, /) -> Sequence[int]: ...
+
+
+def read_texts(
+    path: str,
+    tasks: Iterable[str],
+    tokenize: Tokenize,
+    *,
+    text_column: str,
+    task_column: str | None,
+    max_tokens: int,
+    seed: int,
+) -> Texts:
+    """Read a Parquet or JSONL file of texts and tokenize it for each task.
+
+    Raises InputError where the file, the column or a task's texts are missing.
+    """
+    columns = [text_column] if task_column is None else [text_column, task_column]
+    rows = _read_parquet(path, columns) if path.endswith(".parquet") else _read_jsonl(path, columns)
+    by_task: dict[str, list[list[int]]] = {}
+    for task in tasks:
+        texts = [row[text_column] for row in rows if task_column is None or row[task_column] == task]
+        if not texts:
+            which = "it holds no texts" if task_column is None else f"no text has {task_column} = {task!r}"
+            raise InputError(f"{path}: {which}; add some or take the task out of the plan")
+        ids = [list(tokenize(text, max_tokens)) for text in texts]
+        if any(not i for i in ids):
+            raise InputError(f"{path}: a text of task {task!r} has no tokens; take empty texts out")
+        by_task[task] = ids
+    return Texts(path, by_task, seed)
+
+
+def _read_parquet(path: str, columns: list[str]) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as Parquet with columns {columns}: {error}") from None
+    return _check(path, rows, columns)
+
+
+def _read_jsonl(path: str, columns: list[str]) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in Path(path).read_text("utf-8").split("\n") if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON lines: {error}") from None
+    return _check(path, rows, columns)
+
+
+def _check(path: str, rows: list[Any], columns: list[str]) -> list[dict[str, Any]]:
+    for number, row in enumerate(rows, 1):
+        for column in columns:
+            if not isinstance(row, dict) or not isinstance(row.get(column), str):
+                raise InputError(f"{path}: row {number}: expected a text in column {column!r}")
+    return rows
+
+
+def draw_token_ids(request: Request, vocabulary_size: int) -> tuple[int, ...]:
+    """The request's token ids: its own, or as many as it is long, drawn from its task and index alone."""
+    if request.token_ids is not None:
+        return request.token_ids
+    rng = np.random.default_rng([zlib.crc32(request.task.encode()), request.index])
+    return tuple(rng.integers(min(_FIRST_WORD_ID, vocabulary_size - 1), vocabulary_size, request.tokens).tolist())

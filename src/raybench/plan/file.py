@@ -1,0 +1,93 @@
+"""Reading a plan: TOML, checked strictly, every problem named with its file, its key and the remedy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+
+import pydantic
+
+from raybench.plan.builder import Overrides, PlanBuilder
+from raybench.plan.choices import did_you_mean, one_of
+from raybench.plan.plan import Plan
+from raybench.plan.schema import TABLES, PlanTable, WorkloadFile
+from raybench.records import InputError, StrategyTraits
+
+_MAX_FILE_BYTES = 1_000_000
+_LONG_KEY = re.compile(r"""(?:\.\s*["']?[\w-]{1,40}["']?\s*){100}""")
+
+
+def shipped_plans() -> tuple[str, ...]:
+    """Names of the plans that come with the package."""
+    files = resources.files("raybench").joinpath("plan", "shipped").iterdir()
+    return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
+
+
+def load_plan(
+    source: str,
+    strategies: Mapping[str, StrategyTraits],
+    tasks: Iterable[str],
+    overrides: Overrides | None = None,
+) -> tuple[Plan, WorkloadFile | None]:
+    """Read a shipped plan by name or any plan by path.
+
+    ``strategies`` and ``tasks`` are what can be run; a plan with a workload file brings tasks of its own.
+    Raises InputError with the file, the key, what was expected and the nearest valid spelling.
+    """
+    where, text = _read(source)
+    if _LONG_KEY.search(text):  # to read one takes tomllib time with the square of its length
+        raise InputError(f"{where}: a key of more than 100 parts; see the shipped plan smoke.toml for the form")
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of 100,000 digits is a ValueError
+        raise InputError(f"{where}: not valid TOML: {error}; see the shipped plan smoke.toml for the form") from None
+    try:
+        parsed = PlanTable.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise InputError(_explain(where, error)) from None
+    base = None if where in shipped_plans() else Path(source).resolve().parent
+    return PlanBuilder(where, parsed, strategies, tuple(tasks), base).build(overrides or Overrides())
+
+
+def _read(source: str) -> tuple[str, str]:
+    if source in shipped_plans():
+        return source, resources.files("raybench").joinpath("plan", "shipped", f"{source}.toml").read_text("utf-8")
+    path = Path(source)
+    if not source.endswith(".toml"):
+        raise InputError(
+            f"plan {source!r}: no such shipped plan; expected {one_of(shipped_plans())} or a path that ends in .toml"
+            + did_you_mean(source, shipped_plans())
+        )
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise InputError(f"{path}: larger than {_MAX_FILE_BYTES} bytes; use [[matrix]] tables instead of listing")
+        return str(path), data.decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such plan file; shipped plans: {', '.join(shipped_plans())}") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path}: the plan cannot be read: {error}") from None
+
+
+def _explain(where: str, error: pydantic.ValidationError) -> str:
+    """The first problem, in one line: pydantic's own report is long and speaks of types."""
+    problems = error.errors(include_url=False)
+    # A misspelt key is also a missing one: say the former, which names the spelling.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    location = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    if first["type"] == "extra_forbidden":
+        model = TABLES.get(str(first["loc"][0]), PlanTable) if len(first["loc"]) > 1 else PlanTable
+        key = str(first["loc"][-1])
+        message = f"unknown key {key!r}; expected {one_of(model.model_fields)}" + did_you_mean(key, model.model_fields)
+    else:
+        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        if first["type"] != "missing":
+            message += f", got {str(first['input'])[:60]!r}"
+        if isinstance(first["input"], str) and first["type"] == "literal_error":
+            message += did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"]))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {location}: {message}{more}"

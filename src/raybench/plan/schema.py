@@ -1,0 +1,102 @@
+"""What a plan's TOML may hold: its tables and keys, their types, bounds and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field
+
+from raybench.plan.plan import Routing
+
+Seed = Annotated[int, Field(ge=0, le=2**62)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Table(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AdaptersTable(Table):
+    name: Name
+    tasks: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    alpha: Count
+    r: Count = 8
+    target_modules: Annotated[list[Name], Field(min_length=1)] = ["q_proj", "v_proj"]
+    path: str | None = None
+
+
+class DeploymentTable(Table):
+    name: Name
+    strategy: Name
+    checkpoint: str | None = None
+    dtype: DType = "auto"
+    adapter_dtype: Literal["float32", "same"] = "float32"
+    routing: Routing = "round_robin"
+    execution: Literal["eager"] = "eager"
+    role: Name | None = None
+    delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+
+class ConfigurationTable(DeploymentTable):
+    task: Name | None = None
+    seed: Seed
+    adapters: list[Name] = []
+
+
+class MatrixTable(DeploymentTable):
+    tasks: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    adapters: list[Name] = []
+
+
+class ClaimTable(Table):
+    strategy: Name
+    reference: Name
+
+
+class WorkloadFile(Table):
+    """A local Parquet or JSONL file of texts to send instead of requests drawn from GLUE's token lengths.
+
+    ``task_column`` names the column that says which task a text belongs to; without it every task draws from
+    the whole file. ``tokenizer`` is a path or hub id; without it the model's own is used.
+    """
+
+    texts: str
+    text_column: Name = "text"
+    task_column: Name | None = None
+    tokenizer: str | None = None
+    max_tokens: Count = 384
+
+
+class PlanTable(Table):
+    name: Name
+    description: str = ""
+    rounds: Count = 10
+    requests: Count = 50
+    warmups: Annotated[int, Field(ge=0, le=10_000)] = 10
+    turn_requests: Count = 1
+    workload_seed: Seed = 0
+    order_seed: Seed = 0
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    references: Annotated[list[Name], Field(min_length=1)] = ["full_ft", "lora_separate"]
+    visit_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
+    accelerator_type: Name | None = None
+    until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None = None
+    workload: WorkloadFile | None = None
+    claims: list[ClaimTable] = []
+    adapters: list[AdaptersTable] = []
+    matrix: list[MatrixTable] = []
+    configurations: list[ConfigurationTable] = []
+
+
+TABLES: dict[str, type[Table]] = {
+    "adapters": AdaptersTable,
+    "matrix": MatrixTable,
+    "configurations": ConfigurationTable,
+    "workload": WorkloadFile,
+    "claims": ClaimTable,
+}

@@ -1,0 +1,152 @@
+"""What of a run is committed: numbered JSON entries, each published whole or not at all.
+
+The one way to write here is put-if-absent (`Storage.create`), and nothing is appended to or replaced, so the same
+layout holds on a file system and on an object store. A torn entry cannot come from a crash: one that does not parse
+was damaged afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from raybench.records import SCHEMA_VERSION, SCHEMAS
+from raybench.store.location import Location
+from raybench.store.storage import RESTORE, Storage, StoreError
+
+MANIFEST: Final = "manifest"
+
+_ENTRY_NAME = re.compile(r"([0-9]{8})\.json")
+_PATH_PATTERN = rf"^({'|'.join(SCHEMAS)})/[0-9]{{8}}-[0-9a-f]{{8}}\.parquet$"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class VisitKey(_Model):
+    """One finished visit: its name, and the (block, round) that is committed once or not at all."""
+
+    visit: str
+    block: str
+    round: NonNegativeInt
+    attempt: NonNegativeInt = 0
+
+
+class FileEntry(_Model):
+    """One Parquet file of one table; ``path`` is relative to the run, ``bytes`` its size."""
+
+    table: str
+    path: Annotated[str, Field(pattern=_PATH_PATTERN)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    rows: PositiveInt
+    bytes: PositiveInt
+
+
+class Entry(_Model):
+    """One commit. It makes all its files and visits visible at once."""
+
+    sequence: PositiveInt
+    schema_version: int
+    committed_at: AwareDatetime
+    files: tuple[FileEntry, ...]
+    visits: tuple[VisitKey, ...]
+
+    @model_validator(mode="after")
+    def _files_are_its_own(self) -> Entry:
+        for file in self.files:
+            if not file.path.startswith(f"{file.table}/{self.sequence:08d}-"):
+                raise ValueError(f"{file.path} is not a file of table {file.table} in entry {self.sequence}")
+        return self
+
+    @property
+    def keys(self) -> set[tuple[str, int]]:
+        """The (block, round) of its visits."""
+        return {(visit.block, visit.round) for visit in self.visits}
+
+
+def entry_name(sequence: int) -> str:
+    """The name of entry number ``sequence``; the first is 1."""
+    return f"{MANIFEST}/{sequence:08d}.json"
+
+
+def read_manifest(storage: Storage) -> list[Entry]:
+    """Every entry of a run, in order. Safe while a driver commits.
+
+    Raises `StoreError` for a gap, a stray or damaged entry, an unknown schema version, and for a visit or a file
+    that is listed twice.
+    """
+    names = storage.names(MANIFEST)
+    if stray := [name for name in names if not _ENTRY_NAME.fullmatch(name)]:
+        where = storage.locate(f"{MANIFEST}/{stray[0]}")
+        raise StoreError(f"{where}: not a manifest entry; move it out of the manifest")
+    # An entry is published after the one before it, so every number below a listed one can be opened.
+    sequences = range(1, int(names[-1][:8]) + 1 if names else 1)
+    contents = storage.read_many(entry_name(sequence) for sequence in sequences)
+    entries = [
+        _parse_entry(data, sequence, storage.locate(entry_name(sequence)))
+        for sequence, data in zip(sequences, contents, strict=True)
+    ]
+    seen: dict[object, int] = {}
+    for entry in entries:
+        visits: list[tuple[str, object]] = [(visit.visit, (visit.block, visit.round)) for visit in entry.visits]
+        for label, key in visits + [(file.path, file.sha256) for file in entry.files]:
+            if key in seen:
+                where = storage.locate(entry_name(entry.sequence))
+                raise StoreError(f"{where}: {label} is a copy of one in entry {seen[key]:08d}; {RESTORE}")
+            seen[key] = entry.sequence
+    return entries
+
+
+def _parse_entry(data: bytes, sequence: int, where: Location) -> Entry:
+    document = parse_json(data, where)
+    try:
+        entry = Entry.model_validate_json(json.dumps(document))  # strict, but arrays and dates are JSON's
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "entry"
+        raise StoreError(f"{where}: {place}: {first['msg']} (found {first['input']!r:.100}); {RESTORE}") from error
+    if entry.sequence != sequence:
+        raise StoreError(f"{where}: holds entry {entry.sequence}: a copy; {RESTORE}")
+    return entry
+
+
+def parse_json(data: bytes, where: Location) -> dict[str, Any]:
+    """The JSON object that ``data`` is. Raises `StoreError` if it is damaged or of another schema version."""
+    try:
+        document = json.loads(data, parse_constant=_finite, parse_float=_finite)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{where}: damaged JSON ({error}); {RESTORE}") from error
+    if (version := document.get("schema_version")) != SCHEMA_VERSION:
+        raise StoreError(
+            f"{where}: schema version {version!r}, and this raybench reads {SCHEMA_VERSION}; "
+            "read it with the raybench that wrote it"
+        )
+    return document
+
+
+def encode_json(document: Mapping[str, Any]) -> bytes:
+    """``document`` as raybench writes JSON. Raises `ValueError` or `TypeError` for what JSON cannot hold."""
+    return (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return value

@@ -1,0 +1,54 @@
+"""The rows of a table as the bytes of a Parquet file, and back, with every check of what was committed."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raybench.records import SCHEMA_VERSION
+from raybench.store.manifest import Entry, FileEntry
+from raybench.store.rows import check_columns, check_rows
+from raybench.store.storage import RESTORE, StoreError
+
+_VERSION_KEY: Final = b"raybench.schema_version"
+
+
+def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, bytes]:
+    """A file of table ``name`` for entry number ``sequence``, under a name that no other writer takes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION)}), sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    return FileEntry(
+        table=name,
+        path=f"{name}/{sequence:08d}-{secrets.token_hex(4)}.parquet",
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=rows.num_rows,
+        bytes=len(data),
+    ), data
+
+
+def decode_rows(entry: Entry, file: FileEntry, data: bytes, where: str) -> pa.Table:
+    """The rows in ``data``, if it is what was committed. Raises `StoreError`, beginning with ``where``."""
+    if len(data) != file.bytes:
+        raise StoreError(f"{where}: {len(data)} bytes, {file.bytes} were committed; {RESTORE}")
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise StoreError(f"{where}: not the bytes that were committed (SHA-256 differs); {RESTORE}")
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{where}: not readable as Parquet ({error}); {RESTORE}") from error
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+    if version != str(SCHEMA_VERSION):
+        raise StoreError(
+            f"{where}: schema version {version}, and this raybench reads {SCHEMA_VERSION}; "
+            "read it with the raybench that wrote it"
+        )
+    if table.num_rows != file.rows:
+        raise StoreError(f"{where}: {table.num_rows} rows, {file.rows} were committed; {RESTORE}")
+    check_columns(file.table, table, where)
+    check_rows(file.table, table, entry.visits, where)
+    return table.replace_schema_metadata(None)

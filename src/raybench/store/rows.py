@@ -1,0 +1,105 @@
+"""What must hold for the rows of a table before they are kept, and again whenever they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raybench.records import SCHEMAS, FailureKind, Phase
+from raybench.store.manifest import VisitKey
+from raybench.store.storage import StoreError
+
+# Nanoseconds. A request takes time; a step that a visit has no need of takes none.
+_LEAST: Final[dict[str, dict[str, int]]] = {
+    "samples": {"started_ns": 0, "host_ns": 1, "wall_ns": 1, "device_ns": 1, "switch_ns": 0},
+    "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1},
+    "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0},
+}
+_FINITE: Final = {"loads": ("gate_error", "gate_tolerance")}
+_CHOICES: Final = {
+    "samples": ("phase", get_args(Phase)),
+    "failures": ("kind", get_args(FailureKind)),
+    "attempts": ("kind", get_args(FailureKind)),
+}
+_UNFINISHED: Final = ("failures", "attempts")
+"""Tables whose rows need not belong to a finished visit."""
+_UNIQUE: Final = {
+    "samples": ("block", "configuration", "round", "task", "request"),
+    "visits": ("block", "round"),
+    "loads": ("block", "configuration", "round"),
+}
+
+
+def check_columns(name: str, table: pa.Table, where: str) -> None:
+    """Raise `StoreError`, beginning with ``where``, unless ``table`` has exactly the columns of table ``name``.
+
+    Nothing is cast: a float is never taken for a count of nanoseconds, so neither NaN nor infinity is.
+    """
+    expected, found = SCHEMAS[name], {field.name: field for field in table.schema}
+    for field in expected:
+        if (actual := found.get(field.name)) is None or actual != field:
+            raise StoreError(f"{where}: column {field.name} should be {_type(field)}, found {_type(actual)}")
+    if table.schema.names != expected.names:
+        found_names = ", ".join(table.schema.names)
+        raise StoreError(f"{where}: columns should be {', '.join(expected.names)}, found {found_names}")
+    for field in expected:
+        if not field.nullable and (index := pc.index(pc.is_null(table[field.name]), True).as_py()) >= 0:
+            visit = table["visit"][index]
+            raise StoreError(f"{where}: visit {visit}, row {index}: {field.name} is null; measure again")
+
+
+def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: str) -> None:
+    """Raise `StoreError`, beginning with ``where``, for a row of table ``name`` that cannot be true.
+
+    That is a value out of its range, a row that occurs twice among those that are counted, and, except in
+    ``failures`` and ``attempts``, a row of a visit that is not among ``visits``.
+    """
+    for column, valid, wanted in _rules(name, table):
+        if (index := pc.index(valid, False).as_py()) >= 0:  # null is neither
+            raise StoreError(
+                f"{where}: visit {table['visit'][index]}, row {index}: {column} is {table[column][index]}, "
+                f"should be {wanted}; measure again"
+            )
+    if name not in _UNFINISHED:
+        listed = {(visit.visit, visit.block, visit.round) for visit in visits}
+        for visit, block, round_index in sorted(_distinct(table, ("visit", "block", "round")) - listed):
+            raise StoreError(f"{where}: visit {visit} (block {block}, round {round_index}) is not in its commit")
+    if name in _UNIQUE:
+        counted = table.filter(pc.equal(table["phase"], pa.scalar("timed"))) if name == "samples" else table
+        counts = counted.group_by(list(_UNIQUE[name]), use_threads=False).aggregate([([], "count_all")])
+        for row in counts.filter(pc.greater(counts["count_all"], pa.scalar(1))).slice(0, 1).to_pylist():
+            times = row.pop("count_all")
+            key = ", ".join(f"{column} {value}" for column, value in row.items())
+            raise StoreError(f"{where}: {times} rows for {key}, should be 1; measure again")
+
+
+def without_keys(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table:
+    """``table`` without the rows whose (block, round) is among ``keys``."""
+    for block, round_index in _distinct(table, ("block", "round")).intersection(keys):
+        stale = pc.and_(pc.equal(table["block"], pa.scalar(block)), pc.equal(table["round"], pa.scalar(round_index)))
+        table = table.filter(pc.invert(stale))
+    return table
+
+
+def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
+    for column, least in _LEAST.get(name, {}).items():
+        yield column, pc.greater_equal(table[column], pa.scalar(least)), f"at least {least}"
+    for column in _FINITE.get(name, ()):
+        yield column, pc.is_finite(table[column]), "finite"
+    if name in _CHOICES:
+        column, allowed = _CHOICES[name]
+        yield column, pc.is_in(table[column], value_set=pa.array(allowed)), f"one of {', '.join(allowed)}"
+
+
+def _distinct(table: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
+    groups = table.group_by(list(columns), use_threads=False).aggregate([])
+    return set(zip(*(groups[column].to_pylist() for column in columns), strict=True))
+
+
+def _type(field: pa.Field[Any] | None) -> str:
+    if field is None:
+        return "nothing"
+    return f"{field.type}{'' if field.nullable else ' not null'}"

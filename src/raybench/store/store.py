@@ -1,0 +1,264 @@
+"""Raw samples, kept: a run that is committed to in whole visits, and read by following its manifest.
+
+The layout of a run:
+
+    run.json                                  what the run is, written once
+    samples/ visits/ loads/ failures/ attempts/   Parquet: <sequence>-<random>.parquet
+    manifest/<sequence>.json                  one entry a commit; a file that no entry lists does not exist
+    driver.lock                               who commits
+    live.json                                 what its driver was doing last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raybench.records import SCHEMA_VERSION, SCHEMAS, InputError
+from raybench.store.location import Location
+from raybench.store.manifest import (
+    MANIFEST,
+    Entry,
+    FileEntry,
+    VisitKey,
+    encode_json,
+    entry_name,
+    parse_json,
+    read_manifest,
+)
+from raybench.store.results import open_storage, validate_run_id
+from raybench.store.row_files import decode_rows, encode_rows
+from raybench.store.rows import check_columns, check_rows, without_keys
+from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
+
+__all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
+
+_LIVE: Final = "live.json"
+_FOLDERS: Final = (*SCHEMAS, MANIFEST)
+
+
+class RunStore:
+    """One run, in a folder or on an object store.
+
+    `create` and `resume` hold its lock until `close` and may commit; `open` reads what was committed by then.
+    """
+
+    def __init__(self, storage: Storage, lock: Lock | None) -> None:
+        """Use `create`, `resume` or `open`. Raises `StoreError` if the description or the manifest is damaged."""
+        self.root = storage.root
+        self._storage, self._lock = storage, lock
+        self.description: dict[str, Any] = _read_description(storage)
+        self._entries = read_manifest(storage)
+        self._unsure = False
+        self._refused: StoreError | None = None
+
+    @classmethod
+    def create(cls, results: Location, run_id: str, description: Mapping[str, Any]) -> Self:
+        """Begin the run ``results/run_id``. ``description`` is JSON, kept with the schema version added.
+
+        Raises `InputError` if the run exists or another driver is creating it, `StoreError` if the storage refuses.
+        """
+        storage = open_storage(results / validate_run_id(run_id))
+        data = encode_json({**description, "schema_version": SCHEMA_VERSION})
+        storage.begin(_FOLDERS)
+        lock = storage.lock()
+        try:
+            if storage.exists(DESCRIPTION):  # another driver was faster
+                raise exists_already(storage.root)
+            storage.prepare(_FOLDERS)
+            storage.create(DESCRIPTION, data)  # last: what has a description is a run
+            return cls(storage, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def resume(cls, path: Location) -> Self:
+        """Go on with the run at ``path``; a dead driver's lock is taken over.
+
+        Raises `InputError` if there is no run or a live driver has it, `StoreError` if it is damaged or read-only.
+        """
+        storage = _storage_of_run(path, "check --run-id, or start it without --resume")
+        lock = storage.lock()
+        try:
+            store = cls(storage, lock)
+            storage.prepare(_FOLDERS)
+            return store
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(cls, path: Location) -> Self:
+        """Read the run at ``path``, live or finished.
+
+        Raises `InputError` if there is none, `StoreError` if it is damaged.
+        """
+        return cls(_storage_of_run(path, "name a run's own folder or URI, as data/runs/ID"), None)
+
+    @property
+    def notice(self) -> str | None:
+        """Which dead driver the run was taken over from, for people, where that is known."""
+        return None if self._lock is None else self._lock.notice
+
+    def close(self) -> None:
+        """Release the lock. What is committed can still be read."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def committed(self) -> set[tuple[str, int]]:
+        """The (block, round) of every committed visit."""
+        return set[tuple[str, int]]().union(*(entry.keys for entry in self._entries))
+
+    def entries(self) -> list[Entry]:
+        """Every commit, in order."""
+        return list(self._entries)
+
+    def files(self, table: str) -> list[Location]:
+        """Where the committed files of ``table`` are, in order, unread: `verify` says whether they can be trusted.
+
+        Raises `StoreError` for a path that a link leads out of the run.
+        """
+        return [self._storage.locate(file.path) for _, file in self._listed([table])]
+
+    def commit(self, tables: Mapping[str, pa.Table], visits: Sequence[VisitKey]) -> Entry | None:
+        """Make the rows of finished ``visits`` durable and visible, all of them at once.
+
+        Rows and visits whose (block, round) is already committed are dropped: a late duplicate loses. Rows of
+        ``failures`` and ``attempts`` may belong to other visits, those of the other tables must belong to ``visits``.
+        Returns None when nothing is left to commit.
+
+        Raises `StoreError` for rows that cannot be true, for a storage that refuses, and once another driver took
+        the run over. Of the commit then nothing is visible or all of it, and it can be tried again: a commit whose
+        answer was lost is found, and its visits are duplicates. Raises `ValueError` for two attempts of one visit in
+        this call, an unknown table, and a store that is not open for writing.
+        """
+        if self._lock is None or not self._lock.held:
+            raise ValueError(f"{self.root} is not open for writing")
+        if self._refused is not None:
+            raise self._refused
+        self._lock.check()
+        if self._unsure:
+            self._entries, self._unsure = read_manifest(self._storage), False
+        if len({(visit.block, visit.round) for visit in visits}) < len(visits):
+            raise ValueError("a commit holds at most one attempt of a block in a round")
+        if unknown := set(tables) - set(SCHEMAS):
+            raise ValueError(f"no such table: {', '.join(sorted(unknown))}")
+        committed = self.committed()
+        visits = [visit for visit in visits if (visit.block, visit.round) not in committed]
+        sequence = len(self._entries) + 1
+        known = {file.sha256 for entry in self._entries for file in entry.files}
+        contents: list[tuple[FileEntry, bytes]] = []
+        for name in SCHEMAS:
+            if name not in tables:
+                continue
+            check_columns(name, tables[name], name)
+            rows = without_keys(tables[name], committed)
+            check_rows(name, rows, visits, name)
+            if rows.num_rows == 0:
+                continue
+            file, data = encode_rows(name, rows, sequence)
+            if file.sha256 not in known:  # else the same failures, offered again after an error late in a commit
+                contents.append((file, data))
+        if not contents and not visits:
+            return None
+        entry = Entry(
+            sequence=sequence,
+            schema_version=SCHEMA_VERSION,
+            committed_at=datetime.now(UTC),
+            files=tuple(file for file, _ in contents),
+            visits=tuple(visits),
+        )
+        self._publish(entry, contents)
+        return entry
+
+    def read(self, table: str) -> pa.Table:
+        """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
+        parts = [rows for _, _, rows in self._load([table])]
+        return pa.concat_tables([SCHEMAS[table].empty_table(), *parts])
+
+    def timed_samples(self) -> int:
+        """How many timed samples are committed. Raises `StoreError` as `read` does."""
+        return int(self.read("samples").filter(pc.field("phase") == "timed").num_rows)
+
+    def replace_live(self, document: Mapping[str, Any]) -> None:
+        """Say what the driver is doing, in place of what it said before. Raises `StoreError`."""
+        data = encode_json({**document, "schema_version": SCHEMA_VERSION})
+        self._storage.replace(_LIVE, data, courtesy=True)
+
+    def live(self) -> dict[str, Any] | None:
+        """What its driver said last; None where it has said nothing. Raises `StoreError` where that is damaged."""
+        if not self._storage.exists(_LIVE):
+            return None
+        return parse_json(self._storage.read(_LIVE), self._storage.locate(_LIVE))
+
+    def verify(self, keep: Callable[[str, bytes], object] = lambda name, data: None) -> None:
+        """Read the manifest again and every file that it lists; raises `StoreError` naming the first bad one.
+
+        Checked: numbering, sizes, SHA-256, row counts, schema versions, schemas, values, and that rows belong to
+        the visits of their entry. Files that no entry lists are ignored. Few files at a time are in memory. ``keep``
+        is called with the name and the bytes of each that was found good: description, entries and files.
+        """
+        self.description = _read_description(self._storage)
+        self._entries = read_manifest(self._storage)
+        keep(DESCRIPTION, encode_json(self.description))
+        for file, data, _ in self._load(list(SCHEMAS)):
+            keep(file.path, data)
+        for entry in self._entries:
+            keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
+
+    def _publish(self, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
+        name = entry_name(entry.sequence)
+        try:
+            for file, data in contents:
+                self._storage.create(file.path, data)
+            self._storage.create(name, encode_json(entry.model_dump(mode="json")))
+        except BaseException as error:
+            if isinstance(error, AlreadyThereError):  # whoever it was: two that number entries must not go on
+                self._refused = error
+            self._find_out(name, [file.path for file, _ in contents])
+            raise
+        self._entries.append(entry)
+
+    def _find_out(self, entry: str, files: Sequence[str]) -> None:
+        # After an error the entry may be visible, though perhaps not yet durable: then it counts.
+        try:
+            if self._storage.exists(entry):
+                self._entries = read_manifest(self._storage)
+            else:
+                self._storage.abandon(files)
+        except StoreError:
+            self._unsure = True
+
+    def _listed(self, tables: Sequence[str]) -> Iterator[tuple[Entry, FileEntry]]:
+        return ((entry, file) for entry in self._entries for file in entry.files if file.table in tables)
+
+    def _load(self, tables: Sequence[str]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
+        contents = self._storage.read_many(file.path for _, file in self._listed(tables))
+        for (entry, file), data in zip(self._listed(tables), contents, strict=True):
+            yield file, data, decode_rows(entry, file, data, str(self._storage.locate(file.path)))
+
+
+def _storage_of_run(path: Location, remedy: str) -> Storage:
+    storage = open_storage(path)
+    storage.enter()
+    if not storage.exists(DESCRIPTION):
+        raise InputError(f"{path}: no run here (no {DESCRIPTION}); {remedy}")
+    return storage
+
+
+def _read_description(storage: Storage) -> dict[str, Any]:
+    return parse_json(storage.read(DESCRIPTION), storage.locate(DESCRIPTION))

@@ -1,0 +1,119 @@
+"""A run's description: what ``run.json`` says, enough to read the run and to resume it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raybench.machine import describe_machine, package_versions
+from raybench.model import ModelSpec, Workload
+from raybench.plan import Configuration, Plan, homes
+from raybench.records import StrategyTraits
+
+FIXED = ("plan", "model", "workload", "configurations", "comparisons")
+"""What must be the same for a run to be gone on with."""
+
+
+def deployment(configuration: Configuration, traits: Mapping[str, StrategyTraits]) -> str:
+    """Its row in the study's table: its role, if it has one, or its strategy's label with what varies."""
+    known = traits[configuration.strategy]
+    if configuration.role != configuration.strategy:
+        return configuration.role
+    details = [str(len(configuration.adapters))] if known.max_adapters > max(1, known.min_adapters) else []
+    if configuration.adapter_dtype != "float32" and configuration.adapters:
+        details.append("adapters in the base's type")
+    details += [d for d in (configuration.dtype, configuration.routing) if d not in ("auto", "round_robin")]
+    return f"{known.label} ({', '.join(details)})" if details else known.label
+
+
+def describe(
+    run_id: str,
+    plan: Plan,
+    workload: Workload,
+    model: ModelSpec,
+    workers: Sequence[Mapping[str, Any]],
+    traits: Mapping[str, StrategyTraits],
+) -> dict[str, Any]:
+    """The description of a new run, as JSON values."""
+    comparisons = [dataclasses.asdict(c) for c in plan.comparisons]
+    home = homes(plan.blocks)
+    return {
+        "run_id": run_id,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "plan": {
+            "name": plan.name,
+            "description": plan.description,
+            "design": plan.design,
+            "rounds": plan.rounds,
+            "requests": plan.requests,
+            "warmups": plan.warmups,
+            "turn_requests": plan.turn_requests,
+            "workload_seed": plan.workload_seed,
+            "order_seed": plan.order_seed,
+            "margin": plan.margin,
+            "references": list(plan.references),
+            "claims": [{"strategy": c.role, "reference": c.reference} for c in plan.claims],
+            "until_halfwidth": plan.until_halfwidth,
+            "accelerator_type": plan.accelerator_type,
+        },
+        "model": {"name": model.name, "kind": model.kind, "location": model.location},
+        "workload": workload.describe(),
+        "configurations": [
+            {
+                "name": c.name,
+                "strategy": c.strategy,
+                "role": c.role,
+                "delay_share": c.delay_share,
+                "deployment": deployment(c, traits),
+                "seed": c.seed,
+                "tasks": list(c.tasks),
+                "adapters": [dataclasses.asdict(a)["name"] for a in c.adapters],
+                "lora": [
+                    {"r": a.r, "alpha": a.alpha, "target_modules": list(a.target_modules), "path": a.path}
+                    for a in c.adapters
+                ],
+                "checkpoint": c.checkpoint,
+                "dtype": c.dtype,
+                "adapter_dtype": c.adapter_dtype,
+                "routing": c.routing,
+                "execution": c.execution,
+                "block": home[c.name].name,
+            }
+            for c in plan.configurations
+        ],
+        "comparisons": [{**c, "references": list(c["references"])} for c in comparisons],
+        "environment": {
+            "driver": {"machine": describe_machine(), "versions": package_versions()},
+            "workers": [dict(worker) for worker in workers],
+        },
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two descriptions in what must be the same, one line each."""
+    found: list[str] = []
+    for key in FIXED:
+        found += _differences(key, old.get(key), new.get(key))
+    found += _differences(
+        "versions", old["environment"]["driver"]["versions"], new["environment"]["driver"]["versions"]
+    )
+    return found
+
+
+def _differences(where: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [line for key in keys for line in _differences(f"{where}.{key}", old.get(key), new.get(key))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in _differences(f"{where}[{i}]", a, b)
+        ]
+    if old == new:
+        return []
+    if where.endswith(".deployment"):
+        return []  # follows from what differs beside it
+    if isinstance(old, list) and isinstance(new, list):
+        return [f"{where}: {len(old)} entries, now {len(new)}"]
+    return [f"{where}: {old!r}, now {new!r}"]

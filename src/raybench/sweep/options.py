@@ -1,0 +1,81 @@
+"""What a sweep can be told on the command line."""
+
+from __future__ import annotations
+
+import argparse
+
+from raybench.store import location_argument
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """What a sweep can be told; also that of ``raybench sweep``."""
+    p.add_argument("--plan", default="rq2", metavar="NAME|FILE.toml", help="a shipped plan or a file (default: rq2)")
+    p.add_argument(
+        "--results",
+        type=location_argument,
+        metavar="DIR|URI",
+        help="where runs are kept: a folder, s3://BUCKET/PREFIX or gs://... (default: data/runs)",
+    )
+    p.add_argument("--run-id", metavar="ID", help="the run's name (default: plan and time)")
+    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="default: micro on a CPU, tinyllama-1.1b on a GPU")
+    p.add_argument("--rounds", type=count, metavar="N", help="visits of each block")
+    p.add_argument("--requests", type=count, metavar="N", help="requests of a configuration in a round")
+    p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
+    p.add_argument("--order-seed", type=seed, metavar="N", help="draws the order of turns")
+    p.add_argument(
+        "--until-halfwidth",
+        type=share,
+        metavar="P%",
+        help="add rounds until the claims' 95%% intervals are this narrow (1%%), and surely so; on one GPU, or 4 or "
+        "more",
+    )
+    p.add_argument("--max-rounds", type=count, metavar="N", help="rounds at most with --until-halfwidth (default: 50)")
+    p.add_argument("--resume", action="store_true", help="go on with a run (--run-id, or the newest of the plan)")
+    p.add_argument(
+        "--new-run",
+        action="store_true",
+        help="with --resume: begin a new run where there is none to go on with, or it was begun otherwise",
+    )
+    p.add_argument("--address", metavar="ADDR", help="a Ray cluster to join (default: Ray is started here)")
+    p.add_argument("--accelerator-type", metavar="TYPE", help="use only GPUs of this type, as Ray names it (L4)")
+    p.add_argument("--workers", type=count, metavar="N", help="workers at most, and to ask the cluster for")
+    p.add_argument("--workers-per-node", type=count, default=1, metavar="N", help="without GPUs (default: 1)")
+    p.add_argument(
+        "--wait",
+        type=seconds,
+        metavar="TIME",
+        help="how long to be without any worker (default: 15min on a cluster that is joined, 2min here)",
+    )
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError("expected a number from 1 to 1000000")
+    return value
+
+
+def seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 2**62:
+        raise argparse.ArgumentTypeError("expected a number from 0 to 2^62")
+    return value
+
+
+def share(text: str) -> float:
+    """``1%`` or ``0.01``."""
+    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("expected a share between 0 and 1, such as 1% or 0.01")
+    return value
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``15min`` or ``1h`` in seconds."""
+    for unit, factor in {"min": 60.0, "h": 3600.0, "s": 1.0, "": 1.0}.items():
+        if text.endswith(unit):
+            value = float(text.removesuffix(unit) if unit else text) * factor
+            break
+    if not 0 <= value <= 604_800:
+        raise argparse.ArgumentTypeError("expected a time of at most a week, such as 90s or 15min")
+    return value

@@ -1,0 +1,86 @@
+"""Showing a run while it goes on: a bar on a terminal, plain lines in a job's log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from raybench.report import print_line
+
+_LINE_EVERY_S = 10.0
+
+
+class RunProgress:
+    """Counts samples towards ``total``. Use as a context manager."""
+
+    def __init__(
+        self,
+        console: Console,
+        total: int,
+        rounds: int,
+        done: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console, self._total, self._rounds, self._clock = console, total, rounds, clock
+        self._done = self._at_start = done
+        self._started = self._line_at = clock()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples, left"),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting", total=total, completed=done)
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def samples(self, count: int, block: str, round_index: int, configuration: str) -> None:
+        """``count`` more timed samples of ``block``'s round, the last of ``configuration``."""
+        self._done += count
+        where = f"round {round_index + 1}/{self._rounds} {block}"
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, description=f"{where} {configuration}")
+        elif self._clock() - self._line_at >= _LINE_EVERY_S:
+            self._line_at = self._clock()
+            self.note(f"{where}: {self._done:,} of {self._total:,} samples, {self._left()}")
+
+    def note(self, text: str) -> None:
+        """A line of its own, with the time since the start."""
+        seconds = int(self._clock() - self._started)
+        print_line(self._console, f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}")
+
+    def _left(self) -> str:
+        measured = self._done - self._at_start
+        if measured <= 0:
+            return "end unknown"
+        seconds = (self._clock() - self._started) * (self._total - self._done) / measured
+        return f"about {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """``75`` -> ``1 min 15 s``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,16 @@
+"""One block in one round: loaded, gated and timed in turns, in a fresh process."""
+
+from raybench.visit.process import ProcessHost, in_parcels
+from raybench.visit.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
+
+__all__ = [
+    "Died",
+    "Failed",
+    "Finished",
+    "Loaded",
+    "Message",
+    "ProcessHost",
+    "Samples",
+    "VisitSpec",
+    "in_parcels",
+]

@@ -1,0 +1,198 @@
+"""Taking turns: the timed requests of one visit.
+
+Everything that can be made before is made before: the schedule, the inputs on the device, the arrays that the
+times go into. During a timed request nothing else happens; garbage collection is off throughout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raybench.machine import Device
+from raybench.model import Request
+from raybench.records import SAMPLES, Phase
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """One configuration as measuring sees it. ``adapters`` names the adapter that serves each of its tasks.
+
+    ``opener`` serves the openers of its turns, where it is not ``forward`` that does.
+    """
+
+    configuration: str
+    forward: Callable[..., Any]
+    requests: tuple[Request, ...]
+    adapters: Mapping[str, str]
+    switch: Callable[[str], None] | None = None
+    opener: Callable[..., Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One request of one subject, in its place in the visit."""
+
+    subject: int
+    request: Request
+    phase: Phase
+    turn: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """The visit that samples belong to."""
+
+    visit: str
+    block: str
+    round: int
+
+
+def schedule(subjects: Sequence[Subject], warmups: int, turn_requests: int, seed: Sequence[int]) -> list[Step]:
+    """Warm-ups of each subject, then turns.
+
+    Requests are taken in laps of ``turn_requests`` consecutive ones; in each lap every subject has one turn, in
+    an order drawn from ``seed``, so no subject is always first. A turn begins with an opener, the request that the
+    subject served before: caches and the active adapter are then as they would be had it served without a pause.
+    """
+    steps = [
+        Step(s, subject.requests[i % len(subject.requests)], "warmup", -1)
+        for s, subject in enumerate(subjects)
+        for i in range(warmups)
+    ]
+    rng = np.random.default_rng(list(seed))
+    indices = sorted({request.index for subject in subjects for request in subject.requests})
+    turn = 0
+    for start in range(0, len(indices), turn_requests):
+        lap = set(indices[start : start + turn_requests])
+        for s in rng.permutation(len(subjects)):
+            requests = [request for request in subjects[s].requests if request.index in lap]
+            if not requests:
+                continue
+            before = subjects[s].requests[subjects[s].requests.index(requests[0]) - 1]
+            steps.append(Step(int(s), before, "opener", turn))
+            steps.extend(Step(int(s), request, "timed", turn) for request in requests)
+            turn += 1
+    return steps
+
+
+class Timings:
+    """Times of a visit's steps in arrays made beforehand, handed on as record batches between turns."""
+
+    def __init__(self, steps: Sequence[Step], subjects: Sequence[Subject], identity: Identity) -> None:
+        self.steps, self.subjects, self.identity = steps, subjects, identity
+        n = len(steps)
+        self.started_ns, self.host_ns, self.wall_ns = (np.zeros(n, np.int64) for _ in range(3))
+        self.device_ns, self.switch_ns = (np.full(n, -1, np.int64) for _ in range(2))
+        self.taken = np.zeros(n, np.bool_)
+
+    def batch(self, first: int, end: int, origin_ns: int) -> pa.RecordBatch:
+        """The samples taken from step ``first`` to before ``end``."""
+        at = [i for i in range(first, end) if self.taken[i]]
+        steps = [self.steps[i] for i in at]
+        subjects = [self.subjects[s.subject] for s in steps]
+        count = len(at)
+        columns = {
+            "visit": [self.identity.visit] * count,
+            "block": [self.identity.block] * count,
+            "configuration": [s.configuration for s in subjects],
+            "round": [self.identity.round] * count,
+            "task": [s.request.task for s in steps],
+            "adapter": [subject.adapters.get(s.request.task) for subject, s in zip(subjects, steps, strict=True)],
+            "request": [s.request.index for s in steps],
+            "phase": [s.phase for s in steps],
+            "turn": [s.turn for s in steps],
+            "sequence": at,
+            "tokens": [s.request.tokens for s in steps],
+            "started_ns": self.started_ns[at] - origin_ns,
+            "host_ns": self.host_ns[at],
+            "wall_ns": self.wall_ns[at],
+            "device_ns": _nullable(self.device_ns[at]),
+            "switch_ns": _nullable(self.switch_ns[at]),
+        }
+        return pa.record_batch([pa.array(columns[f.name], f.type) for f in SAMPLES], schema=SAMPLES)
+
+
+def _nullable(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
+    return pa.array(values, pa.int64(), mask=values < 0)
+
+
+def take_turns(
+    subjects: Sequence[Subject],
+    steps: Sequence[Step],
+    inputs: Mapping[tuple[str, int], Mapping[str, Any]],
+    device: Device,
+    identity: Identity,
+    *,
+    on_turn: Callable[[int], None],
+    on_error: Callable[[int, Exception], None],
+    flush_ns: int = 500_000_000,
+) -> Iterator[pa.RecordBatch]:
+    """Run ``steps`` and yield their samples between turns, about every ``flush_ns``.
+
+    ``inputs`` maps (task, request index) to the keyword arguments of the forward, already on the device.
+    ``on_turn(subject)`` is called before each turn, ``on_error(subject, exception)`` when a request raised; that
+    subject then takes no further part.
+    """
+    timings = Timings(steps, subjects, identity)
+    failed: set[int] = set()
+    clock = device.clock
+    gc.collect()
+    gc.disable()
+    try:
+        device.synchronize()
+        origin = flushed_at = clock()
+        flushed = 0
+        for first, end in _turns(steps):
+            subject = steps[first].subject
+            if subject in failed:
+                continue
+            on_turn(subject)
+            try:
+                _run(timings, first, end, inputs, device)
+            except Exception as error:  # noqa: BLE001  whatever it is, it ends this subject only
+                failed.add(subject)
+                on_error(subject, error)
+            if clock() - flushed_at >= flush_ns:
+                yield timings.batch(flushed, end, origin)
+                flushed, flushed_at = end, clock()
+        yield timings.batch(flushed, len(steps), origin)
+    finally:
+        gc.enable()
+
+
+def _turns(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
+    """Ranges of consecutive steps of one subject in one turn; its warm-ups are one range."""
+    first = 0
+    for i in range(1, len(steps) + 1):
+        if i == len(steps) or (steps[i].subject, steps[i].turn) != (steps[first].subject, steps[first].turn):
+            yield first, i
+            first = i
+
+
+def _run(
+    timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Mapping[str, Any]], device: Device
+) -> None:
+    subject = timings.subjects[timings.steps[first].subject]
+    time, clock, switch = device.time, device.clock, subject.switch
+    for i in range(first, end):
+        request = timings.steps[i].request
+        forward = subject.forward
+        if timings.steps[i].phase == "opener" and subject.opener is not None:
+            forward = subject.opener
+        values = inputs[request.task, request.index]
+        if switch is not None:
+            adapter = subject.adapters[request.task]
+            before = clock()
+            switch(adapter)
+            device.synchronize()
+            timings.switch_ns[i] = clock() - before
+        timings.started_ns[i], timings.host_ns[i], timings.wall_ns[i], device_ns = time(forward, values)
+        if device_ns is not None:
+            timings.device_ns[i] = device_ns
+        timings.taken[i] = True

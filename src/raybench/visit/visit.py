@@ -1,0 +1,318 @@
+"""What a visit does: load the block's configurations, check them, warm them up, take turns.
+
+`run_visit` knows of no process and no cluster; what it finds it yields as messages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from raybench.deploy import Deployment, Gate, GateError, LoadCosts, deploy
+from raybench.machine import Device
+from raybench.model import ModelSpec, Recipe, Request, Weights, draw_token_ids, prepared
+from raybench.plan import Configuration
+from raybench.records import FailureKind
+from raybench.visit.turns import Identity, Subject, schedule, take_turns
+
+_PROBES_PER_TASK = 2
+_MESSAGE_LIMIT = 2000
+_LOAD_ORDER = 1  # keeps the order of loading apart from that of turns, which the same seed draws
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VisitSpec:
+    """All that a visit needs to know. ``requests`` are those of each configuration, in the same order."""
+
+    visit: str
+    block: str
+    round: int
+    attempt: int
+    configurations: tuple[Configuration, ...]
+    requests: tuple[tuple[Request, ...], ...]
+    model: ModelSpec
+    recipe: Recipe
+    warmups: int
+    turn_requests: int
+    order_seed: tuple[int, ...]
+    timeout_s: float
+    device_kind: Literal["cpu", "cuda"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Requests as plain tuples, and once where configurations share them: as objects they are most of what
+        # sending a visit costs its driver.
+        unique = {id(requests): requests for requests in self.requests}
+        rows = [[(r.task, r.index, r.tokens, r.token_ids) for r in requests] for requests in unique.values()]
+        numbered = {identity: place for place, identity in enumerate(unique)}
+        places = [numbered[id(requests)] for requests in self.requests]
+        others = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "requests"}
+        return _unpacked, (others, rows, places)
+
+
+def _unpacked(others: dict[str, Any], rows: list[list[tuple[Any, ...]]], places: list[int]) -> VisitSpec:
+    unique = [tuple(Request(*row) for row in requests) for requests in rows]
+    return VisitSpec(**others, requests=tuple(unique[place] for place in places))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples taken since the last such message."""
+
+    batch: pa.RecordBatch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration is up: a row of the loads table."""
+
+    row: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """A configuration takes no further part in the visit."""
+
+    configuration: str
+    kind: FailureKind
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finished:
+    """The visit is over: a row of the visits table."""
+
+    row: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Died:
+    """An attempt at the visit ended without finishing, on ``device`` of ``host`` as far as that is known.
+
+    ``configuration`` is what its process was busy with, if with any.
+    """
+
+    configuration: str | None
+    kind: FailureKind
+    message: str
+    host: str = ""
+    device: str = ""
+
+
+Message = Samples | Loaded | Failed | Finished | Died
+
+
+BusyWith = Callable[[int], None]
+"""Told the index of the configuration that is worked on (-1: none): whoever watches knows what killed a visit."""
+
+
+def run_visit(
+    spec: VisitSpec, device: Device, busy_with: BusyWith, fork_ns: int = 0, environment: str = "{}"
+) -> Iterator[Message]:
+    """Measure one block in one round on ``device``; the last message is `Finished`. ``environment`` is kept with it.
+
+    A configuration that fails is reported and takes no further part; the others go on.
+    """
+    import torch
+
+    started_at, started = datetime.datetime.now(datetime.UTC), device.clock()
+    visit = _Visit(spec, device, busy_with)
+    yield from visit.load()
+    with torch.inference_mode():
+        yield from visit.check()
+        ready = device.clock()
+        yield from visit.measure()
+    done = device.clock()
+    yield Finished(
+        {
+            "visit": spec.visit,
+            "block": spec.block,
+            "round": spec.round,
+            "attempt": spec.attempt,
+            "host": socket.gethostname(),
+            "device": device.identity,
+            "device_name": device.name,
+            "pid": os.getpid(),
+            "started_at": started_at,
+            "fork_ns": fork_ns,
+            "load_ns": ready - started,
+            "warmup_ns": visit.warmup_ns,
+            "timing_ns": done - ready - visit.warmup_ns,
+            "total_ns": done - started + fork_ns,
+            "process_peak_bytes": device.process_peak_bytes(),
+            "environment": environment,
+        }
+    )
+
+
+class _Visit:
+    def __init__(self, spec: VisitSpec, device: Device, busy_with: BusyWith) -> None:
+        self.spec, self.device, self.busy_with = spec, device, busy_with
+        self.weights = Weights(prepared(spec.model, spec.recipe), device)
+        self.loaded: dict[str, tuple[Configuration, Deployment]] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.inputs: dict[tuple[str, int], dict[str, Any]] = {}
+        self.warmup_ns = 0
+        # What comes first pays for what others find ready (lazy imports, contexts): another order in each round.
+        order = np.random.default_rng([*spec.order_seed, _LOAD_ORDER]).permutation(len(spec.configurations))
+        self.order = [(int(i), spec.configurations[i]) for i in order]
+
+    def load(self) -> Iterator[Message]:
+        for index, configuration in self.order:
+            self.busy_with(index)
+            try:
+                deployment, row = _load(self.spec, configuration, self.weights, self.device)
+            except Exception as error:  # noqa: BLE001  whatever it is, it ends this configuration only
+                yield _failure(configuration, error)
+                continue
+            self.loaded[configuration.name] = (configuration, deployment)
+            self.rows[configuration.name] = row
+        if self.loaded:
+            self.inputs = _inputs(self.spec, self.loaded, self.device)
+
+    def check(self) -> Iterator[Message]:
+        gate = Gate(self.weights, _probes(self.inputs), self.loaded)
+        for index, configuration in self.order:
+            if configuration.name not in self.loaded:
+                continue
+            self.busy_with(index)
+            deployment, row = self.loaded[configuration.name][1], self.rows[configuration.name]
+            try:
+                result = gate.check(configuration, deployment)
+                row["gate_error"], row["gate_tolerance"] = result.error, result.tolerance
+                row["forward_peak_bytes"] = self.forward_peak_bytes(index, deployment)
+            except Exception as error:  # noqa: BLE001
+                del self.loaded[configuration.name]
+                yield _failure(configuration, error)
+                continue
+            yield Loaded(row)
+
+    def forward_peak_bytes(self, index: int, deployment: Deployment) -> int:
+        """Bytes that one forward of the configuration's longest request adds at its peak."""
+        longest = max(self.spec.requests[index], key=lambda r: r.tokens)
+        values = self.inputs[longest.task, longest.index]
+        self.device.reset_peak()
+        before = self.device.memory_bytes()
+        deployment.forward(**values)
+        self.device.synchronize()
+        return max(0, self.device.peak_bytes() - before)
+
+    def measure(self) -> Iterator[Message]:
+        spec = self.spec
+        positions = [i for i, c in enumerate(spec.configurations) if c.name in self.loaded]
+        subjects = [self.subject(i) for i in positions]
+        failures: list[Failed] = []
+        batches = take_turns(
+            subjects,
+            schedule(subjects, spec.warmups, spec.turn_requests, spec.order_seed),
+            self.inputs,
+            self.device,
+            Identity(spec.visit, spec.block, spec.round),
+            on_turn=lambda s: self.busy_with(positions[s]),
+            on_error=lambda s, error: failures.append(_failure(spec.configurations[positions[s]], error)),
+        )
+        for batch in batches:
+            yield from failures
+            failures.clear()
+            if batch.num_rows:
+                self.warmup_ns += _warmup_ns(batch)
+                yield Samples(batch)
+        self.busy_with(-1)
+
+    def subject(self, index: int) -> Subject:
+        configuration = self.spec.configurations[index]
+        deployment = self.loaded[configuration.name][1]
+        adapters = {a.task: a.name for a in configuration.adapters}
+        return Subject(
+            configuration.name,
+            deployment.forward,
+            self.spec.requests[index],
+            adapters,
+            deployment.switch,
+            deployment.opener,
+        )
+
+
+def _warmup_ns(batch: pa.RecordBatch) -> int:
+    phases, wall = batch.column("phase").to_pylist(), batch.column("wall_ns").to_pylist()
+    return sum(ns for phase, ns in zip(phases, wall, strict=True) if phase == "warmup")
+
+
+def _load(
+    spec: VisitSpec, configuration: Configuration, weights: Weights, device: Device
+) -> tuple[Deployment, dict[str, Any]]:
+    costs = LoadCosts(device)
+    device.reset_peak()
+    before = device.memory_bytes()
+    deployment = deploy(configuration, weights, costs)
+    device.synchronize()
+    adapter_bytes, weight_bytes = _parameter_bytes(deployment.model)
+    return deployment, {
+        "visit": spec.visit,
+        "block": spec.block,
+        "configuration": configuration.name,
+        "round": spec.round,
+        "load_ns": costs.load_ns,
+        "adapter_load_ns": costs.adapter_load_ns,
+        "merge_ns": costs.merge_ns,
+        "weight_bytes": weight_bytes,
+        "adapter_bytes": adapter_bytes,
+        "resident_bytes": device.memory_bytes() - before,
+        "load_peak_bytes": device.peak_bytes() - before,
+    }
+
+
+def _parameter_bytes(model: Any) -> tuple[int, int]:
+    """Bytes of the adapters' parameters (LoRA matrices and heads saved with them), and of all others."""
+    adapters = others = 0
+    for name, parameter in model.named_parameters():
+        size = parameter.numel() * parameter.element_size()
+        if ".lora_" in name or ".modules_to_save." in name:
+            adapters += size
+        else:
+            others += size
+    return adapters, others
+
+
+def _inputs(
+    spec: VisitSpec, loaded: dict[str, tuple[Configuration, Deployment]], device: Device
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Every request of the visit as tensors on the device, before anything is timed."""
+    import torch
+
+    vocabulary = min(int(deployment.model.config.vocab_size) for _, deployment in loaded.values())
+    inputs = {}
+    for request in {(r.task, r.index): r for requests in spec.requests for r in requests}.values():
+        ids = torch.tensor([draw_token_ids(request, vocabulary)], dtype=torch.int64, device=device.kind)
+        inputs[request.task, request.index] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return inputs
+
+
+def _probes(inputs: dict[tuple[str, int], dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    probes: dict[str, list[dict[str, Any]]] = {}
+    for (task, _), values in inputs.items():
+        chosen = probes.setdefault(task, [])
+        if len(chosen) < _PROBES_PER_TASK:
+            chosen.append(values)
+    return probes
+
+
+def _failure(configuration: Configuration, error: Exception) -> Failed:
+    import torch
+
+    kind: FailureKind = "error"
+    if isinstance(error, GateError):
+        kind = "gate"
+    elif isinstance(error, MemoryError | torch.OutOfMemoryError):
+        kind = "out_of_memory"
+    where = traceback.extract_tb(error.__traceback__)
+    last = f" ({where[-1].filename.rpartition('/')[2]}:{where[-1].lineno})" if where and kind == "error" else ""
+    text = " ".join(f"{type(error).__name__}: {error}".split()) if kind != "gate" else str(error)
+    return Failed(configuration.name, kind, (text + last)[:_MESSAGE_LIMIT])

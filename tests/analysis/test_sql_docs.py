@@ -1,0 +1,69 @@
+"""The data dictionary is that of the code, and every query in it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raybench.analysis.tables import VIEW_FILES, Tables, shipped_sql, write_derived
+from raybench.analysis.verdicts import SCHEMAS
+from raybench.plan.plan import Plan
+from runs import measure
+
+DOCS = Path(__file__).parents[2] / "docs" / "sql.md"
+QUERIES = re.findall(r"```sql\n(.*?)```", DOCS.read_text("utf-8"), flags=re.DOTALL)
+MS = 1_000_000
+
+
+@pytest.fixture
+def tables(known_latencies: Callable[..., None], load_plan: Callable[..., Plan], tmp_path: Path) -> Tables:
+    costs = {"full_ft": 4, "lora_separate": 5, "lora_merged": 4, "multi_lora": 5.5}
+    known_latencies(
+        {name: lambda tokens, calls, ms=ms: (MS, int(ms * MS), None) for name, ms in costs.items()}, switch_ns=MS
+    )
+    found = Tables(measure(load_plan(rounds=3), tmp_path))
+    write_derived(found)
+    return found
+
+
+def test_the_dictionary_has_every_view_and_column_with_its_type(tables: Tables) -> None:
+    documented = {}
+    for section in DOCS.read_text("utf-8").split("### `")[1:]:
+        rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", section, flags=re.MULTILINE)
+        documented[section.partition("`")[0]] = [(name, kind) for name, kind, meaning in rows if meaning.strip()]
+    names = tables.rows(
+        "SELECT table_name AS name FROM information_schema.tables WHERE table_name NOT LIKE 'raybench_%'"
+    )
+    actual = {
+        row["name"]: [(c[0], c[1]) for c in tables.connection.execute(f"DESCRIBE {row['name']}").fetchall()]
+        for row in names
+    }
+    assert documented == actual
+
+
+@pytest.mark.parametrize("name", [*VIEW_FILES[1:], *SCHEMAS])
+def test_the_header_of_a_query_file_has_its_question_and_every_column(tables: Tables, name: str) -> None:
+    header, _, _ = shipped_sql(name).partition("CREATE")
+    assert header.startswith("-- Question: ")
+    columns = {row[0] for row in tables.connection.execute(f"DESCRIBE {name}").fetchall()}
+    assert columns - set(re.findall(r"\w+", header)) == set()
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+def test_every_worked_query_runs_and_finds_something(tables: Tables, query: str) -> None:
+    query = query.replace("../OTHER_RUN", str(tables.root))
+    assert tables.connection.execute(query).fetchall()
+
+
+def test_there_are_a_dozen_queries() -> None:
+    assert len(QUERIES) >= 12
+
+
+def test_the_overhead_by_length_is_the_one_that_was_put_in(tables: Tables) -> None:
+    (query,) = [q for q in QUERIES if "tokens_from" in q]
+    rows = tables.connection.execute(query).fetchall()
+    assert {row[2] for row in rows} == {25.0}
+    assert sum(row[1] for row in rows) == 2 * 3 * 4

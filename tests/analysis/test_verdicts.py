@@ -1,0 +1,164 @@
+"""Verdicts of runs whose truth is known: claims, roles, delays, percentiles, cautions, stopping."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fake_device import FakeDevice
+from raybench.analysis.significance import holm
+from raybench.analysis.tables import Tables
+from raybench.deploy import strategies
+from raybench.deploy.strategies import LoadCosts
+from raybench.model.workload import glue_tasks
+from raybench.plan import file as plan_file
+from raybench.plan.builder import Overrides
+from raybench.plan.plan import Claim, Plan
+from runs import measure
+
+MS = 1_000_000
+Known = Callable[..., None]
+
+
+def noisy(ms: float, rng: np.random.Generator, sd: float = 0.05) -> Callable[..., tuple]:
+    return lambda tokens, calls: (MS, int(ms * MS * rng.lognormal(0, sd)), None)
+
+
+@pytest.fixture
+def noisy_costs(known_latencies: Known) -> None:
+    rng = np.random.default_rng(3)
+    known_latencies(
+        {
+            "full_ft": noisy(4, rng),
+            "lora_separate": noisy(4.3, rng),
+            "lora_merged": noisy(4, rng),
+            "multi_lora": noisy(4.4, rng),
+        }
+    )
+
+
+@pytest.mark.usefixtures("noisy_costs")
+def test_claims_are_adjusted_for_each_other_only(load_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    claims = (Claim("lora_separate", "full_ft"), Claim("lora_merged", "full_ft"))
+    plan = dataclasses.replace(load_plan(rounds=4), claims=claims)
+    rows = Tables(measure(plan, tmp_path)).rows("FROM by_strategy WHERE clock = 'wall' AND p IS NOT NULL")
+    claimed = [r for r in rows if r["claim"]]
+    assert [(r["strategy"], r["reference_strategy"]) for r in claimed] == [
+        ("lora_separate", "full_ft"),
+        ("lora_merged", "full_ft"),
+    ]
+    assert [r["p_holm"] for r in claimed] == pytest.approx(holm([r["p"] for r in claimed]))
+    # Full against separate is the first claim the other way round.
+    mirror = next(r for r in rows if (r["strategy"], r["reference_strategy"]) == ("full_ft", "lora_separate"))
+    assert mirror["p_holm"] == pytest.approx(claimed[0]["p_holm"])
+    others = [r for r in rows if not r["claim"] and r is not mirror]
+    assert len(others) == 3
+    assert [r["p_holm"] for r in others] == pytest.approx(holm([r["p"] for r in others]))
+
+
+def test_an_aa_run_of_equal_latencies_finds_nothing(known_latencies: Known, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    known_latencies({"lora_separate": noisy(5, rng)})
+    plan, _ = plan_file.load_plan("aa", strategies.all_traits(), glue_tasks(), Overrides(rounds=4, requests=6))
+    tables = Tables(measure(plan, tmp_path))
+    rows = tables.rows("FROM overhead WHERE clock = 'wall'")
+    assert len(rows) == 20
+    assert {r["verdict"] for r in rows} <= {"equivalent", "inconclusive"}
+    assert [(r["deployment"], r["complete"]) for r in tables.rows("FROM deployments")] == [("A", 20), ("B", 20)]
+
+
+def test_what_is_inconclusive_says_how_many_more_rounds_it_would_take(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    known_latencies({name: noisy(4, rng, 0.2) for name in ("full_ft", "lora_separate", "lora_merged", "multi_lora")})
+    rows = Tables(measure(load_plan(rounds=3), tmp_path)).rows("FROM by_strategy WHERE clock = 'wall'")
+    inconclusive = [r for r in rows if r["verdict"] == "inconclusive"]
+    assert inconclusive
+    assert all(r["more_rounds"] is None or r["more_rounds"] > 0 for r in inconclusive)
+    assert any(r["more_rounds"] for r in inconclusive)
+    assert all(r["more_rounds"] is None for r in rows if r["verdict"] != "inconclusive")
+
+
+def test_percentiles_are_exact_where_known_and_refused_where_the_samples_cannot_carry_them(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    constant = lambda tokens, calls: (MS, 4 * MS, None)  # noqa: E731
+    known_latencies(dict.fromkeys(("full_ft", "lora_separate", "lora_merged", "multi_lora"), constant))
+    rows = Tables(measure(load_plan(rounds=4, requests=10), tmp_path)).rows(
+        "FROM percentiles WHERE configuration = 'fullft_mrpc_seed42' ORDER BY percentile"
+    )
+    assert [r["percentile"] for r in rows] == [50.0, 90.0, 95.0, 99.0, 99.9]
+    assert (rows[0]["ms"], rows[0]["low_ms"], rows[0]["high_ms"], rows[0]["n"], rows[0]["visits"]) == (4, 4, 4, 40, 4)
+    assert [r["ms"] for r in rows[1:]] == [None] * 4
+    assert rows[3]["refused"] == "p99 needs 662 samples, there are 40"
+    assert rows[4]["refused"] == "p99.9 needs 6,636 samples, there are 40"
+
+
+def test_a_drift_over_the_run_becomes_a_caution_and_drops_nothing(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(2)
+    calls_so_far = [0]
+
+    def drifting(tokens: int, calls: int) -> tuple[int, int, None]:
+        calls_so_far[0] += 1
+        return (MS, int(4 * MS * (1 + calls_so_far[0] / 200) * rng.lognormal(0, 0.01)), None)
+
+    known_latencies(dict.fromkeys(("full_ft", "lora_separate", "lora_merged", "multi_lora"), drifting))
+    tables = Tables(measure(load_plan(rounds=12), tmp_path))
+    (caution,) = tables.rows("FROM cautions WHERE configuration IS NULL")
+    assert caution["code"] == "drift"
+    assert caution["hint"]
+    assert tables.rows("SELECT n FROM by_configuration WHERE configuration = 'fullft_mrpc_seed42'") == [{"n": 48}]
+
+
+@pytest.mark.usefixtures("noisy_costs")
+def test_widths_after_each_round_are_those_of_a_run_of_that_length(
+    load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    tables = Tables(measure(load_plan(rounds=4), tmp_path))
+    widths = tables.verdicts.widest_claims()
+    assert len(widths) == 4
+    assert widths[0] == float("inf")
+    rows = tables.rows("FROM by_strategy WHERE clock = 'wall' AND claim AND ratio IS NOT NULL")
+    assert widths[-1] == pytest.approx(max(r["high"] / r["ratio"] - 1 for r in rows), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.02, 0.05, 0.35])
+def test_a_delay_takes_its_share_longer_exactly(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeDevice()
+    reads = [0]
+
+    def clock() -> int:  # each look at the clock moves it: waiting ends
+        reads[0] += 1
+        device.now_ns += 1
+        return device.now_ns
+
+    class Weights:
+        def __init__(self) -> None:
+            self.device = device
+            monkeypatch.setattr(device, "clock", clock, raising=False)
+
+        def fine_tuned(self, configuration: object) -> Callable[..., str]:
+            def model(**inputs: object) -> str:
+                device.now_ns += 4 * MS
+                return "logits"
+
+            return model
+
+    plan, _ = plan_file.load_plan("delays", strategies.all_traits(), glue_tasks())
+    configuration = next(c for c in plan.configurations if c.strategy == "delay" and c.delay_share == share)
+    deployment = strategies.Delay().load(configuration, Weights(), LoadCosts(device))  # type: ignore[arg-type]
+    reads[0] = 0
+    before = device.now_ns
+    assert deployment.forward() == "logits"
+    assert device.now_ns - before == pytest.approx(4 * MS * (1 + share), abs=3)
+    before = device.now_ns
+    assert (deployment.opener or deployment.forward)() == "logits"
+    assert device.now_ns - before == 4 * MS
+    assert (reads[0] == 0) == (share == 0)

@@ -1,0 +1,104 @@
+"""A run of known latencies and memory, and the advice on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_device import known_strategy
+from raybench.analysis.tables import Tables
+from raybench.decide.advice import Advice, WayResult
+from raybench.decide.command import decide
+from raybench.decide.needs import Needs
+from raybench.deploy import strategies
+from raybench.model.workload import glue_tasks
+from raybench.plan import file as plan_file
+from raybench.plan.builder import Overrides
+from runs import measure
+from small_plans import SMALL_PLAN
+
+MS = 1_000_000
+MB = 1_000_000
+# strategy: weights, adapters, kept after a load, peak of a load, peak of a forward; megabytes
+MEMORY = {
+    "full_ft": (1000, 0, 1000, 1000, 100),
+    "lora_merged": (1000, 0, 1000, 1010, 100),
+    "lora_separate": (1000, 10, 1010, 1010, 120),
+    "multi_lora": (1000, 20, 1020, 1020, 120),
+}
+LATENCIES_MS = {"full_ft": 4.0, "lora_separate": 5.0, "lora_merged": 4.02, "multi_lora": 5.5}
+NEEDS = Needs(tasks=3, gpu_memory_bytes=2200 * MB, slo_p95_s=0.0402, requests_per_second=10.0)
+
+
+def make_run(
+    folder: Path, latencies_ms: dict[str, float], plan: str = SMALL_PLAN, failing: str = "", **overrides: Any
+) -> Path:
+    """A run in which each request of a strategy takes exactly as long as said, and a switch 1 ms.
+
+    The configuration ``failing`` does not load.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / "plan.toml"
+    path.write_text(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, ms in latencies_ms.items():
+            cost = (round(ms * MS), round(ms * MS), None)
+            traits = strategies.STRATEGIES[name].traits
+            known = known_strategy(traits, lambda tokens, calls, cost=cost: cost, MS)
+            patch.setattr(known, "load", _unless(failing, known.load))
+            patch.setitem(strategies.STRATEGIES, name, known)
+        loaded, _ = plan_file.load_plan(str(path), strategies.all_traits(), glue_tasks(), Overrides(**overrides))
+        return measure(loaded, folder / "results")
+
+
+def _unless(failing: str, load: Callable[..., Any]) -> Callable[..., Any]:
+    def loads(self: Any, configuration: Any, weights: Any, costs: Any) -> Any:
+        if configuration.name == failing:
+            raise RuntimeError("no such file")
+        return load(self, configuration, weights, costs)
+
+    return loads
+
+
+def without_last_visit(run: Path) -> Path:
+    """The run as it was before its last visit was committed."""
+    max((run / "manifest").glob("*.json")).unlink()
+    return run
+
+
+def with_memory(run: Path, memory: dict[str, tuple[int, ...]] = MEMORY, adapter_load_ms: float = 30) -> Tables:
+    """The run's tables with known memory: the device of tests counts none."""
+    tables = Tables(run)
+    values = ", ".join(f"('{name}', {', '.join(str(v * MB) for v in row)})" for name, row in memory.items())
+    tables.connection.execute(
+        f"""
+        CREATE TABLE known_memory AS SELECT * FROM (VALUES {values})
+            AS t(strategy, weight_bytes, adapter_bytes, resident_bytes, load_peak_bytes, forward_peak_bytes);
+        CREATE TABLE measured_loads AS FROM loads;
+        CREATE OR REPLACE VIEW loads AS SELECT l.* REPLACE (
+            k.weight_bytes AS weight_bytes, k.adapter_bytes AS adapter_bytes, k.resident_bytes AS resident_bytes,
+            k.load_peak_bytes AS load_peak_bytes, k.forward_peak_bytes AS forward_peak_bytes,
+            {round(adapter_load_ms * MS)}::BIGINT AS adapter_load_ns)
+        FROM measured_loads AS l JOIN configurations AS c ON c.name = l.configuration
+        JOIN known_memory AS k ON k.strategy = c.strategy
+        """
+    )
+    return tables
+
+
+def by_way(advice: Advice) -> dict[str, WayResult]:
+    return {way.way: way for way in advice.ways}
+
+
+def advise(tables: Tables, **changes: Any) -> Advice:
+    return decide(tables, dataclasses.replace(NEEDS, **changes))
+
+
+def or_more(gpus: int | None) -> float:
+    """A number to compare by: what is not feasible needs more GPUs than anything."""
+    return math.inf if gpus is None else gpus

@@ -1,0 +1,99 @@
+"""`ray job submit` against a head that asks for a token, as a person does it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from processes import free_port
+from raybench.analysis.tables import Tables
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[tuple[str, dict[str, str]]]:
+    """A Ray head with a token, its own ports and folder; its dashboard's address and the environment to reach it."""
+    folder = Path(tempfile.mkdtemp(prefix="rb", dir="/tmp"))  # socket paths must be short
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    dashboard = free_port()
+    command = [
+        *("ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0", "--node-ip-address=127.0.0.1"),
+        *(f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-agent-listen-port={free_port()}"),
+    ]
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        deadline = time.monotonic() + 300
+        while _status(f"{address}/api/version", token.read_text()) != 200:
+            assert process.poll() is None, (folder / "head.log").read_text()
+            assert time.monotonic() < deadline, (folder / "head.log").read_text()
+            time.sleep(0.5)
+        yield address, environment
+    finally:
+        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGTERM)
+        for child in below:
+            if child.is_running():
+                child.kill()
+        process.kill()
+        process.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _status(url: str, token: str | None) -> int:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def test_the_smoke_plan_runs_to_its_end_as_a_job(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, environment = head
+    assert _status(f"{address}/api/jobs/", None) == 401
+    results = tmp_path / "results"
+    command = ["ray", "job", "submit", "--address", address, "--working-dir", ".", "--"]
+    sweep = ["python", "-m", "raybench.sweep", "--plan", "smoke", "--results", str(results), "--run-id", "job"]
+    done = subprocess.run(
+        [*command, *sweep],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=350,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 of 7 configurations complete." in done.stdout
+    assert "\x1b[" not in "".join(line for line in done.stdout.splitlines() if "samples" in line)
+    status = Tables(results / "job").rows("SELECT count(*) AS n, bool_and(complete) AS complete FROM completeness")
+    assert status == [{"n": 7, "complete": True}]

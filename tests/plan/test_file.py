@@ -1,0 +1,189 @@
+"""Plans are checked before anything runs, and a problem is told in one line with its place and its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plan.plan_texts import ADAPTERS, GOOD, HEAD, MATRIX, MULTI, read, refusal
+from raybench.deploy.strategies import all_traits
+from raybench.model.workload import glue_tasks
+from raybench.plan import file as plan_file
+from raybench.records import InputError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mine.toml"
+
+
+def test_the_plan_that_the_errors_below_are_made_from_is_good(path: Path) -> None:
+    plan, workload = read(path, GOOD)
+    assert [c.name for c in plan.configurations] == ["x_mrpc_1", "x_sst2_1", "both"]
+    assert (plan.rounds, plan.requests, plan.warmups, plan.turn_requests) == (10, 50, 10, 1)
+    assert workload is None
+
+
+# One bad plan a row: what is put in place of what, and each thing that the message must say.
+SPELLING = [
+    pytest.param(HEAD, HEAD + "round = 3\n", ["round:", "unknown key 'round'", "did you mean 'rounds'"], id="top"),
+    pytest.param("alpha = 8", "alpha = 8\nalpa = 8", ["adapters[0].alpa", "did you mean 'alpha'"], id="adapters"),
+    pytest.param("alpha = 8", "alpa = 8", ["adapters[0].alpa", "did you mean 'alpha'"], id="required"),
+    pytest.param("seed = 1\n", "sede = 1\n", ["configurations[0].sede", "did you mean 'seed'"], id="required-single"),
+    pytest.param(MULTI, MULTI + 'rutting = "blocked"\n', ["[0].rutting", "did you mean 'routing'"], id="configuration"),
+    pytest.param(
+        '"lora_separate"',
+        '"lora_seperate"',
+        ["matrix[0].strategy", "full_ft, lora_merged, lora_separate, multi_lora", "did you mean 'lora_separate'"],
+        id="strategy",
+    ),
+    pytest.param(
+        'tasks = ["mrpc", "sst2"]', 'tasks = ["mrpc", "sts2"]', ["adapters[0].tasks", "did you mean 'sst2'"], id="task"
+    ),
+    pytest.param(
+        '["mrpc_s1", "sst2_s1"]',
+        '["mrpc_s1", "sst_s1"]',
+        ["configurations[0].adapters", "unknown adapter 'sst_s1'", "mrpc_s1, sst2_s1", "did you mean 'sst2_s1'"],
+        id="adapter",
+    ),
+    pytest.param(
+        MULTI,
+        MULTI + 'routing = "round-robin"\n',
+        ["configurations[0].routing", "'round_robin' or 'blocked'", "did you mean 'round_robin'"],
+        id="routing",
+    ),
+    pytest.param(
+        MULTI, MULTI + 'dtype = "bfloat"\n', ["[0].dtype", "'float32'", "did you mean 'bfloat16'"], id="dtype"
+    ),
+    pytest.param(HEAD, HEAD + 'references = ["full"]\n', ["references[0]", "did you mean 'full_ft'"], id="reference"),
+    pytest.param(
+        MULTI,
+        MULTI + '[workload]\ntexts = "t.jsonl"\ntext_colum = "t"\n',
+        ["workload.text_colum", "did you mean 'text_column'"],
+        id="workload",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "parts"), SPELLING)
+def test_a_misspelling_is_told_with_its_key_what_was_expected_and_the_nearest_spelling(
+    path: Path, old: str, new: str, parts: list[str]
+) -> None:
+    assert old in GOOD
+    message = refusal(path, GOOD.replace(old, new, 1))
+    assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(HEAD + "rounds = = 3", id="syntax"),
+        pytest.param(HEAD + HEAD, id="duplicate-key"),
+        pytest.param(HEAD + "x = " + "[" * 3000 + "]" * 3000, id="nested-lists"),
+        pytest.param(HEAD + "x = " + "{a=" * 3000 + "1" + "}" * 3000, id="nested-tables"),
+        pytest.param("", id="empty"),
+        pytest.param(HEAD, id="nothing-to-run"),
+        pytest.param(b"\xff\xfe", id="not-utf8"),
+        pytest.param(b"\x00", id="null-byte"),
+        pytest.param("# " + "x" * 1_000_000, id="huge"),
+        pytest.param(HEAD + "q" * 5000 + " = 1", id="long-key"),
+        pytest.param(HEAD + '"a\\nb" = 1\n' + ADAPTERS + MATRIX, id="newline-in-key"),
+        pytest.param(GOOD.replace('"lora_separate"', '"lora\\nseparate"'), id="newline-in-strategy"),
+    ],
+)
+def test_whatever_the_file_holds_the_answer_is_one_line(path: Path, text: str | bytes) -> None:
+    refusal(path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (HEAD + "rounds = = 3", "not valid TOML"),
+        ("# " + "x" * 1_000_000, "larger than 1000000 bytes"),
+        (f"rounds = {'9' * 100_000}", "not valid TOML"),
+        ("a." * 50_000 + "b = 1", "a key of more than 100 parts"),
+        ("x = {" + "'a' . " * 10_000 + "b = 1}", "a key of more than 100 parts"),
+        ("x = " + "[" * 100_000, "not valid TOML"),
+        (HEAD, "configurations: none; add a [[configurations]] or [[matrix]] table"),
+        (b"\xff\xfe", "cannot be read"),
+        ("", "name: field required"),
+    ],
+)
+def test_the_file_itself_is_named_as_the_problem(path: Path, text: str | bytes, part: str) -> None:
+    assert part in refusal(path, text)
+
+
+def test_what_is_no_file_of_a_size_is_not_read_for_ever(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="larger than 1000000 bytes"):
+        plan_file.load_plan(str(path), {}, ())
+
+
+def test_the_first_problem_is_told_and_the_others_are_counted(path: Path) -> None:
+    message = refusal(path, HEAD + "rounds = 0\nrequests = 0\nwarmups = -1\n" + ADAPTERS + MATRIX)
+    assert message.startswith("rounds: ")
+    assert message.endswith("(and 2 more)")
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("rq3", ["'rq3'", "rq2, smoke", "did you mean 'rq2'"]),
+        ("", ["no such shipped plan", "rq2, smoke"]),
+        ("{tmp}", ["no such shipped plan", ".toml"]),
+        ("{tmp}/none.toml", ["no such plan file", "rq2, smoke"]),
+        ("{tmp}/folder.toml", ["cannot be read"]),
+        ("{tmp}/a\0b.toml", ["cannot be read"]),
+        ("{tmp}/a\nb.toml", ["no such plan file"]),
+    ],
+)
+def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
+    tmp_path: Path, source: str, parts: list[str]
+) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(InputError) as caught:
+        plan_file.load_plan(source.format(tmp=tmp_path), all_traits(), glue_tasks())
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert [part for part in parts if part not in message] == []
+
+
+def test_shipped_plans_are_known_by_name() -> None:
+    assert plan_file.shipped_plans() == ("aa", "delays", "rq2", "smoke")
+
+
+def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:
+    plan, _ = plan_file.load_plan("aa", all_traits(), glue_tasks())
+    assert len(plan.comparisons) == len(plan.blocks) == 20
+    for comparison in plan.comparisons:
+        (reference,) = comparison.references
+        ours, other = (
+            next(c for c in plan.configurations if c.name == n)
+            for n in (comparison.configuration, reference.configuration)
+        )
+        assert (ours.name[0], other.name[0], comparison.reference_strategy) == ("b", "a", "A")
+        assert (ours.strategy, ours.adapters, ours.seed) == (other.strategy, other.adapters, other.seed)
+
+
+def test_the_delays_plan_has_the_known_delays() -> None:
+    plan, _ = plan_file.load_plan("delays", all_traits(), glue_tasks())
+    shares = {c.role: c.delay_share for c in plan.configurations if c.strategy == "delay"}
+    assert shares == {
+        "delay_0pct": 0.0,
+        "delay_0.5pct": 0.005,
+        "delay_1pct": 0.01,
+        "delay_2pct": 0.02,
+        "delay_5pct": 0.05,
+        "delay_35pct": 0.35,
+    }
+    assert {c.reference_strategy for c in plan.comparisons} == {"full_ft"}
+
+
+def test_rq2_claims_what_the_study_claims() -> None:
+    plan, _ = plan_file.load_plan("rq2", all_traits(), glue_tasks())
+    assert {(c.role, c.reference) for c in plan.claims} == {
+        ("lora_separate", "full_ft"),
+        ("lora_merged", "full_ft"),
+        ("multi_lora", "lora_separate"),
+    }

@@ -1,0 +1,90 @@
+"""What a person reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from raybench.analysis.tables import Tables
+from raybench.plan.plan import Plan
+from raybench.report import tables as report
+from runs import measure
+
+MS = 1_000_000
+Known = Callable[..., None]
+
+
+def constant(ms: float) -> Callable[..., tuple]:
+    return lambda tokens, calls: (round(ms * MS), round(ms * MS), None)
+
+
+def shown(show: Callable[[Console], object]) -> str:
+    out = io.StringIO()
+    show(Console(file=out, width=160))
+    return out.getvalue()
+
+
+@pytest.fixture
+def tables(known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path) -> Tables:
+    costs = {"full_ft": 4, "lora_separate": 5, "lora_merged": 4.02, "multi_lora": 5.5}
+    known_latencies({name: constant(ms) for name, ms in costs.items()})
+    return Tables(measure(load_plan(rounds=3), tmp_path))
+
+
+def test_the_verdicts_are_said_in_words(tables: Tables) -> None:
+    lines = report.verdict_lines(tables)
+    assert "LoRA Separate is slower than Full FT: +25.0 % [+25.0 %, +25.0 %]" in lines
+    assert "LoRA Merged is equivalent to Full FT: +0.5 % [+0.5 %, +0.5 %], within ±2 %" in lines
+    assert "Multi-adapter (2) is slower than LoRA Separate: +10.0 % [+10.0 %, +10.0 %]" in lines
+    assert "on this device" in lines[-1]
+
+
+def test_the_study_table_has_the_study_s_columns(tables: Tables) -> None:
+    text = shown(lambda console: report.study_table(tables, console))
+    rows = {line.strip().split("  ")[0]: line for line in text.splitlines() if line.strip()}
+    assert "4.00 ms" in rows["Full FT"]
+    assert rows["Full FT"].count("baseline") == 1
+    assert "+25.0 %" in rows["LoRA Separate"]
+    assert "+37.5 %" in rows["Multi-adapter (2)"]
+    assert "vs Full FT" in text
+    assert "vs LoRA Separate" in text
+
+
+def test_everything_fits_its_lines_and_has_no_colour_in_a_log(tables: Tables) -> None:
+    text = shown(lambda console: report.print_everything(tables, console))
+    assert "\x1b" not in text
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= 160
+
+
+def test_incomplete_configurations_are_counted_and_explained(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    def broken(tokens: int, calls: int) -> tuple:
+        raise RuntimeError("no luck")
+
+    known_latencies({"full_ft": constant(4), "lora_separate": constant(5), "multi_lora": constant(5)})
+    known_latencies({"lora_merged": broken})
+    tables = Tables(measure(load_plan(), tmp_path))
+    text = shown(lambda console: report.completeness_lines(tables, console))
+    assert text.splitlines()[0] == "5 of 7 configurations complete."
+    assert "lora_merged_mrpc_seed42: 0 of 2 rounds; error: RuntimeError: no luck" in text
+
+
+def test_next_commands_name_the_run_as_the_shell_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = shown(lambda console: report.print_next_commands(tmp_path / "my runs" / "a", console))
+    assert "Results: my runs/a" in text
+    assert "raybench tables 'my runs/a'" in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(1.248, "+24.8 %"), (0.8, "-20.0 %"), (1.0, "+0.0 %"), (0.9999, "-0.0 %"), (float("inf"), "+inf"), (None, "-")],
+)
+def test_ratios_are_shown_as_overheads(ratio: float | None, text: str) -> None:
+    assert report.percent(ratio) == text

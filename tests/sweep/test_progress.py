@@ -1,0 +1,150 @@
+"""What a person sees of a run that goes on: lines in a log, a bar on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from raybench.sweep.progress import RunProgress, duration
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def log() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def plain(log: io.StringIO) -> Console:
+    return Console(file=log, width=60, force_terminal=False)
+
+
+def test_a_log_gets_a_line_every_ten_seconds_with_where_it_is_and_what_is_left(
+    plain: Console, log: io.StringIO, clock: Clock
+) -> None:
+    with RunProgress(plain, total=15_500, rounds=10, clock=clock) as progress:
+        clock.now += 9
+        progress.samples(100, "mrpc_seed42", 0, "lora_mrpc_seed42")
+        assert log.getvalue() == ""
+        clock.now += 1
+        progress.samples(150, "sst2_seed42", 0, "lora_sst2_seed42")
+        assert log.getvalue() == "[00:10] round 1/10 sst2_seed42: 250 of 15,500 samples, about 10 min 10 s left\n"
+        clock.now += 9.9
+        progress.samples(1, "sst2_seed42", 0, "lora_sst2_seed42")
+        clock.now += 60.1
+        progress.samples(2_749, "rte_seed42", 9, "lora_rte_seed42")
+    assert log.getvalue().splitlines()[1:] == [
+        "[01:20] round 10/10 rte_seed42: 3,000 of 15,500 samples, about 5 min 33 s left"
+    ]
+
+
+def test_what_was_done_before_a_resume_counts_as_done_but_not_as_fast(
+    plain: Console, log: io.StringIO, clock: Clock
+) -> None:
+    with RunProgress(plain, total=1_000, rounds=2, done=800, clock=clock) as progress:
+        clock.now += 10
+        progress.samples(0, "b", 1, "c")
+        clock.now += 10
+        progress.samples(100, "b", 1, "c")
+    assert log.getvalue().splitlines() == [
+        "[00:10] round 2/2 b: 800 of 1,000 samples, end unknown",
+        "[00:20] round 2/2 b: 900 of 1,000 samples, about 20 s left",
+    ]
+
+
+def test_a_note_is_one_plain_line_whatever_it_says(plain: Console, log: io.StringIO, clock: Clock) -> None:
+    progress = RunProgress(plain, total=10, rounds=1, clock=clock)
+    clock.now += 3_661
+    text = "lora_x failed in b/r00 (gate): logits [0.1, 0.2] instead of [bold]0.3[/bold] " + "and so on " * 20
+    progress.note(text)
+    assert log.getvalue() == f"[61:01] {text}\n"
+
+
+def test_a_log_has_no_control_sequences(plain: Console, log: io.StringIO, clock: Clock) -> None:
+    with RunProgress(plain, total=10, rounds=1, clock=clock) as progress:
+        clock.now += 20
+        progress.samples(5, "b", 0, "c")
+        progress.note("12 of 'x' at /a/b")
+    assert "\x1b" not in log.getvalue()
+    assert "\r" not in log.getvalue()
+
+
+@pytest.fixture
+def terminal(log: io.StringIO) -> Console:
+    return Console(file=log, width=140, force_terminal=True, color_system=None, legacy_windows=False)
+
+
+def test_a_terminal_gets_a_bar_with_the_configuration_the_round_and_the_samples(
+    terminal: Console, log: io.StringIO, clock: Clock
+) -> None:
+    with RunProgress(terminal, total=15_500, rounds=10, done=500, clock=clock) as progress:
+        assert progress._bar is not None
+        assert [task.completed for task in progress._bar.tasks] == [500]
+        progress.samples(1_500, "mrpc_seed42", 2, "lora_merged_mrpc_seed42")
+        progress._bar.refresh()
+        shown = log.getvalue().splitlines()[-1]
+    assert "round 3/10 mrpc_seed42 lora_merged_mrpc_seed42" in shown
+    assert "2,000 of 15,500 samples, left" in shown
+    assert "13%" in shown
+    assert "━" in shown
+
+
+def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Console, log: io.StringIO, clock: Clock) -> None:
+    with RunProgress(terminal, total=100, rounds=1, clock=clock) as progress:
+        clock.now += 65
+        progress.samples(40, "b", 0, "c")
+        progress.samples(20, "b", 0, "c")
+        assert progress._bar is not None
+        assert [task.completed for task in progress._bar.tasks] == [60]
+        assert "samples, about" not in log.getvalue()
+        progress.note("c failed")
+    lines = log.getvalue().splitlines()
+    assert any(line.endswith("[01:05] c failed") for line in lines)
+
+
+def test_the_bar_is_taken_away_at_the_end_even_after_an_error(terminal: Console, log: io.StringIO) -> None:
+    progress = RunProgress(terminal, total=10, rounds=1)
+    assert progress._bar is not None
+
+    def fail() -> None:
+        with progress:
+            assert progress._bar is not None
+            assert progress._bar.live.is_started
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert not progress._bar.live.is_started
+    assert "\x1b[?25h" in log.getvalue()  # the cursor is back
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (75, "1 min 15 s"),
+        (3_599.9, "1 h 0 min"),
+        (3_600, "1 h 0 min"),
+        (9_000, "2 h 30 min"),
+        (90_000, "25 h 0 min"),
+    ],
+)
+def test_durations_are_told_in_the_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,202 @@
+"""A visit with real models, in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy import strategies
+from raybench.machine.device import CpuDevice
+from raybench.model.prepare import Recipe, prepared
+from raybench.model.weights import resolve_model
+from raybench.model.workload import GlueLengths
+from raybench.plan.plan import Plan
+from raybench.records import FAILURES, LOADS, SAMPLES, VISITS
+from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
+from runs import job_of
+
+
+@pytest.fixture
+def specs(load_plan: Callable[..., Plan]) -> dict[str, VisitSpec]:
+    plan = load_plan(rounds=1)
+    recipe = Recipe.of("micro", plan)
+    agenda = Agenda(Job(plan, GlueLengths(0), prepared(resolve_model("micro"), recipe), recipe, "cpu"))
+    return {spec.block: spec for spec in iter(agenda.next, None)}
+
+
+def run(spec: VisitSpec) -> tuple[list[Message], list[int]]:
+    told: list[int] = []
+    return list(run_visit(spec, CpuDevice(), told.append, fork_ns=3)), told
+
+
+def of(kind: type, messages: list[Message]) -> list:
+    return [m for m in messages if isinstance(m, kind)]
+
+
+def test_a_visit_loads_checks_and_times_every_configuration(specs: dict[str, VisitSpec]) -> None:
+    messages, told = run(specs["mrpc_seed42"])
+    loads = {m.row["configuration"]: m.row for m in of(Loaded, messages)}
+    assert set(loads) == {"fullft_mrpc_seed42", "lora_mrpc_seed42", "lora_merged_mrpc_seed42"}
+    for row in loads.values():
+        assert set(row) == set(LOADS.names)
+    merged = loads["lora_merged_mrpc_seed42"]
+    assert merged["gate_error"] < merged["gate_tolerance"] == 1e-4
+    assert merged["merge_ns"] > 0
+    assert loads["fullft_mrpc_seed42"]["adapter_load_ns"] is None
+    assert loads["lora_mrpc_seed42"]["gate_error"] is None
+    # 8 layers of q_proj (64 -> 64) and v_proj (64 -> 32) at r = 8, and the head kept with the adapter; float32.
+    assert loads["lora_mrpc_seed42"]["adapter_bytes"] == 4 * (8 * (8 * 64 + 64 * 8 + 8 * 64 + 32 * 8) + 2 * 64)
+    rows = [r for m in of(Samples, messages) for r in m.batch.to_pylist()]
+    assert all(m.batch.schema.equals(SAMPLES) for m in of(Samples, messages))
+    counts = {(r["configuration"], r["phase"]) for r in rows}
+    assert len(counts) == 9
+    timed = sorted((r["configuration"], r["task"], r["request"]) for r in rows if r["phase"] == "timed")
+    assert timed == sorted((name, "mrpc", i) for name in loads for i in range(4))
+    assert min(r["wall_ns"] for r in rows) > 0
+    assert {r["device_ns"] for r in rows} == {None}
+    (end,) = of(Finished, messages)
+    assert messages[-1] is end
+    assert set(end.row) == set(VISITS.names)
+    assert end.row["fork_ns"] == 3
+    assert told[-1] == -1
+    assert not of(Failed, messages)
+    assert set(FAILURES.names) >= {"configuration", "kind", "message"}
+
+
+def test_requests_have_the_lengths_that_the_workload_says(specs: dict[str, VisitSpec]) -> None:
+    messages, _ = run(specs["sst2_seed42"])
+    workload = GlueLengths(0)
+    for row in (r for m in of(Samples, messages) for r in m.batch.to_pylist()):
+        assert row["tokens"] == workload.request("sst2", row["request"]).tokens
+
+
+def test_several_adapters_serve_in_turn_and_each_switch_is_timed(specs: dict[str, VisitSpec]) -> None:
+    messages, _ = run(specs["multi_lora_2_adapters"])
+    rows = [r for m in of(Samples, messages) for r in m.batch.to_pylist() if r["phase"] == "timed"]
+    multi = sorted((r["request"], r["task"], r["adapter"]) for r in rows if r["configuration"].startswith("multi"))
+    assert multi == [
+        (0, "mrpc", "mrpc_seed42"),
+        (1, "sst2", "sst2_seed42"),
+        (2, "mrpc", "mrpc_seed42"),
+        (3, "sst2", "sst2_seed42"),
+    ]
+    assert all((r["switch_ns"] is not None) == r["configuration"].startswith("multi") for r in rows)
+    separate = sorted((r["request"], r["task"]) for r in rows if not r["configuration"].startswith("multi"))
+    assert separate == [(i, task) for i, task, _ in multi]
+
+
+def test_a_round_of_fewer_requests_than_tasks_is_measured(load_plan: Callable[..., Plan]) -> None:
+    plan = load_plan(requests=1)
+    recipe = Recipe.of("micro", plan)
+    agenda = Agenda(Job(plan, GlueLengths(0), prepared(resolve_model("micro"), recipe), recipe, "cpu"))
+    multi = [spec for spec in iter(agenda.next, None) if spec.block == "multi_lora_2_adapters"]
+    for spec in multi:
+        messages, _ = run(spec)
+        assert of(Failed, messages) == []
+        timed = [row for m in of(Samples, messages) for row in m.batch.to_pylist() if row["phase"] == "timed"]
+        assert {row["configuration"] for row in timed} == {c.name for c in spec.configurations}
+    assert len(multi) == 2
+
+
+def test_a_configuration_that_cannot_be_loaded_fails_and_the_others_are_measured(
+    load_plan: Callable[..., Plan], tmp_path: pytest.TempPathFactory
+) -> None:
+    import dataclasses
+
+    plan = load_plan(rounds=1)
+    recipe = Recipe.of("micro", plan)
+    spec = Agenda(Job(plan, GlueLengths(0), prepared(resolve_model("micro"), recipe), recipe, "cpu")).next()
+    assert spec is not None
+    broken = tuple(
+        dataclasses.replace(c, checkpoint=f"{tmp_path}/absent") if c.strategy == "full_ft" else c
+        for c in spec.configurations
+    )
+    messages, _ = run(dataclasses.replace(spec, configurations=broken))
+    (failed,) = of(Failed, messages)
+    assert (failed.configuration, failed.kind) == ("fullft_mrpc_seed42", "error")
+    assert "absent" in failed.message
+    assert "\n" not in failed.message
+    names = {r["configuration"] for m in of(Samples, messages) for r in m.batch.to_pylist()}
+    assert names == {"lora_mrpc_seed42", "lora_merged_mrpc_seed42"}
+
+
+class WrongMerge(strategies.LoraMerged):
+    """Forgets the adapter: the base answers."""
+
+    def load(self, configuration, weights, costs):  # type: ignore[no-untyped-def]
+        with costs.time("load"):
+            model = weights.base(configuration)
+        return strategies.Deployment(model, model)
+
+
+def test_wrong_logits_fail_at_the_gate_with_the_numbers(
+    specs: dict[str, VisitSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(strategies.STRATEGIES, "lora_merged", WrongMerge)
+    messages, _ = run(specs["mrpc_seed42"])
+    (failed,) = of(Failed, messages)
+    assert (failed.configuration, failed.kind) == ("lora_merged_mrpc_seed42", "gate")
+    assert "tolerance 0.0001" in failed.message
+    assert "mrpc_seed42 alone by 0." in failed.message
+    names = {r["configuration"] for m in of(Samples, messages) for r in m.batch.to_pylist()}
+    assert names == {"fullft_mrpc_seed42", "lora_mrpc_seed42"}
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "torch.OutOfMemoryError"])
+def test_out_of_memory_is_its_own_kind_of_failure(
+    specs: dict[str, VisitSpec], monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    import torch
+
+    raised = MemoryError if error == "MemoryError" else torch.OutOfMemoryError
+
+    class Hungry(strategies.FullFineTune):
+        def load(self, configuration, weights, costs):  # type: ignore[no-untyped-def]
+            raise raised("tried to allocate 80 GiB")
+
+    monkeypatch.setitem(strategies.STRATEGIES, "full_ft", Hungry)
+    messages, _ = run(specs["mrpc_seed42"])
+    (failed,) = of(Failed, messages)
+    assert (failed.configuration, failed.kind) == ("fullft_mrpc_seed42", "out_of_memory")
+    assert "80 GiB" in failed.message
+
+
+def test_when_nothing_can_be_loaded_the_visit_still_ends(
+    load_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no device")
+
+    spec = Agenda(job_of(load_plan(rounds=1))).next()
+    assert spec is not None
+    monkeypatch.setattr("raybench.visit.visit.deploy", broken)
+    messages, _ = run(spec)
+    assert len(of(Failed, messages)) == 3
+    assert isinstance(messages[-1], Finished)
+
+
+def test_the_load_order_changes_with_the_round_and_not_with_the_run(specs: dict[str, VisitSpec]) -> None:
+    import dataclasses
+
+    def order(round_index: int) -> list[str]:
+        spec = dataclasses.replace(specs["mrpc_seed42"], order_seed=(0, 0, round_index))
+        return [m.row["configuration"] for m in of(Loaded, run(spec)[0])]
+
+    assert order(0) == order(0)
+    assert len({tuple(order(i)) for i in range(6)}) > 1
+
+
+def test_a_visit_is_sent_whole_and_what_configurations_share_is_sent_once(load_plan: Callable[..., Plan]) -> None:
+    spec = Agenda(job_of(load_plan(requests=50))).next()
+    assert spec is not None
+    assert spec.requests[0] is spec.requests[1]
+    sent = pickle.dumps(spec)
+    found = pickle.loads(sent)
+    assert found == spec
+    assert found.requests[0] is found.requests[1]
+    alone = dataclasses.replace(spec, configurations=spec.configurations[:1], requests=spec.requests[:1])
+    assert len(sent) - len(pickle.dumps(alone)) < 1000
