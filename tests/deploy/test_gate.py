@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
+from model.small_checkpoints import adapter_at, deploying, llama_config, save_adapter, save_model
 from raybench.deploy.gate import TOLERANCE, Gate, GateError, GateResult
 from raybench.deploy.strategies import Deployment, LoadCosts, deploy
 from raybench.machine.device import CpuDevice
@@ -78,14 +81,109 @@ def test_the_real_deployments_pass(
 ) -> None:
     configuration = named(plan, name, dtype=dtype, adapter_dtype=adapter_dtype)
     result = Gate(weights, probes, {}).check(configuration, up(configuration, weights))
-    if name in ("fullft_mrpc_seed42", "lora_mrpc_seed42"):
-        assert result == GateResult(None, None)
+    if name == "fullft_mrpc_seed42":
+        assert result == GateResult(None, None, None)
+        return
+    assert result.effect is not None
+    assert 0.2 < result.effect < 1
+    if name == "lora_mrpc_seed42":
+        assert result == GateResult(None, None, result.effect)
     else:
         assert result.tolerance == TOLERANCE[dtype]
         assert result.error is not None
         assert result.error < result.tolerance
         # A merge rounds, so something differs; an adapter beside another is computed as alone.
         assert (result.error > 0) == (name == "lora_merged_mrpc_seed42")
+
+
+def test_the_effect_is_the_error_had_the_adapter_not_been_applied(plan: Plan, weights: Weights, probes: Any) -> None:
+    """So an effect below the tolerance says that the gate could not have told."""
+    effects = {
+        name: Gate(weights, probes, {}).check(named(plan, name), up(named(plan, name), weights)).effect
+        for name in ("lora_mrpc_seed42", "lora_sst2_seed42", "lora_merged_mrpc_seed42", "multi_lora_2_adapters")
+    }
+    separate = [effects["lora_mrpc_seed42"], effects["lora_sst2_seed42"]]
+    assert effects["lora_merged_mrpc_seed42"] == separate[0]
+    assert effects["multi_lora_2_adapters"] == min(separate)
+    configuration = named(plan, "lora_merged_mrpc_seed42")
+    model = never_merged(configuration, weights).eval()
+    with pytest.raises(GateError, match=rf"alone by {separate[0]:.3g} \(relative"):
+        Gate(weights, probes, {}).check(configuration, Deployment(model, model))
+
+
+# Adapters that change nothing
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("use_dora", [False, True])
+@pytest.mark.parametrize("strategy", ["lora_separate", "lora_merged", "multi_lora"])
+def test_an_adapter_that_was_never_trained_is_stopped(
+    weights: Counted, probes: Any, strategy: str, use_dora: bool, dtype: str, tmp_path: Path
+) -> None:
+    """A fresh DoRA adapter changes logits of a short type, by rounding."""
+    base = str(Path(weights.spec.location or "", "base"))
+    trained = adapter_at(save_adapter(base, tmp_path / "trained"), "trained", task="sst2")
+    settings: dict[str, Any] = {"init_lora_weights": True, "use_dora": use_dora}
+    fresh = adapter_at(save_adapter(base, tmp_path / "fresh", **settings), "fresh")
+    adapters = (trained, fresh) if strategy == "multi_lora" else (fresh,)
+    configuration = deploying(*adapters, strategy=strategy, dtype=dtype)
+    with pytest.raises(GateError) as caught:
+        Gate(weights, probes, {}).check(configuration, up(configuration, weights))
+    told = re.fullmatch(
+        r"chosen: adapter fresh changes nothing: with it and without it the first probe has logits (\[.*\]); its LoRA "
+        r"weights are 0, as in one that was never trained, or do not reach the logits",
+        str(caught.value),
+    )
+    assert told is not None
+
+
+def test_another_head_alone_is_no_effect(weights: Counted, probes: Any, tmp_path: Path) -> None:
+    base = str(Path(weights.spec.location or "", "base"))
+    adapter = adapter_at(save_adapter(base, tmp_path / "fresh", init_lora_weights=True))
+    configuration = deploying(adapter)
+    deployment = up(configuration, weights)
+    plain = weights.base(configuration)(**probes["mrpc"][0]).logits
+    assert not torch.equal(deployment.forward(**probes["mrpc"][0]).logits, plain)
+    with pytest.raises(GateError, match="adapter mine changes nothing"):
+        Gate(weights, probes, {}).check(configuration, deployment)
+
+
+def test_a_head_of_zeros_is_stopped_as_what_it_is(plan: Plan, weights: Weights, probes: Any) -> None:
+    configuration = named(plan, "lora_mrpc_seed42")
+    deployment = up(configuration, weights)
+    deployment.model.base_model.model.score.modules_to_save["mrpc_seed42"].weight.zero_()
+    with pytest.raises(GateError, match=r"lora_mrpc_seed42: adapter mrpc_seed42 gives logits of 0 alone, .*the head"):
+        Gate(weights, probes, {}).check(configuration, deployment)
+
+
+def test_a_separate_deployment_is_as_it_was_after_its_check(plan: Plan, weights: Weights, probes: Any) -> None:
+    configuration = named(plan, "lora_mrpc_seed42")
+    deployment = up(configuration, weights)
+    before = deployment.forward(**probes["mrpc"][0]).logits
+    Gate(weights, probes, {}).check(configuration, deployment)
+    assert torch.equal(deployment.forward(**probes["mrpc"][0]).logits, before)
+    assert not any(parameter.requires_grad for parameter in deployment.model.parameters())
+
+
+# A base without a head
+
+
+@pytest.mark.parametrize("strategy", ["lora_merged", "multi_lora"])
+def test_adapters_on_a_language_model_pass(strategy: str, probes: Any, tmp_path: Path) -> None:
+    """Its head is drawn, the same for the deployment and for what it is compared with; the adapters bring none."""
+    base = save_model(LlamaForCausalLM, llama_config(vocab_size=1024), tmp_path / "base")
+    weights = Weights(resolve_model(base), CpuDevice())
+    adapters = [
+        adapter_at(save_adapter(base, tmp_path / task, seed=seed, task_type=None), task, task=task)
+        for seed, task in enumerate(("mrpc", "sst2"))
+    ]
+    used = adapters if strategy == "multi_lora" else adapters[:1]
+    configuration = deploying(*used, strategy=strategy)
+    result = Gate(weights, probes, {}).check(configuration, up(configuration, weights))
+    assert result.error is not None
+    assert result.error < 1e-5
+    assert result.effect is not None
+    assert result.effect > 1e-3
 
 
 # What goes wrong with one merged adapter: each makes a deployment out of the configuration.

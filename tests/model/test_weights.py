@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from raybench.machine.device import CpuDevice, torch_dtype
 from raybench.model.prepare import Recipe, prepared
-from raybench.model.weights import ModelSpec, Weights, build, preset_shape, presets, resolve_model
+from raybench.model.weights import ModelSpec, Noticed, Weights, build, preset_shape, presets, resolve_model
 from raybench.plan.plan import Configuration, Plan
 from raybench.records import InputError
 
@@ -201,6 +201,68 @@ def test_a_pickled_adapter_is_refused_unread(weights: Weights, folder: Path, pla
     with pytest.raises(InputError, match="only safetensors adapters are loaded"):
         weights.attach(weights.base(lora), adapter, lora)
     assert not (tmp_path / "ran").exists()
+
+
+# An adapter that lies beside a model's weights
+
+
+@pytest.fixture
+def beside(folder: Path, tmp_path: Path) -> str:
+    """A whole model whose folder also holds an adapter. transformers switches it on."""
+    shutil.copytree(folder / "base", tmp_path / "beside")
+    shutil.copytree(folder / "adapters" / "mrpc_seed42", tmp_path / "beside", dirs_exist_ok=True)
+    return str(tmp_path / "beside")
+
+
+def test_a_base_and_a_checkpoint_are_loaded_plain_though_an_adapter_lies_there(beside: str, plan: Plan) -> None:
+    assert lora_layers(AutoModelForSequenceClassification.from_pretrained(beside))
+    weights = Weights(resolve_model(beside), CpuDevice())
+    full = named(plan, "fullft_mrpc_seed42")
+    for load, configuration in (
+        (weights.base, full),
+        (weights.fine_tuned, full),
+        (weights.fine_tuned, dataclasses.replace(full, checkpoint=beside)),
+    ):
+        assert same_weights(load(configuration), Path(beside, "model.safetensors"))
+        assert weights.noticed() == Noticed(None, beside)
+    assert weights.noticed() == Noticed(None, None)
+
+
+@pytest.mark.parametrize("as_base", [True, False])
+def test_a_model_by_hub_id_is_loaded_plain_though_an_adapter_lies_there(
+    as_base: bool, beside: str, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers would load the base that the adapter names instead, with the adapter on."""
+    hub = tmp_path / "hub"
+    stored = hub / "models--owner--name"
+    shutil.copytree(beside, stored / "snapshots" / ("0" * 40))
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    full = named(plan, "fullft_mrpc_seed42")
+    if as_base:
+        weights = Weights(resolve_model("owner/name"), CpuDevice())
+        model = weights.base(full)
+    else:
+        weights = Weights(ON_DEVICE, CpuDevice())
+        model = weights.fine_tuned(dataclasses.replace(full, checkpoint="owner/name"))
+    assert same_weights(model, Path(beside, "model.safetensors"))
+    assert weights.noticed() == Noticed(None, "owner/name")
+
+
+def test_an_adapters_folder_is_no_model(folder: Path, plan: Plan) -> None:
+    """transformers would load the base that it names, with it on."""
+    path = str(folder / "adapters" / "mrpc_seed42")
+    full = named(plan, "fullft_mrpc_seed42", checkpoint=path)
+    with pytest.raises(InputError, match=r"mrpc_seed42: no config\.json; give the folder of a whole model, not an ad"):
+        Weights(ON_DEVICE, CpuDevice()).fine_tuned(full)
+
+
+def test_a_folder_that_would_switch_an_adapter_on_all_the_same_is_refused(beside: str, plan: Plan) -> None:
+    hidden = Path(beside, "raybench-loads-no-adapter")
+    shutil.copytree(beside, hidden)
+    with pytest.raises(InputError, match="switched an adapter on; remove raybench-loads-no-adapter there"):
+        Weights(resolve_model(beside), CpuDevice()).base(plan.configurations[0])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The correctness gate: before anything is timed, the deployments must compute what they claim to.
 
-A merged adapter must give the logits of the separate one, and a resident adapter those it gives alone. A latency
-of wrong logits is no latency.
+A merged adapter must give the logits of the separate one, a resident adapter those it gives alone, and every adapter
+others than its base. A latency of wrong logits is no latency.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from raybench.deploy.strategies import STRATEGIES, Deployment
 from raybench.machine import torch_dtype
-from raybench.model import Weights
+from raybench.model import Weights, is_zero, without_low_rank
 from raybench.plan import Adapter, Configuration
 from raybench.records import RaybenchError
 
@@ -31,10 +31,15 @@ class GateError(RaybenchError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GateResult:
-    """The largest relative error found and the tolerance it was held to; both None without a reference."""
+    """The largest relative error found and the tolerance it was held to; both None without a reference.
+
+    ``effect``: by how much the adapter changes the logits of its base, of several the one that does least; None
+    without adapters. It is the error that would have been found had the adapter not been applied.
+    """
 
     error: float | None
     tolerance: float | None
+    effect: float | None
 
 
 class Gate:
@@ -52,16 +57,16 @@ class Gate:
     ) -> None:
         self._weights, self._probes = weights, probes
         self._alone = {
-            (c.adapters[0].name, c.dtype, c.adapter_dtype): deployment
+            _key(c.adapters[0], c): deployment
             for c, deployment in loaded.values()
-            if c.strategy == "lora_separate"
+            if STRATEGIES[c.strategy].adapter_alone
         }
 
     def check(self, configuration: Configuration, deployment: Deployment) -> GateResult:
-        """Raises GateError, with the numbers, for logits that are not finite or not the reference's."""
+        """Raises GateError, with the numbers, for logits that are not finite, not the reference's, or the base's."""
         tolerance = TOLERANCE[str(torch_dtype(configuration.dtype, self._weights.device.kind)).removeprefix("torch.")]
-        reference = STRATEGIES[configuration.strategy].reproduces_adapters
-        worst = None
+        strategy = STRATEGIES[configuration.strategy]
+        errors, effects = [], []
         for task, adapter in self._served(configuration):
             if deployment.switch is not None and adapter is not None:
                 deployment.switch(adapter.name)
@@ -70,17 +75,42 @@ class Gate:
                 raise GateError(
                     f"{configuration.name}: logits are not finite on task {task}: {_numbers(got[0])}; check the weights"
                 )
-            if adapter is None or not reference:
+            if adapter is None or not (strategy.reproduces_adapters or strategy.adapter_alone):
                 continue
-            expected = self._logits(self._adapter_alone(configuration, adapter), task)
+            alone = deployment if strategy.adapter_alone else self._adapter_alone(configuration, adapter)
+            expected = self._logits(alone, task)
+            effects.append(self._effect(configuration, adapter, alone, expected, task))
+            if not strategy.reproduces_adapters:
+                continue
             error = float((got - expected).norm() / expected.norm())
             if not error <= tolerance:
                 raise GateError(
                     f"{configuration.name}: logits differ from adapter {adapter.name} alone by {error:.3g} (relative; "
                     f"tolerance {tolerance:.3g}), first probe {_numbers(got[0])} instead of {_numbers(expected[0])}"
                 )
-            worst = max(error, worst or 0.0)
-        return GateResult(worst, None if worst is None else tolerance)
+            errors.append(error)
+        return GateResult(max(errors, default=None), tolerance if errors else None, min(effects, default=None))
+
+    def _effect(
+        self, configuration: Configuration, adapter: Adapter, alone: Deployment, expected: Any, task: str
+    ) -> float:
+        """By how much the adapter changes logits, relative to its own: those of its base under the same head."""
+        size = float(expected.norm())
+        if not size:
+            raise GateError(
+                f"{configuration.name}: adapter {adapter.name} gives logits of 0 alone, by which nothing can be told; "
+                "check the head"
+            )
+        with without_low_rank(alone.model):
+            base = self._logits(alone, task)
+        effect = float((expected - base).norm()) / size
+        if not effect or is_zero(alone.model, adapter.name):
+            raise GateError(
+                f"{configuration.name}: adapter {adapter.name} changes nothing: with it and without it the first probe "
+                f"has logits {_numbers(expected[0])}; its LoRA weights are 0, as in one that was never trained, or do "
+                "not reach the logits"
+            )
+        return effect
 
     def _served(self, configuration: Configuration) -> list[tuple[str, Adapter | None]]:
         by_task = {a.task: a for a in configuration.adapters}
@@ -93,11 +123,15 @@ class Gate:
         return torch.cat([deployment.forward(**inputs).logits.float() for inputs in self._probes[task]])
 
     def _adapter_alone(self, configuration: Configuration, adapter: Adapter) -> Deployment:
-        key = (adapter.name, configuration.dtype, configuration.adapter_dtype)
+        key = _key(adapter, configuration)
         if key in self._alone:
             return self._alone[key]
         model = self._weights.attach(self._weights.base(configuration), adapter, configuration)
         return Deployment(model, model)
+
+
+def _key(adapter: Adapter, configuration: Configuration) -> tuple[str, str, str]:
+    return adapter.name, configuration.dtype, configuration.adapter_dtype
 
 
 def _numbers(logits: Any) -> str:

@@ -52,6 +52,8 @@ class Strategy(ABC):
     traits: ClassVar[StrategyTraits]
     reproduces_adapters: ClassVar[bool] = False
     """Whether its logits must be those of each of its adapters alone, which the correctness gate then checks."""
+    adapter_alone: ClassVar[bool] = False
+    """Whether it computes one adapter beside its base, by which the others are checked."""
 
     @abstractmethod
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
@@ -111,6 +113,7 @@ class LoraSeparate(Strategy):
     """The adapter stays beside the base and is computed in every request."""
 
     traits = StrategyTraits("lora_separate", "LoRA Separate", 1, 1)
+    adapter_alone = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         with costs.time("load"):

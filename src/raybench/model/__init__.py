@@ -1,5 +1,6 @@
 """Weights, prepared presets and requests."""
 
+from raybench.model.adapters import is_zero, without_low_rank
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, text_tokenizer, write_preset
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
 from raybench.model.workload import GlueLengths, Request, Workload, draw_token_ids, glue_tasks, read_texts
@@ -15,11 +16,13 @@ __all__ = [
     "check_checkpoint",
     "draw_token_ids",
     "glue_tasks",
+    "is_zero",
     "prepared",
     "preset_shape",
     "presets",
     "read_texts",
     "resolve_model",
     "text_tokenizer",
+    "without_low_rank",
     "write_preset",
 ]

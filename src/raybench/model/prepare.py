@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import raybench
-from raybench.model.weights import PREPARED_MARK, ModelSpec, add_seeded_adapter, build, preset_shape
+from raybench.model.seeded import add_seeded_adapter
+from raybench.model.weights import PREPARED_MARK, ModelSpec, build, preset_shape
 from raybench.plan import Adapter, Plan
 from raybench.records import InputError
 

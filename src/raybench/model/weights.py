@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raybench.machine import Device, torch_dtype
+from raybench.model.adapters import load_adapter
+from raybench.model.heads import draw_missing
+from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
 from raybench.records import InputError
 
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 PREPARED_MARK = "raybench.json"
-ADAPTER_STRENGTH = 0.3
-"""Seeded adapters change each weight by about this share of its spread: enough that a wrong merge shows."""
+_NO_ADAPTER = {"subfolder": "raybench-loads-no-adapter"}
+"""Where transformers is told to look for an adapter: left to itself it switches on what lies beside the weights."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,11 +73,24 @@ def resolve_model(model: str) -> ModelSpec:
     raise InputError(f"--model {model!r}: no such preset ({', '.join(presets())}), folder, or hub id (owner/name)")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Noticed:
+    """What a reader should know of a model's files.
+
+    ``random_weights``: parameters that the files do not hold and that were drawn, separated by commas.
+    ``unused_adapter``: where an adapter lies beside the weights, which was left alone. None: nothing of the kind.
+    """
+
+    random_weights: str | None
+    unused_adapter: str | None
+
+
 class Weights:
     """Loads what configurations deploy onto one device. Every call reads or builds anew: nothing is shared."""
 
     def __init__(self, spec: ModelSpec, device: Device) -> None:
         self.spec, self.device = spec, device
+        self._reads: list[tuple[str, tuple[str, ...]]] = []
 
     def base(self, configuration: Configuration) -> torch.nn.Module:
         """The base model, in evaluation mode on the device."""
@@ -101,8 +117,6 @@ class Weights:
 
     def attach(self, model: Any, adapter: Adapter, configuration: Configuration) -> Any:
         """Put ``adapter`` on ``model``, which becomes a PeftModel if it is not yet one."""
-        import peft
-
         autocast = configuration.adapter_dtype == "float32"
         path = adapter.path
         if path is None and self.spec.kind == "prepared":
@@ -114,26 +128,40 @@ class Weights:
                 raise InputError(f"{path}: no adapter_model.safetensors; only safetensors adapters are loaded")
             if adapter.path is None and not Path(path).is_dir():
                 raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
-            if isinstance(model, peft.PeftModel):
-                model.load_adapter(path, adapter.name, autocast_adapter_dtype=autocast)
-            else:
-                model = peft.PeftModel.from_pretrained(
-                    model, path, adapter_name=adapter.name, autocast_adapter_dtype=autocast
-                )
+            model = load_adapter(model, adapter.name, path, autocast_adapter_dtype=autocast)
             _check_adapter(path, model.peft_config[adapter.name], adapter)
         _drop_dropout(model)
         return model.to(self.device.kind).eval()
+
+    def noticed(self) -> Noticed:
+        """What was found in the files read since this was last asked."""
+        from transformers.utils import find_adapter_config_file
+
+        reads, self._reads = self._reads, []
+        drawn = sorted({name for _, names in reads for name in names})
+        beside = sorted({location for location, _ in reads if find_adapter_config_file(location) is not None})
+        return Noticed(", ".join(drawn) or None, ", ".join(beside) or None)
 
     def _read(self, location: str, dtype: torch.dtype) -> torch.nn.Module:
         from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        if Path(location).is_dir() and not any(Path(location).glob("*.safetensors")):
-            raise InputError(f"{location}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
-        model = AutoModelForSequenceClassification.from_pretrained(
-            location, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        _check_folder(Path(location))
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            location,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            adapter_kwargs=_NO_ADAPTER,
+            output_loading_info=True,
         )
+        if getattr(model, "peft_config", None):
+            raise InputError(
+                f"{location}: transformers switched an adapter on; remove {_NO_ADAPTER['subfolder']} there"
+            )
+        missing = report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]}
+        self._reads.append((location, draw_missing(model, missing, location)))
         return model.to(self.device.kind).eval()
 
 
@@ -150,47 +178,14 @@ def build(preset: str, dtype: torch.dtype, device_kind: str, seed: int) -> torch
     return model.eval()
 
 
-def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: bool) -> Any:
-    """Add a LoRA adapter with seeded weights, B not zero, to a plain model or a PeftModel.
-
-    Raises InputError where the model has not all of the adapter's target modules.
-    """
-    import peft
-    import torch
-
-    have = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if absent := sorted(set(adapter.target_modules) - have):
-        raise InputError(f"adapter {adapter.name}: the model has no module {', '.join(absent)}; mend target_modules")
-    config = peft.LoraConfig(
-        r=adapter.r,
-        lora_alpha=adapter.alpha,
-        target_modules=list(adapter.target_modules),
-        lora_dropout=0.0,
-        task_type="SEQ_CLS",
-        inference_mode=True,
-    )
-    if isinstance(model, peft.PeftModel):
-        model.add_adapter(adapter.name, config, autocast_adapter_dtype=autocast_adapter_dtype)
-    else:
-        model = peft.get_peft_model(
-            model, config, adapter_name=adapter.name, autocast_adapter_dtype=autocast_adapter_dtype
-        )
-    generator = torch.Generator().manual_seed(_seed(adapter.name) + adapter.seed)
-    with torch.no_grad():
-        for module in model.modules():
-            if not hasattr(module, "lora_A") or adapter.name not in module.lora_A:
-                continue
-            a, b = module.lora_A[adapter.name].weight, module.lora_B[adapter.name].weight
-            # Each entry of scaling * B @ A then has ADAPTER_STRENGTH times the spread of the weight it changes.
-            spread = float(module.get_base_layer().weight.float().std())
-            scale = module.scaling[adapter.name] * adapter.r**0.5
-            a.copy_(torch.randn(a.shape, generator=generator))
-            b.copy_(torch.randn(b.shape, generator=generator) * (ADAPTER_STRENGTH * spread / scale))
-        for name, head in model.named_parameters():
-            if f".modules_to_save.{adapter.name}." in name:
-                spread = ADAPTER_STRENGTH * float(head.float().std())
-                head.add_((torch.randn(head.shape, generator=generator) * spread).to(head))
-    return model
+def _check_folder(location: Path) -> None:
+    """What transformers would read something else instead of, or read by running it."""
+    if not location.is_dir():
+        return  # a hub id
+    if not (location / "config.json").is_file():
+        raise InputError(f"{location}: no config.json; give the folder of a whole model, not an adapter's")
+    if not any(location.glob("*.safetensors")):
+        raise InputError(f"{location}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
 
 
 def _check_adapter(path: str, found: Any, adapter: Adapter) -> None:

@@ -1,0 +1,117 @@
+"""LoRA adapters on a model: loaded from files with every weight accounted for, and computed without."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from raybench.records import InputError
+
+_SHOWN = 3
+
+
+def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bool) -> Any:
+    """Put the LoRA adapter at ``path``, a folder or hub id, on ``model``, plain or a PeftModel. Returns a PeftModel.
+
+    Raises InputError where it is no LoRA adapter of a classifier, where a weight that the model needs is not in its
+    file, and where one of its file has no place in the model: PEFT would go on without these.
+    """
+    import peft
+
+    config = peft.PeftConfig.from_pretrained(path)
+    where = f"adapter {name} in {path}"
+    if config.peft_type != peft.PeftType.LORA:
+        raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
+    if config.task_type not in (None, peft.TaskType.SEQ_CLS):
+        raise InputError(f"{where} is for {_word(config.task_type)}, not SEQ_CLS; give one of a sequence classifier")
+    config.inference_mode = True
+    device = str(next(model.parameters()).device)
+    try:
+        if not isinstance(model, peft.PeftModel):
+            model = peft.get_peft_model(model, config, name, autocast_adapter_dtype=autocast_adapter_dtype)
+        elif name in model.peft_config:  # its weights would be replaced, and the first one's scaling kept
+            raise InputError(f"{where}: the model already has an adapter of that name; name each once")
+        else:
+            # PeftModel's own way: a classifier's asks for a head of each adapter, which not every file has.
+            peft.PeftModel.add_adapter(model, name, config, autocast_adapter_dtype=autocast_adapter_dtype)
+        found = model.load_adapter(path, name, torch_device=device, autocast_adapter_dtype=autocast_adapter_dtype)
+    except KeyError as error:  # how PEFT meets a file without a head that its configuration says it has
+        raise InputError(_misfit(where, [str(error.args[0])], ())) from None
+    except (ValueError, RuntimeError) as error:  # no such module, or one of another size
+        raise InputError(f"{where} does not fit the model: {error}") from None
+    # PEFT counts what has the adapter's name anywhere in it: weights of "task10" too when "task1" is loaded.
+    missing = [key for key in found.missing_keys if re.search(rf"\.lora_\w+\.{re.escape(name)}(\.|$)", key)]
+    if missing or found.unexpected_keys:
+        raise InputError(_misfit(where, missing, found.unexpected_keys))
+    return model
+
+
+@contextlib.contextmanager
+def without_low_rank(model: Any) -> Iterator[None]:
+    """In it, a PeftModel computes without any LoRA layer, but with the head that its active adapter brought."""
+    layers = lora_layers(model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        model.requires_grad_(False)  # which enabling turned on
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def is_zero(model: Any, name: str) -> bool:
+    """Whether adapter ``name`` of a PeftModel is as a freshly made one: in every layer one of its two matrices is 0.
+
+    By its weights, since a fresh DoRA adapter of a short data type changes logits by rounding.
+    """
+    import torch
+
+    factors = [pair for layer in lora_layers(model) if (pair := low_rank_factors(layer, name)) is not None]
+    return not sum(int(torch.count_nonzero(a)) and int(torch.count_nonzero(b)) for a, b in factors)
+
+
+def lora_layers(model: Any) -> list[Any]:
+    """Every module of ``model`` that PEFT gave LoRA adapters."""
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def low_rank_factors(layer: Any, name: str) -> tuple[Any, Any] | None:
+    """A and B of adapter ``name`` in a LoRA layer; None where the layer has nothing of that adapter.
+
+    The change of the layer's weight is made of products of B and A, whatever their shapes.
+    """
+    if name in layer.lora_A:
+        return layer.lora_A[name].weight, layer.lora_B[name].weight
+    if name in layer.lora_embedding_A:
+        return layer.lora_embedding_A[name], layer.lora_embedding_B[name]
+    return None
+
+
+def _misfit(where: str, missing: Sequence[str], unexpected: Sequence[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} that the model needs are not in its file ({_some(missing)})")
+    if unexpected:
+        parts.append(f"{len(unexpected)} of its file have no place in the model ({_some(unexpected)})")
+    return (
+        f"{where} does not fit the model: of its weights {' and '.join(parts)}; "
+        "it must be saved from a model of the same class, layers and sizes"
+    )
+
+
+def _some(keys: Sequence[str]) -> str:
+    shown = sorted(key.removeprefix("base_model.model.") for key in keys)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _word(value: Any) -> str:
+    return str(getattr(value, "value", value))

@@ -1,0 +1,71 @@
+"""What a checkpoint has no weights for: the head or pooler of its class, drawn alike in every load."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from raybench.records import InputError
+
+_SHOWN = 3
+
+
+def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str, ...]:
+    """Draw the parameters ``missing`` of a model from transformers anew, by its class's own rule, from a fixed seed.
+
+    transformers has drawn them already, other ones in each load. The same parameter gets the same values in every
+    process, on every device and, rounded, in every data type. Returns the names of those that were drawn, sorted.
+
+    Raises InputError where the weights of ``location`` lack anything but a head or a pooler.
+    """
+    names = sorted(set(missing) & {name for name, _ in model.named_parameters()})
+    if body := [name for name in names if not _is_head(model, name)]:
+        more = f" and {len(body) - _SHOWN} more" if len(body) > _SHOWN else ""
+        raise InputError(
+            f"{location}: the weights have no {', '.join(body[:_SHOWN])}{more}, which config.json asks for; "
+            "the files are incomplete, or of another model"
+        )
+    modules: dict[str, list[str]] = {}
+    for name in names:
+        module, _, parameter = name.rpartition(".")
+        modules.setdefault(module, []).append(parameter)
+    for module, parameters in modules.items():
+        _draw(model, module, parameters, location)
+    return tuple(names)
+
+
+def _is_head(model: Any, name: str) -> bool:
+    """Outside of the encoder, where every class puts its head, or a pooler, which many language models leave out."""
+    return not name.startswith(f"{model.base_model_prefix}.") or "pooler" in name.split(".")
+
+
+def _draw(model: Any, place: str, parameters: Sequence[str], location: str) -> None:
+    import torch
+
+    module = model.get_submodule(place)
+    # Drawn in float32 in a shallow copy of the module: drawn in a short type, other values would come.
+    drawn = {name: torch.nn.Parameter(torch.full(module.get_parameter(name).shape, torch.nan)) for name in parameters}
+    twin = copy.copy(module)
+    twin._parameters = {**module._parameters, **drawn}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(zlib.crc32(place.encode()))
+        _rule(model, place)(twin)
+        for name, values in drawn.items():
+            if not bool(values.isfinite().all()):
+                raise InputError(f"{location}: the weights have no {place}.{name}, nor its class a rule to draw it")
+            module.get_parameter(name).copy_(values)
+
+
+def _rule(model: Any, place: str) -> Any:
+    """How the innermost pretrained model around ``place`` draws a module's parameters, those it has loaded excepted."""
+    from transformers import PreTrainedModel
+
+    around = model
+    parts = place.split(".") if place else []
+    for end in range(1, len(parts) + 1):
+        module = model.get_submodule(".".join(parts[:end]))
+        if isinstance(module, PreTrainedModel):
+            around = module
+    return around._init_weights
