@@ -48,7 +48,7 @@ def test_what_a_base_does_not_have_is_drawn_alike_in_every_load_and_data_type(
     for seed, dtype in enumerate(("float32", "float32", "bfloat16")):
         torch.manual_seed(seed)
         loads.append(parameters(weights.base(deploying(dtype=dtype))))
-        assert weights.noticed() == Noticed(", ".join(missing), None)
+        assert weights.noticed() == Noticed(f"base: {', '.join(missing)}", None)
     first, again, short = loads
     for name, parameter in first.items():
         assert torch.equal(parameter, again[name])
@@ -72,7 +72,9 @@ def test_every_fine_tune_and_every_copy_for_an_adapter_has_that_head(tmp_path: P
     weights = Weights(resolve_model(base), CpuDevice())
     head = parameters(weights.base(deploying()))["score.weight"]
     assert torch.equal(parameters(weights.fine_tuned(deploying()))["score.weight"], head)
+    weights.noticed()
     assert torch.equal(parameters(weights.fine_tuned(deploying(checkpoint=base)))["score.weight"], head)
+    assert weights.noticed() == Noticed(f"{base}: score.weight", None)
     copies = []
     for seed in (1, 2):
         torch.manual_seed(seed)

@@ -73,6 +73,16 @@ def test_the_folder_holds_base_tokenizer_adapters_and_fine_tunes_and_no_pickle(l
     assert {p.name for p in little.parent.iterdir()} == {"models"}
 
 
+def test_an_adapter_on_embeddings_is_written_without_the_bases(tmp_path: Path) -> None:
+    """PEFT would save them too, with each adapter, and load them over the base's."""
+    adapter = dataclasses.replace(LITTLE.adapters[0], target_modules=("embed_tokens",))
+    write_preset(Recipe("micro", (adapter,), ()), tmp_path / "models")
+    stored = load_file(tmp_path / "models" / "adapters" / "mine" / "adapter_model.safetensors")
+    embedding = "base_model.model.model.embed_tokens.lora_embedding_"
+    assert set(stored) == {f"{embedding}A", f"{embedding}B", "base_model.model.score.weight"}
+    assert all(bool(weight.any()) for weight in stored.values())
+
+
 def test_writing_again_does_nothing(little: Path) -> None:
     before = files(little)
     assert write_preset(LITTLE, little) is False

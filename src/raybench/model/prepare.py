@@ -119,7 +119,8 @@ def _write_models(recipe: Recipe, folder: Path) -> None:
     tokenizer.save_pretrained(folder / "base")
     for adapter in recipe.adapters:
         model = add_seeded_adapter(new(0), adapter, autocast_adapter_dtype=True)
-        model.save_pretrained(folder / "adapters" / adapter.name)
+        # Not the base's embeddings too, which PEFT saves with an adapter on them.
+        model.save_pretrained(folder / "adapters" / adapter.name, save_embedding_layers=False)
         # PEFT puts an adapter that is not called "default" in a folder of its name.
         inner = folder / "adapters" / adapter.name / adapter.name
         for file in inner.iterdir():

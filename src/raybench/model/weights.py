@@ -77,7 +77,7 @@ def resolve_model(model: str) -> ModelSpec:
 class Noticed:
     """What a reader should know of a model's files.
 
-    ``random_weights``: parameters that the files do not hold and that were drawn, separated by commas.
+    ``random_weights``: whose files do not hold which parameters, so that they were drawn: ``base: score.weight, ...``.
     ``unused_adapter``: where an adapter lies beside the weights, which was left alone. None: nothing of the kind.
     """
 
@@ -90,7 +90,8 @@ class Weights:
 
     def __init__(self, spec: ModelSpec, device: Device) -> None:
         self.spec, self.device = spec, device
-        self._reads: list[tuple[str, tuple[str, ...]]] = []
+        self._drawn: set[str] = set()
+        self._locations: set[str] = set()
 
     def base(self, configuration: Configuration) -> torch.nn.Module:
         """The base model, in evaluation mode on the device."""
@@ -99,7 +100,7 @@ class Weights:
             return build(self.spec.name, dtype, self.device.kind, seed=0)
         assert self.spec.location is not None
         location = Path(self.spec.location, "base") if self.spec.kind == "prepared" else self.spec.location
-        return self._read(str(location), dtype)
+        return self._read(str(location), dtype, whose="base")
 
     def fine_tuned(self, configuration: Configuration) -> torch.nn.Module:
         """The fully fine-tuned sibling: its own files, or weights of the same shape, which take the same time."""
@@ -137,12 +138,12 @@ class Weights:
         """What was found in the files read since this was last asked."""
         from transformers.utils import find_adapter_config_file
 
-        reads, self._reads = self._reads, []
-        drawn = sorted({name for _, names in reads for name in names})
-        beside = sorted({location for location, _ in reads if find_adapter_config_file(location) is not None})
-        return Noticed(", ".join(drawn) or None, ", ".join(beside) or None)
+        drawn, locations = sorted(self._drawn), sorted(self._locations)
+        self._drawn, self._locations = set(), set()
+        beside = [location for location in locations if find_adapter_config_file(location) is not None]
+        return Noticed("; ".join(drawn) or None, ", ".join(beside) or None)
 
-    def _read(self, location: str, dtype: torch.dtype) -> torch.nn.Module:
+    def _read(self, location: str, dtype: torch.dtype, whose: str | None = None) -> torch.nn.Module:
         from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging
 
@@ -161,7 +162,9 @@ class Weights:
                 f"{location}: transformers switched an adapter on; remove {_NO_ADAPTER['subfolder']} there"
             )
         missing = report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]}
-        self._reads.append((location, draw_missing(model, missing, location)))
+        self._locations.add(location)
+        if drawn := draw_missing(model, missing, location):
+            self._drawn.add(f"{whose or location}: {', '.join(drawn)}")
         return model.to(self.device.kind).eval()
 
 
