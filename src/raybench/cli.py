@@ -75,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except RaybenchError as error:
-        print(f"raybench: {error}", file=sys.stderr)
+        for line in error.lines:
+            print(f"raybench: {line}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of the output has gone: `raybench ... | head`
         sys.stderr.close()

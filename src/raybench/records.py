@@ -7,6 +7,8 @@ nanoseconds, sizes are bytes, wall-clock instants are UTC microseconds.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -174,16 +176,49 @@ class StrategyTraits:
 class RaybenchError(Exception):
     """A problem a person can act on: one line that says what, where and the remedy.
 
-    ``exit_code`` is 2 for bad input and 1 for a run that failed.
+    ``exit_code`` is 2 for bad input and 1 for a run that failed. ``lines``: that line, or one for each problem.
     """
 
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))  # what libraries say may have many lines
+        line = " ".join(message.split())  # what libraries say may have many lines
+        super().__init__(line)
+        self.lines: tuple[str, ...] = (line,)
 
 
 class InputError(RaybenchError):
     """What was asked for cannot be: a plan, a path, an option or a run that does not hold together."""
 
     exit_code = 2
+
+
+class SeveralProblemsError(InputError):
+    """Several problems of what was asked for, all found before anything slow was started; a line each."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = tuple(lines)
+
+
+class Problems:
+    """Gathers what is wrong with what was asked for, so that all of it is said at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """An `InputError` raised inside is kept, and what follows the block goes on."""
+        try:
+            yield
+        except InputError as error:
+            self.found += error.lines
+
+    def raise_if_any(self) -> None:
+        """Raises `InputError` for one problem, `SeveralProblemsError` for several."""
+        found = list(dict.fromkeys(self.found))
+        if len(found) == 1:
+            raise InputError(found[0])
+        if found:
+            raise SeveralProblemsError(found)

@@ -358,11 +358,6 @@ class Cluster:
             note(f"waiting for {wanted}: {describe_nodes(nodes)}; giving up after {self._wait_s:g} s (--wait)")
 
 
-def in_ray_job() -> bool:
-    """Whether this process was started by ``ray job submit``."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
 def _connect(address: str | None) -> bool:
     """Whether a cluster was joined, not started here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,12 +1,13 @@
 """What it is measured on: the device with its clocks and counters, and the environment around it."""
 
 from raybench.machine.device import Device, open_device, torch_dtype
-from raybench.machine.environment import describe_machine, gpu_settings, package_versions
+from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
 
 __all__ = [
     "Device",
     "describe_machine",
     "gpu_settings",
+    "in_ray_job",
     "open_device",
     "package_versions",
     "torch_dtype",

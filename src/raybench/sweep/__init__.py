@@ -1,13 +1,17 @@
 """A run from start to end: the one place where measuring and reading meet."""
 
+from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.command import main, run
-from raybench.sweep.options import add_arguments
+from raybench.sweep.options import add_arguments, plan_overrides
 from raybench.sweep.status import add_status_arguments, run_status
 
 __all__ = [
+    "CheckedPlan",
     "add_arguments",
     "add_status_arguments",
+    "check_plan",
     "main",
+    "plan_overrides",
     "run",
     "run_status",
 ]

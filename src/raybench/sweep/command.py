@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from raybench.records import RaybenchError
 from raybench.report import open_console
 from raybench.sweep.options import add_arguments
+from raybench.sweep.preflight import check_sweep
 from raybench.sweep.stop_signals import Stopped, StopSignals
 
 
@@ -27,16 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run a sweep, with one line on standard error for what went wrong."""
-    from raybench.sweep.sweep import Sweep  # imports ray, which no other command needs
-
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = open_console()
     signals = StopSignals()
     signals.install()
     try:
-        return Sweep(options, console, signals).run()
+        sweep = check_sweep(options)
+        from raybench.sweep.sweep import run_sweep  # imports ray: not before all that can be refused is
+
+        return run_sweep(sweep, console, signals)
     except RaybenchError as error:
-        print(f"raybench: {error}", file=sys.stderr)
+        for line in error.lines:
+            print(f"raybench: {line}", file=sys.stderr)
         return error.exit_code
     except Stopped as stopped:
         print(f"raybench: stopped by {stopped}", file=sys.stderr)

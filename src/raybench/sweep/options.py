@@ -1,10 +1,41 @@
-"""What a sweep can be told on the command line."""
+"""What a sweep can be told on the command line, what that means, and the command line that goes on with it."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
-from raybench.store import location_argument
+from raybench.plan import Overrides
+from raybench.store import Location, location_argument
+
+_TO_GO_ON = (
+    "plan",
+    "model",
+    "rounds",
+    "requests",
+    "design",
+    "order_seed",
+    "until_halfwidth",
+    "max_rounds",
+    "address",
+    "accelerator_type",
+    "workers",
+    "workers_per_node",
+    "wait",
+)
+"""Options that must be given again to go on with a run."""
+
+_DEFAULTS = {"plan": "rq2", "design": "paired", "workers_per_node": 1}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Where visits run: a Ray cluster to join (None: one is started here), how many workers, how long to wait."""
+
+    address: str | None
+    workers: int | None
+    workers_per_node: int
+    wait_s: float | None
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -46,6 +77,34 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long to be without any worker (default: 15min on a cluster that is joined, 2min here)",
     )
+
+
+def plan_overrides(options: argparse.Namespace) -> Overrides:
+    """What the command line changes of a plan."""
+    return Overrides(
+        design=options.design,
+        rounds=options.rounds,
+        requests=options.requests,
+        order_seed=options.order_seed,
+        until_halfwidth=options.until_halfwidth,
+        max_rounds=options.max_rounds,
+        accelerator_type=options.accelerator_type,
+    )
+
+
+def cluster_options(options: argparse.Namespace) -> ClusterOptions:
+    """What the command line says of the cluster."""
+    return ClusterOptions(options.address, options.workers, options.workers_per_node, options.wait)
+
+
+def command_words(options: argparse.Namespace, results: Location, run_id: str) -> tuple[str, ...]:
+    """The command line that goes on with the run."""
+    words = ["python", "-m", "raybench.sweep", "--results", str(results), "--run-id", run_id, "--resume"]
+    for name in _TO_GO_ON:
+        value = getattr(options, name)
+        if value is not None and value != _DEFAULTS.get(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return tuple(words)
 
 
 def count(text: str) -> int:

@@ -1,0 +1,53 @@
+"""A plan with the model and the texts it is measured on, checked: what ``raybench plan`` shows and a sweep runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from raybench.analysis import LEAST_ROUNDS
+from raybench.deploy import all_traits
+from raybench.model import GlueLengths, ModelSpec, Workload, glue_tasks, read_texts, resolve_model, text_tokenizer
+from raybench.plan import Overrides, Plan, WorkloadFile, load_plan
+from raybench.records import InputError, Problems
+
+_DEFAULT_MODELS = {"cpu": "micro", "cuda": "tinyllama-1.1b"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckedPlan:
+    """A plan with the model and the texts it is measured on. ``model``: None where the device decides."""
+
+    plan: Plan
+    texts: WorkloadFile | None
+    model: ModelSpec | None
+
+    def model_on(self, device_kind: Literal["cpu", "cuda"]) -> ModelSpec:
+        """The model that was asked for, or the preset that suits the device."""
+        return self.model or resolve_model(_DEFAULT_MODELS[device_kind])
+
+    def workload(self, model: ModelSpec) -> Workload:
+        """The requests, with token ids by ``model``'s tokenizer where they are texts. Raises InputError."""
+        if self.texts is None:
+            return GlueLengths(self.plan.workload_seed)
+        return read_texts(
+            self.texts.texts,
+            self.plan.tasks(),
+            text_tokenizer(self.texts.tokenizer, model),
+            text_column=self.texts.text_column,
+            task_column=self.texts.task_column,
+            max_tokens=self.texts.max_tokens,
+            seed=self.plan.workload_seed,
+        )
+
+
+def check_plan(source: str, overrides: Overrides, model: str | None, problems: Problems) -> CheckedPlan | None:
+    """The plan ``source`` on ``model`` (None: the device decides); None where ``problems`` has what is wrong."""
+    plan, texts, spec = None, None, None
+    with problems.gathered():
+        plan, texts = load_plan(source, all_traits(), glue_tasks(), overrides)
+        if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
+            raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
+    with problems.gathered():
+        spec = None if model is None else resolve_model(model)
+    return None if plan is None or problems.found else CheckedPlan(plan, texts, spec)

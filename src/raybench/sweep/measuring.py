@@ -1,0 +1,71 @@
+"""The part of a sweep in which visits are measured: until none is left, intervals are narrow, or it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable
+
+from rich.console import Console
+
+from raybench.cluster import Agenda, Cluster, Job
+from raybench.records import INFRASTRUCTURE
+from raybench.report import print_line
+from raybench.store import RunStore, StoreError
+from raybench.sweep.live import Live, State
+from raybench.sweep.looks import last_rounds
+from raybench.sweep.preflight import CheckedSweep
+from raybench.sweep.progress import RunProgress
+from raybench.sweep.reactions import react
+from raybench.sweep.recorder import Recorder
+from raybench.sweep.stop_signals import Stopped
+
+
+def measure(
+    sweep: CheckedSweep, cluster: Cluster, job: Job, store: RunStore, console: Console, check: Callable[[], None]
+) -> None:
+    """Measure what is left of the run and commit it. ``check`` raises `Stopped` once a stop signal has come.
+
+    What is finished when it ends, in whatever way, is committed. Raises `Stopped` and RaybenchError.
+    """
+    plan = sweep.plan
+
+    def say(text: str) -> None:
+        print_line(console, text)
+
+    failed = {r["configuration"] for r in store.read("failures").to_pylist() if r["kind"] not in INFRASTRUCTURE}
+    served = [(row["block"], row["device"]) for row in store.read("visits").to_pylist()]
+    agenda = Agenda(job, store.committed(), failed, served)
+    if sweep.resuming:
+        again = f"; {len(failed)} failed configuration(s) are not tried again" if failed else ""
+        say(f"Resuming: {len(store.committed())} visits are done, {len(agenda)} are left{again}.")
+    recorder = Recorder(store)
+    timed = store.timed_samples()
+    live = Live(store)
+    state: State = "failed"
+
+    def beat() -> None:
+        live.beat(cluster.state(), agenda.waiting())
+        check()
+
+    with RunProgress(console, plan.expected_samples(), plan.rounds, timed) as progress:
+        try:
+            for last_round in last_rounds(plan, store, say):
+                agenda.last_round = last_round
+                for spec, message in cluster.run(agenda, beat, progress.note):
+                    recorder.add(spec, message)
+                    react(spec, message, agenda, recorder, progress)
+                recorder.commit()
+            planned = len(plan.blocks) * (agenda.last_round + 1)
+            state = "complete" if len(store.committed()) >= planned and not agenda.failed else "incomplete"
+        except Stopped:
+            state = "stopped"
+            raise
+        finally:
+            if state in ("stopped", "failed"):
+                # What failed may have been the commit itself: that error is the one to be told.
+                with contextlib.suppress(*[StoreError] if state == "failed" else []):
+                    recorder.commit()
+                go_on = shlex.join(sweep.command)
+                progress.note(f"{state}; {len(store.committed())} visits are kept. Go on: {go_on}")
+            live.end(state)

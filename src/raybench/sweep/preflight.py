@@ -1,0 +1,77 @@
+"""What a sweep will do, checked before anything slow is started, with every problem found said together.
+
+The command line's options end here: what goes on down is one `CheckedSweep`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from raybench.machine import in_ray_job
+from raybench.plan import Plan
+from raybench.records import InputError, Problems
+from raybench.store import Location, check_writable, validate_run_id
+from raybench.sweep.checked_plan import CheckedPlan, check_plan
+from raybench.sweep.options import ClusterOptions, cluster_options, command_words, plan_overrides
+from raybench.sweep.run_choice import choose_run
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckedSweep:
+    """One sweep: what is measured, on which cluster, where it is kept, and whether a run is gone on with.
+
+    ``command``: the words of the command line that goes on with it. ``notices``: what there is to say before it begins.
+    """
+
+    checked: CheckedPlan
+    cluster: ClusterOptions
+    results: Location
+    run_id: str
+    resuming: bool
+    command: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def plan(self) -> Plan:
+        return self.checked.plan
+
+    @property
+    def root(self) -> Location:
+        """Where the run is."""
+        return self.results / self.run_id
+
+
+def check_sweep(options: argparse.Namespace) -> CheckedSweep:
+    """Raises InputError, SeveralProblemsError where several things are wrong, and StoreError for a damaged run."""
+    problems = Problems()
+    checked = check_plan(options.plan, plan_overrides(options), options.model, problems)
+    results: Location = options.results or default_results()
+    with problems.gathered():
+        if options.run_id is not None:
+            validate_run_id(options.run_id)
+    with problems.gathered():
+        if in_ray_job() and isinstance(results, Path) and not results.is_absolute():
+            raise InputError(
+                f"--results {results}: a Ray job's own folder is thrown away with it; give s3://BUCKET/PREFIX, "
+                "gs://BUCKET/PREFIX or an absolute path"
+            )
+        check_writable(results)
+    problems.raise_if_any()
+    assert checked is not None
+    chosen = choose_run(checked, results, options)
+    return CheckedSweep(
+        checked=checked,
+        cluster=cluster_options(options),
+        results=results,
+        run_id=chosen.run_id,
+        resuming=chosen.resuming,
+        command=command_words(options, results, chosen.run_id),
+        notices=chosen.notices,
+    )
+
+
+def default_results() -> Path:
+    """``data/runs`` here; in a Ray job, whose folder is thrown away, ``~/raybench/runs`` of the driver's node."""
+    return Path.home() / "raybench" / "runs" if in_ray_job() else Path("data", "runs")

@@ -1,0 +1,83 @@
+"""Which run a sweep is: a new one, or one that was begun before, in which case it must have been begun alike."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from raybench.deploy import all_traits
+from raybench.model import ModelSpec
+from raybench.records import InputError, RaybenchError
+from raybench.store import DESCRIPTION, Location, RunStore, exists_already, open_storage, run_ids
+from raybench.sweep.checked_plan import CheckedPlan
+from raybench.sweep.describe import describe, differences
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunChoice:
+    """The run's name, whether it is gone on with, and what there is to say of that."""
+
+    run_id: str
+    resuming: bool
+    notices: tuple[str, ...] = ()
+
+
+def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namespace) -> RunChoice:
+    """What can be refused is, before Ray is started: a run that is there already, or was begun otherwise.
+
+    Reads and checks all that is committed of a run that is gone on with. Raises InputError and StoreError.
+    """
+    plan, named = checked.plan, options.run_id
+    new = f"{plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    if not options.resume:
+        return _new_run(results, named or new)
+    run_id = named or _newest_run(results, plan.name)
+    if run_id is None or (options.new_run and not _is_run(results, run_id)):
+        if not options.new_run:
+            raise InputError(f"{results}: no run of plan {plan.name} to resume; name one by --run-id")
+        return _new_run(results, named or new)
+    with RunStore.resume(results / run_id) as store:
+        notices = [] if store.notice is None else [f"{store.root}: {store.notice}"]
+        model = checked.model or ModelSpec(**store.description["model"])
+        described = describe(run_id, plan, checked.workload(model), model, [], all_traits())
+        if options.new_run and (differing := differences(store.description, described)):
+            notices.append(f"{store.root} was begun otherwise ({'; '.join(differing[:5])}): a new run begins, {new}.")
+            return RunChoice(new, False, tuple(notices))
+        check_same(store, described)
+        store.verify()
+    return RunChoice(run_id, True, tuple(notices))
+
+
+def check_same(store: RunStore, description: Mapping[str, Any]) -> None:
+    """Raises InputError with what differs between what the run was begun with and ``description``."""
+    if differing := differences(store.description, description):
+        raise InputError(
+            f"{store.root}: cannot be resumed, it was begun otherwise: {'; '.join(differing[:5])}; "
+            "give the same options and versions, or begin a new run by --new-run"
+        )
+
+
+def _new_run(results: Location, run_id: str) -> RunChoice:
+    if _is_run(results, run_id):
+        raise exists_already(results / run_id)
+    return RunChoice(run_id, False)
+
+
+def _is_run(results: Location, run_id: str) -> bool:
+    return open_storage(results / run_id).exists(DESCRIPTION)
+
+
+def _newest_run(results: Location, plan_name: str) -> str | None:
+    begun = {}
+    for run_id in run_ids(results):
+        # Not ours, or damaged: not the one.
+        with contextlib.suppress(RaybenchError, ValueError, KeyError, TypeError):
+            description = json.loads(open_storage(results / run_id).read(DESCRIPTION))
+            if description["plan"]["name"] == plan_name:
+                begun[str(description["created_at"])] = run_id
+    return begun[max(begun)] if begun else None
