@@ -121,6 +121,17 @@ def test_a_base_without_a_part_of_its_encoder_is_refused(dropped: str, told: str
     assert ("and 6 more" in str(caught.value)) == (dropped == "layers.1.")
 
 
+@pytest.mark.parametrize("made", [LlamaForSequenceClassification, LlamaForCausalLM, LlamaModel])
+def test_a_base_of_more_layers_than_its_configuration_is_refused(made: Any, tmp_path: Path) -> None:
+    """transformers leaves them out: a part of the model would be measured."""
+    base = save_model(made, llama_config(num_hidden_layers=3), tmp_path)
+    llama_config(num_hidden_layers=2).save_pretrained(base)
+    with pytest.raises(InputError) as caught:
+        Weights(resolve_model(base), CpuDevice()).base(deploying())
+    assert "layers.2.input_layernorm.weight, " in str(caught.value)
+    assert " and 6 more, further layers than config.json asks for; " in str(caught.value)
+
+
 def test_a_parameter_that_its_class_cannot_draw_is_refused(tmp_path: Path) -> None:
     model: Any = LlamaForSequenceClassification(llama_config())
     model.extra = torch.nn.Module()

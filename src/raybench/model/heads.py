@@ -1,8 +1,9 @@
-"""What a checkpoint has no weights for: the head or pooler of its class, drawn alike in every load."""
+"""What a checkpoint lacks of its class: a head or pooler is drawn, alike in every load; anything else is refused."""
 
 from __future__ import annotations
 
 import copy
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from raybench.records import InputError
 
 _SHOWN = 3
+_NUMBER = re.compile(r"\.\d+\.")
 
 
 def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str, ...]:
@@ -22,9 +24,8 @@ def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str
     """
     names = sorted(set(missing) & {name for name, _ in model.named_parameters()})
     if body := [name for name in names if not _is_head(model, name)]:
-        more = f" and {len(body) - _SHOWN} more" if len(body) > _SHOWN else ""
         raise InputError(
-            f"{location}: the weights have no {', '.join(body[:_SHOWN])}{more}, which config.json asks for; "
+            f"{location}: the weights have no {_some(body)}, which config.json asks for; "
             "the files are incomplete, or of another model"
         )
     modules: dict[str, list[str]] = {}
@@ -34,6 +35,27 @@ def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str
     for module, parameters in modules.items():
         _draw(model, module, parameters, location)
     return tuple(names)
+
+
+def check_layers(model: Any, unexpected: Iterable[str], location: str) -> None:
+    """Raises InputError where the weights of ``location`` are of more layers than the model has.
+
+    ``unexpected``: names in its files that the model has no place for. transformers leaves them out; others, as the
+    head of a language model, are left out rightly.
+    """
+    known = {_NUMBER.sub(".*.", name) for name, _ in model.named_parameters()}
+    prefix = f"{model.base_model_prefix}."  # which a base that was saved without a head does not have
+    further = sorted(n for n in unexpected if known & {_NUMBER.sub(".*.", n), _NUMBER.sub(".*.", prefix + n)})
+    if further:
+        raise InputError(
+            f"{location}: the weights have {_some(further)}, further layers than config.json asks for; "
+            "the files are not of one model"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _is_head(model: Any, name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raybench.machine import Device, torch_dtype
 from raybench.model.adapters import load_adapter
-from raybench.model.heads import draw_missing
+from raybench.model.heads import check_layers, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
 from raybench.records import InputError
@@ -161,6 +161,7 @@ class Weights:
             raise InputError(
                 f"{location}: transformers switched an adapter on; remove {_NO_ADAPTER['subfolder']} there"
             )
+        check_layers(model, report["unexpected_keys"], location)
         missing = report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]}
         self._locations.add(location)
         if drawn := draw_missing(model, missing, location):
