@@ -14,7 +14,9 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+"""What is written. Version 3 added `adapter_effect` to `LOADS`."""
+READABLE_VERSIONS: Final = (2, 3)
 
 Phase = Literal["warmup", "opener", "timed"]
 """What a sample is for. Only ``timed`` samples enter the tables.
@@ -105,6 +107,7 @@ LOADS: Final = pa.schema(
         pa.field("forward_peak_bytes", pa.int64(), nullable=False),
         pa.field("gate_error", pa.float64()),
         pa.field("gate_tolerance", pa.float64()),
+        pa.field("adapter_effect", pa.float64()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -113,6 +116,8 @@ LOADS: Final = pa.schema(
 adapter in. The byte counts ``resident``, ``load_peak`` and ``forward_peak`` are differences of the device's
 own counters (CUDA's allocator; the process's resident set on a CPU) around the load and around one forward.
 ``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against.
+``adapter_effect``: relative change of the logits by an adapter against its base, the smallest over the adapters;
+null without one, and in runs of schema version 2.
 """
 
 FAILURES: Final = pa.schema(
@@ -155,6 +160,15 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "failures": FAILURES,
     "attempts": ATTEMPTS,
 }
+
+_ADDED: Final = {3: {"loads": ("adapter_effect",)}}
+"""By the version that added them: columns that files of earlier versions lack. All may be null."""
+
+
+def schema_of(table: str, version: int) -> pa.Schema:
+    """The columns that ``table`` has in the files of ``version``, one of `READABLE_VERSIONS`."""
+    later = {name for added, tables in _ADDED.items() if added > version for name in tables.get(table, ())}
+    return pa.schema([field for field in SCHEMAS[table] if field.name not in later])
 
 
 def visit_name(block: str, round_index: int, attempt: int = 0) -> str:

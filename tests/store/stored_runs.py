@@ -54,6 +54,7 @@ def rows_of(visit: VisitKey, changes: Mapping[str, Mapping[str, Any]] | None = N
         | {"configuration": configuration, "load_ns": 5, "adapter_load_ns": None, "merge_ns": None}
         | {"weight_bytes": 10, "adapter_bytes": 0, "resident_bytes": 10, "load_peak_bytes": 12}
         | {"forward_peak_bytes": 3, "gate_error": 1e-7, "gate_tolerance": 1e-4}
+        | {"adapter_effect": 0.2}
         for configuration in ("full_ft", "lora_merged")
     ]
     rows: dict[str, list[dict[str, Any]]] = {"samples": samples, "visits": visits, "loads": loads}

@@ -33,8 +33,8 @@ def at(store: RunStore, name: str) -> str:
 
 def test_the_description_is_kept_as_given_with_the_schema_version(run: RunStore) -> None:
     text = Hands(run.root).read("run.json").decode()
-    assert text == '{\n "plan": "rq2",\n "schema_version": 2\n}\n'
-    assert RunStore.open(run.root).description == {"plan": "rq2", "schema_version": 2}
+    assert text == '{\n "plan": "rq2",\n "schema_version": 3\n}\n'
+    assert RunStore.open(run.root).description == {"plan": "rq2", "schema_version": 3}
 
 
 def test_an_existing_run_is_not_begun_again(run: RunStore, results: Location) -> None:
@@ -210,6 +210,8 @@ BAD_ROWS = [
     ({"visits": {"timing_ns": -1}}, "timing_ns is -1"),
     ({"loads": {"gate_error": math.nan}}, "gate_error is nan"),
     ({"loads": {"gate_error": -math.inf}}, "gate_error is -inf"),
+    ({"loads": {"adapter_effect": math.inf}}, "adapter_effect is inf"),
+    ({"loads": {"adapter_effect": -0.5}}, "adapter_effect is -0.5"),
     ({"loads": {"configuration": "full_ft"}}, "2 rows for block a, configuration full_ft, round 0"),
 ]
 
@@ -336,13 +338,17 @@ def test_one_file_copied_over_another_is_refused(three: RunStore) -> None:
 
 
 def test_a_file_of_another_schema_version_is_refused(three: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raybench.store.row_files.SCHEMA_VERSION", 3)
-    with pytest.raises(StoreError, match=r"samples/00000001-.*schema version 2, and this raybench reads 3"):
+    monkeypatch.setattr("raybench.store.row_files.SCHEMA_VERSION", 2)
+    visit = key("c", 0)
+    three.commit(rows_of(visit), [visit])
+    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 3"):
         three.verify()
 
 
 DAMAGED_ENTRIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown version": (lambda entry: entry.update(schema_version=99), "schema version 99"),
+    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 3"),
+    "version as truth": (lambda entry: entry.update(schema_version=True), "schema version True"),
     "no version": (lambda entry: entry.pop("schema_version"), "schema version None"),
     "absolute path": (lambda entry: entry["files"][0].update(path="/etc/passwd"), "files.0.path.*/etc/passwd"),
     "path upwards": (
@@ -417,9 +423,9 @@ def test_holes_copies_and_strangers_in_the_manifest_are_refused(three: RunStore)
 
 def test_a_damaged_description_is_refused(three: RunStore) -> None:
     for text, message in [
-        ('{"schema_version": 3}', "schema version 3"),
-        ('{"schema_version": 2, "margin": NaN}', "NaN is not a finite number"),
-        ('{"schema_version": 2, "margin": 1e999}', "1e999 is not a finite number"),
+        ('{"schema_version": 4}', "schema version 4, and this raybench reads 2 and 3"),
+        ('{"schema_version": 3, "margin": NaN}', "NaN is not a finite number"),
+        ('{"schema_version": 3, "margin": 1e999}', "1e999 is not a finite number"),
         ("\udcff", "damaged JSON"),
     ]:
         Hands(three.root).write("run.json", text.encode(errors="surrogateescape"))
@@ -431,7 +437,7 @@ def test_what_a_driver_says_is_replaced(run: RunStore) -> None:
     assert run.live() is None
     for state in ("running", "complete"):
         run.replace_live({"state": state})
-        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 2}
+        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 3}
 
 
 # ---- one driver

@@ -46,6 +46,8 @@ def test_a_visit_loads_checks_and_times_every_configuration(specs: dict[str, Vis
     merged = loads["lora_merged_mrpc_seed42"]
     assert merged["gate_error"] < merged["gate_tolerance"] == 1e-4
     assert merged["merge_ns"] > 0
+    assert merged["adapter_effect"] == loads["lora_mrpc_seed42"]["adapter_effect"] > 1e-3
+    assert loads["fullft_mrpc_seed42"]["adapter_effect"] is None
     assert loads["fullft_mrpc_seed42"]["adapter_load_ns"] is None
     assert loads["lora_mrpc_seed42"]["gate_error"] is None
     # 8 layers of q_proj (64 -> 64) and v_proj (64 -> 32) at r = 8, and the head kept with the adapter; float32.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 import tempfile
 import weakref
@@ -34,8 +37,6 @@ VIEW_FILES = (
 class Views:
     """One run, open in DuckDB. Every number comes from the committed samples, each time anew.
 
-    ``folder`` is where DuckDB reads: the run's own, or a copy of what was verified, which goes with ``connection``.
-
     Raises StoreError where a file is not what was committed (its hash is checked: DuckDB reads a damaged Parquet
     file without complaint) or holds a latency that cannot be.
     """
@@ -43,10 +44,11 @@ class Views:
     def __init__(self, path: Location) -> None:
         store = RunStore.open(path)
         self.root = store.root
+        self._checked, copy = _check(store)
         self.description = store.description
-        if isinstance(store.root, Path):
-            store.verify()
-        self.connection, self.folder = _open(store)
+        self.connection = self._checked.connect()
+        if copy is not None:
+            weakref.finalize(self.connection, copy.cleanup)
         try:
             self.margin = float(self.description["plan"]["margin"])
             if not 0 < self.margin < 1:
@@ -57,7 +59,7 @@ class Views:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Another connection over the same files, whose views may be changed."""
-        return _connect(self.folder)
+        return self._checked.connect()
 
     def query(self, sql: str) -> pa.Table:
         """Any SQL over the run's views. Raises RaybenchError with DuckDB's own explanation."""
@@ -88,46 +90,52 @@ class Tables(Views):
             self.connection.unregister(f"_{name}")
 
 
-def connect(root: Location) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the views of the run at ``root``, in memory.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Checked:
+    """What DuckDB reads of a run: files that the manifest lists and that were found good, and its description."""
 
-    Raises StoreError for a run whose driver died before `write_views`, which comes before any measuring, and for what
-    is damaged on an object store. Of a folder nothing is verified.
-    """
-    return _open(RunStore.open(root))[0]
+    folder: Path
+    files: dict[str, list[str]]
+    description: str
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
+        connection = duckdb.connect()
+        # What read_parquet takes for a pattern must not be in the folder's own name.
+        folder = re.sub(r"([*?\[])", r"[\1]", str(self.folder))
+        connection.execute("SET VARIABLE raybench_run = ?", [folder])
+        connection.execute("SET VARIABLE raybench_description = ?", [self.description])
+        for table, names in self.files.items():
+            connection.execute(f"SET VARIABLE raybench_{table} = ?", [[f"{folder}/{name}" for name in names]])
+        for name in VIEW_FILES:
+            connection.execute(shipped_sql(name))
+        return connection
 
 
-def _open(store: RunStore) -> tuple[duckdb.DuckDBPyConnection, Path]:
-    """DuckDB over the run's folder; of an object store over a copy, each hash checked, removed with the connection.
+def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] | None]:
+    """Check every file of a run; of an object store, in a copy, which lasts as long as it is held.
 
     Copied, a store is read once, and what DuckDB reads is what was checked. Reading through it, the views of a run
     of 136 files took 1,950 requests to make (`docs/design.md`).
     """
-    if not open_storage(store.root).exists("schema/manifest.json"):
-        raise StoreError(f"{store.root}: nothing was measured yet (no schema/manifest.json); go on with it by --resume")
+    copy = None
     if isinstance(store.root, Path):
-        return _connect(store.root), store.root
-    copy = tempfile.TemporaryDirectory(prefix="raybench-")
-    folder = Path(copy.name)
-    store.verify(keep=open_storage(folder).replace)
-    write_views(folder)
-    connection = _connect(folder)
-    weakref.finalize(connection, copy.cleanup)
-    return connection, folder
-
-
-def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    # The views list files by glob(): what is special there must not be in the folder's own name.
-    escaped = re.sub(r"([*?\[])", r"[\1]", str(folder))
-    connection.execute("SET VARIABLE raybench_run = ?", [escaped])
-    connection.execute(views_sql())
-    return connection
+        folder = store.root
+        store.verify()
+    else:
+        copy = tempfile.TemporaryDirectory(prefix="raybench-")
+        folder = Path(copy.name)
+        store.verify(keep=open_storage(folder).replace)
+    files = {
+        table: [file.path for entry in store.entries() for file in entry.files if file.table == table]
+        for table in SCHEMAS
+    }
+    return _Checked(folder, files, json.dumps(store.description)), copy
 
 
 def views_sql() -> str:
-    """Every view's SQL, as the package ships it: the same text that a run's ``views.sql`` holds."""
-    return "\n".join(shipped_sql(name) for name in VIEW_FILES)
+    """What a run's ``views.sql`` holds: the checks of its files, then every view's SQL as the package ships it."""
+    return "\n".join(shipped_sql(name) for name in ("files", *VIEW_FILES))
 
 
 def shipped_sql(name: str) -> str:
@@ -144,20 +152,20 @@ def open_input(path: Location) -> Tables:
 
 
 def write_views(root: Location) -> None:
-    """Make the run readable without raybench, from its first moment: ``views.sql``, and empty files to begin with."""
-    storage = open_storage(root)
-    for name, table_schema in SCHEMAS.items():
-        storage.replace(f"schema/{name}.parquet", _parquet(table_schema.empty_table()))
-    storage.replace("schema/manifest.json", b'{"files": []}\n')
-    storage.replace("views.sql", views_sql().encode())
+    """Make the run readable without raybench, from its first moment: ``views.sql``."""
+    open_storage(root).replace("views.sql", views_sql().encode())
 
 
 def write_derived(tables: Tables) -> None:
-    """Keep the statistics' tables beside the raw samples too, and name them in ``views.sql``."""
+    """Keep the statistics' tables beside the raw samples too, listed by hash, and name them in ``views.sql``."""
     storage = open_storage(tables.root)
+    files = []
     for name, table in tables.derived.items():
-        storage.replace(f"tables/{name}.parquet", _parquet(table))
-    views = [views_sql(), *map(shipped_sql, tables.derived)]
+        path, data = f"tables/{name}.parquet", _parquet(table)
+        storage.replace(path, data)
+        files.append({"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+    storage.replace("tables/manifest.json", (json.dumps({"files": files}, indent=1) + "\n").encode())
+    views = [views_sql(), *map(shipped_sql, ("derived_files", *tables.derived))]
     storage.replace("views.sql", ("\n".join(views) + "\n").encode())
 
 

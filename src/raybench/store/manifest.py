@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from raybench.records import SCHEMA_VERSION, SCHEMAS
+from raybench.records import READABLE_VERSIONS, SCHEMAS
 from raybench.store.location import Location
 from raybench.store.storage import RESTORE, Storage, StoreError
 
@@ -84,10 +84,10 @@ def entry_name(sequence: int) -> str:
     return f"{MANIFEST}/{sequence:08d}.json"
 
 
-def read_manifest(storage: Storage) -> list[Entry]:
-    """Every entry of a run, in order. Safe while a driver commits.
+def read_manifest(storage: Storage, version: int) -> list[Entry]:
+    """Every entry of a run of schema ``version``, in order. Safe while a driver commits.
 
-    Raises `StoreError` for a gap, a stray or damaged entry, an unknown schema version, and for a visit or a file
+    Raises `StoreError` for a gap, a stray or damaged entry, one of another schema version, and for a visit or a file
     that is listed twice.
     """
     names = storage.names(MANIFEST)
@@ -98,7 +98,7 @@ def read_manifest(storage: Storage) -> list[Entry]:
     sequences = range(1, int(names[-1][:8]) + 1 if names else 1)
     contents = storage.read_many(entry_name(sequence) for sequence in sequences)
     entries = [
-        _parse_entry(data, sequence, storage.locate(entry_name(sequence)))
+        _parse_entry(data, sequence, version, storage.locate(entry_name(sequence)))
         for sequence, data in zip(sequences, contents, strict=True)
     ]
     seen: dict[object, int] = {}
@@ -112,7 +112,7 @@ def read_manifest(storage: Storage) -> list[Entry]:
     return entries
 
 
-def _parse_entry(data: bytes, sequence: int, where: Location) -> Entry:
+def _parse_entry(data: bytes, sequence: int, version: int, where: Location) -> Entry:
     document = parse_json(data, where)
     try:
         entry = Entry.model_validate_json(json.dumps(document))  # strict, but arrays and dates are JSON's
@@ -122,6 +122,8 @@ def _parse_entry(data: bytes, sequence: int, where: Location) -> Entry:
         raise StoreError(f"{where}: {place}: {first['msg']} (found {first['input']!r:.100}); {RESTORE}") from error
     if entry.sequence != sequence:
         raise StoreError(f"{where}: holds entry {entry.sequence}: a copy; {RESTORE}")
+    if entry.schema_version != version:
+        raise StoreError(f"{where}: schema version {entry.schema_version} in a run of version {version}; {RESTORE}")
     return entry
 
 
@@ -133,9 +135,11 @@ def parse_json(data: bytes, where: Location) -> dict[str, Any]:
             raise ValueError("not an object")
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{where}: damaged JSON ({error}); {RESTORE}") from error
-    if (version := document.get("schema_version")) != SCHEMA_VERSION:
+    version = document.get("schema_version")
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
         raise StoreError(
-            f"{where}: schema version {version!r}, and this raybench reads {SCHEMA_VERSION}; "
+            f"{where}: schema version {version!r}, and this raybench reads {readable}; "
             "read it with the raybench that wrote it"
         )
     return document

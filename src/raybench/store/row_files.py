@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raybench.records import SCHEMA_VERSION
+from raybench.records import SCHEMA_VERSION, SCHEMAS
 from raybench.store.manifest import Entry, FileEntry
 from raybench.store.rows import check_columns, check_rows
 from raybench.store.storage import RESTORE, StoreError
@@ -32,7 +32,10 @@ def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, by
 
 
 def decode_rows(entry: Entry, file: FileEntry, data: bytes, where: str) -> pa.Table:
-    """The rows in ``data``, if it is what was committed. Raises `StoreError`, beginning with ``where``."""
+    """The rows in ``data``, if it is what was committed; columns that its schema version lacks are null.
+
+    Raises `StoreError`, beginning with ``where``.
+    """
     if len(data) != file.bytes:
         raise StoreError(f"{where}: {len(data)} bytes, {file.bytes} were committed; {RESTORE}")
     if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -42,13 +45,13 @@ def decode_rows(entry: Entry, file: FileEntry, data: bytes, where: str) -> pa.Ta
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{where}: not readable as Parquet ({error}); {RESTORE}") from error
     version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-    if version != str(SCHEMA_VERSION):
-        raise StoreError(
-            f"{where}: schema version {version}, and this raybench reads {SCHEMA_VERSION}; "
-            "read it with the raybench that wrote it"
-        )
+    if version != str(entry.schema_version):
+        raise StoreError(f"{where}: schema version {version}, its entry says {entry.schema_version}; {RESTORE}")
     if table.num_rows != file.rows:
         raise StoreError(f"{where}: {table.num_rows} rows, {file.rows} were committed; {RESTORE}")
-    check_columns(file.table, table, where)
+    check_columns(file.table, table, where, entry.schema_version)
+    for index, field in enumerate(SCHEMAS[file.table]):
+        if field.name not in table.schema.names:
+            table = table.add_column(index, field, pa.nulls(table.num_rows, field.type))
     check_rows(file.table, table, entry.visits, where)
     return table.replace_schema_metadata(None)

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.records import SCHEMAS, FailureKind, Phase
+from raybench.records import SCHEMA_VERSION, FailureKind, Phase, schema_of
 from raybench.store.manifest import VisitKey
 from raybench.store.storage import StoreError
 
@@ -16,9 +16,9 @@ from raybench.store.storage import StoreError
 _LEAST: Final[dict[str, dict[str, int]]] = {
     "samples": {"started_ns": 0, "host_ns": 1, "wall_ns": 1, "device_ns": 1, "switch_ns": 0},
     "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1},
-    "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0},
+    "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0},
 }
-_FINITE: Final = {"loads": ("gate_error", "gate_tolerance")}
+_FINITE: Final = {"loads": ("gate_error", "gate_tolerance", "adapter_effect")}
 _CHOICES: Final = {
     "samples": ("phase", get_args(Phase)),
     "failures": ("kind", get_args(FailureKind)),
@@ -33,12 +33,12 @@ _UNIQUE: Final = {
 }
 
 
-def check_columns(name: str, table: pa.Table, where: str) -> None:
-    """Raise `StoreError`, beginning with ``where``, unless ``table`` has exactly the columns of table ``name``.
+def check_columns(name: str, table: pa.Table, where: str, version: int = SCHEMA_VERSION) -> None:
+    """Raise `StoreError`, beginning with ``where``, unless ``table`` has the columns of table ``name`` in ``version``.
 
     Nothing is cast: a float is never taken for a count of nanoseconds, so neither NaN nor infinity is.
     """
-    expected, found = SCHEMAS[name], {field.name: field for field in table.schema}
+    expected, found = schema_of(name, version), {field.name: field for field in table.schema}
     for field in expected:
         if (actual := found.get(field.name)) is None or actual != field:
             raise StoreError(f"{where}: column {field.name} should be {_type(field)}, found {_type(actual)}")

@@ -53,7 +53,7 @@ class RunStore:
         self.root = storage.root
         self._storage, self._lock = storage, lock
         self.description: dict[str, Any] = _read_description(storage)
-        self._entries = read_manifest(storage)
+        self._entries = read_manifest(storage, self.schema_version)
         self._unsure = False
         self._refused: StoreError | None = None
 
@@ -106,6 +106,11 @@ class RunStore:
         """Which dead driver the run was taken over from, for people, where that is known."""
         return None if self._lock is None else self._lock.notice
 
+    @property
+    def schema_version(self) -> int:
+        """In which all of the run is written, one of `records.READABLE_VERSIONS`."""
+        return int(self.description["schema_version"])
+
     def close(self) -> None:
         """Release the lock. What is committed can still be read."""
         if self._lock is not None:
@@ -150,9 +155,14 @@ class RunStore:
             raise ValueError(f"{self.root} is not open for writing")
         if self._refused is not None:
             raise self._refused
+        if self.schema_version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.root}: was begun with schema version {self.schema_version}, and this raybench writes "
+                f"{SCHEMA_VERSION}: it can be read, and no more be measured; begin a new run"
+            )
         self._lock.check()
         if self._unsure:
-            self._entries, self._unsure = read_manifest(self._storage), False
+            self._entries, self._unsure = read_manifest(self._storage, self.schema_version), False
         if len({(visit.block, visit.round) for visit in visits}) < len(visits):
             raise ValueError("a commit holds at most one attempt of a block in a round")
         if unknown := set(tables) - set(SCHEMAS):
@@ -213,7 +223,7 @@ class RunStore:
         is called with the name and the bytes of each that was found good: description, entries and files.
         """
         self.description = _read_description(self._storage)
-        self._entries = read_manifest(self._storage)
+        self._entries = read_manifest(self._storage, self.schema_version)
         keep(DESCRIPTION, encode_json(self.description))
         for file, data, _ in self._load(list(SCHEMAS)):
             keep(file.path, data)
@@ -237,7 +247,7 @@ class RunStore:
         # After an error the entry may be visible, though perhaps not yet durable: then it counts.
         try:
             if self._storage.exists(entry):
-                self._entries = read_manifest(self._storage)
+                self._entries = read_manifest(self._storage, self.schema_version)
             else:
                 self._storage.abandon(files)
         except StoreError:

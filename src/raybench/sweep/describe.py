@@ -10,7 +10,7 @@ from typing import Any
 from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
 from raybench.plan import Configuration, Plan, homes
-from raybench.records import StrategyTraits
+from raybench.records import SCHEMA_VERSION, StrategyTraits
 
 FIXED = ("plan", "model", "workload", "configurations", "comparisons")
 """What must be the same for a run to be gone on with."""
@@ -93,7 +93,7 @@ def describe(
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two descriptions in what must be the same, one line each."""
-    found: list[str] = []
+    found = _differences("schema version", old.get("schema_version", SCHEMA_VERSION), SCHEMA_VERSION)
     for key in FIXED:
         found += _differences(key, old.get(key), new.get(key))
     found += _differences(

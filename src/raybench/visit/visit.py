@@ -187,6 +187,7 @@ class _Visit:
             try:
                 result = gate.check(configuration, deployment)
                 row["gate_error"], row["gate_tolerance"] = result.error, result.tolerance
+                row["adapter_effect"] = result.effect
                 row["forward_peak_bytes"] = self.forward_peak_bytes(index, deployment)
             except Exception as error:  # noqa: BLE001
                 del self.loaded[configuration.name]

@@ -3,4 +3,4 @@
 -- Columns:
 --   configuration                     null for what befell the whole run
 --   code, message, hint               the kind, what was seen, what to do about it
-CREATE OR REPLACE VIEW cautions AS FROM read_parquet(getvariable('raybench_run') || '/tables/cautions.parquet');
+CREATE OR REPLACE VIEW cautions AS FROM read_parquet(getvariable('raybench_run') || '/tables/cautions.parquet', hive_partitioning = false);

@@ -5,4 +5,4 @@
 --   lag1, effective_samples           autocorrelation of neighbours; independent samples that would tell as much
 --   requests_share, visits_share, devices_share   of the variance of log latency; they add up to 1
 --   outliers                          samples over 3.5 robust deviations from their visit's median; kept
-CREATE OR REPLACE VIEW diagnostics AS FROM read_parquet(getvariable('raybench_run') || '/tables/diagnostics.parquet');
+CREATE OR REPLACE VIEW diagnostics AS FROM read_parquet(getvariable('raybench_run') || '/tables/diagnostics.parquet', hive_partitioning = false);

@@ -6,4 +6,4 @@
 --   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
 --   p, p_holm, p_equivalence          t test of no difference; after Holm; two one-sided tests against the margin
 --   verdict, more_rounds              slower, faster, equivalent, inconclusive; rounds that would settle the last
-CREATE OR REPLACE VIEW overhead AS FROM read_parquet(getvariable('raybench_run') || '/tables/overhead.parquet');
+CREATE OR REPLACE VIEW overhead AS FROM read_parquet(getvariable('raybench_run') || '/tables/overhead.parquet', hive_partitioning = false);

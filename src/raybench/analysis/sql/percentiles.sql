@@ -5,4 +5,4 @@
 --   ms, low_ms, high_ms               its value and 95 % interval, milliseconds; high_ms is infinite where unbounded
 --   n, visits                         timed samples, and the visits that they come from
 --   refused                           why there is none
-CREATE OR REPLACE VIEW percentiles AS FROM read_parquet(getvariable('raybench_run') || '/tables/percentiles.parquet');
+CREATE OR REPLACE VIEW percentiles AS FROM read_parquet(getvariable('raybench_run') || '/tables/percentiles.parquet', hive_partitioning = false);

@@ -1,6 +1,6 @@
 -- Question: what was measured, and what was planned?
--- The raw views of one run. `raybench_run` is the run's folder (default: the current one). Files are those that the
--- manifest lists, never a glob over the folders: a file that no manifest entry names was never committed.
+-- The raw views of one run, over the files of the variables `raybench_samples`, `raybench_visits` and so on, which were
+-- checked (in views.sql above, or by raybench), and over `raybench_description`, the text of run.json.
 --
 -- Views: samples, visits, loads, failures, attempts (columns as in the Parquet files), run, configurations, comparisons, timed.
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
@@ -13,54 +13,83 @@
 --   comparisons    one configuration against one reference configuration: configuration, deployment, block,
 --                  reference_strategy, reference, reference_block, via
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
-SET VARIABLE raybench_run = coalesce(getvariable('raybench_run'), '.');
+--
+-- What stands first in each of the five tables gives its columns: a table may have no file yet, and a column that was
+-- added later is null where older files lack it. hive_partitioning is off, or folders named `round=1` above the run
+-- would count as columns, and for more than the files' own.
+CREATE OR REPLACE VIEW raybench_samples_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configuration, NULL::INTEGER AS round,
+    NULL::VARCHAR AS task, NULL::VARCHAR AS adapter, NULL::INTEGER AS request, NULL::VARCHAR AS phase,
+    NULL::INTEGER AS turn, NULL::INTEGER AS sequence, NULL::INTEGER AS tokens, NULL::BIGINT AS started_ns,
+    NULL::BIGINT AS host_ns, NULL::BIGINT AS wall_ns, NULL::BIGINT AS device_ns, NULL::BIGINT AS switch_ns
+WHERE false;
 
--- An entry without files stands first, so that a run without a commit is an empty run and not an error.
-SET VARIABLE raybench_manifest = [getvariable('raybench_run') || '/schema/manifest.json']
-    || (SELECT coalesce(list(file ORDER BY file), []) FROM glob(getvariable('raybench_run') || '/manifest/*.json'));
+CREATE OR REPLACE VIEW raybench_visits_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, NULL::INTEGER AS attempt,
+    NULL::VARCHAR AS host, NULL::VARCHAR AS device, NULL::VARCHAR AS device_name, NULL::INTEGER AS pid,
+    NULL::TIMESTAMPTZ AS started_at, NULL::BIGINT AS fork_ns, NULL::BIGINT AS load_ns, NULL::BIGINT AS warmup_ns,
+    NULL::BIGINT AS timing_ns, NULL::BIGINT AS total_ns, NULL::BIGINT AS process_peak_bytes,
+    NULL::VARCHAR AS environment
+WHERE false;
 
-CREATE OR REPLACE VIEW raybench_files AS
-SELECT f.table AS name, getvariable('raybench_run') || '/' || f.path AS path
-FROM (
-    SELECT unnest(files) AS f
-    FROM read_json(
-        getvariable('raybench_manifest'),
-        columns = {files: 'STRUCT("table" VARCHAR, path VARCHAR)[]'}
-    )
-);
+CREATE OR REPLACE VIEW raybench_loads_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configuration, NULL::INTEGER AS round,
+    NULL::BIGINT AS load_ns, NULL::BIGINT AS adapter_load_ns, NULL::BIGINT AS merge_ns, NULL::BIGINT AS weight_bytes,
+    NULL::BIGINT AS adapter_bytes, NULL::BIGINT AS resident_bytes, NULL::BIGINT AS load_peak_bytes,
+    NULL::BIGINT AS forward_peak_bytes, NULL::DOUBLE AS gate_error, NULL::DOUBLE AS gate_tolerance,
+    NULL::DOUBLE AS adapter_effect
+WHERE false;
 
-SET VARIABLE raybench_samples = [getvariable('raybench_run') || '/schema/samples.parquet']
-    || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'samples');
-SET VARIABLE raybench_visits = [getvariable('raybench_run') || '/schema/visits.parquet']
-    || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'visits');
-SET VARIABLE raybench_loads = [getvariable('raybench_run') || '/schema/loads.parquet']
-    || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'loads');
-SET VARIABLE raybench_failures = [getvariable('raybench_run') || '/schema/failures.parquet']
-    || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'failures');
-SET VARIABLE raybench_attempts = [getvariable('raybench_run') || '/schema/attempts.parquet']
-    || (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_files WHERE name = 'attempts');
+CREATE OR REPLACE VIEW raybench_failures_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configuration, NULL::INTEGER AS round,
+    NULL::INTEGER AS attempt, NULL::VARCHAR AS kind, NULL::VARCHAR AS message, NULL::TIMESTAMPTZ AS failed_at
+WHERE false;
 
-CREATE OR REPLACE VIEW samples AS SELECT * FROM read_parquet(getvariable('raybench_samples'));
-CREATE OR REPLACE VIEW visits AS SELECT * FROM read_parquet(getvariable('raybench_visits'));
-CREATE OR REPLACE VIEW loads AS SELECT * FROM read_parquet(getvariable('raybench_loads'));
-CREATE OR REPLACE VIEW failures AS SELECT * FROM read_parquet(getvariable('raybench_failures'));
-CREATE OR REPLACE VIEW attempts AS SELECT * FROM read_parquet(getvariable('raybench_attempts'));
+CREATE OR REPLACE VIEW raybench_attempts_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, NULL::INTEGER AS attempt,
+    NULL::VARCHAR AS host, NULL::VARCHAR AS device, NULL::VARCHAR AS kind, NULL::VARCHAR AS configuration,
+    NULL::VARCHAR AS message, NULL::TIMESTAMPTZ AS ended_at
+WHERE false;
+
+CREATE OR REPLACE VIEW samples AS
+FROM raybench_samples_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_samples')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_samples''), hive_partitioning = false)'
+    ELSE 'FROM raybench_samples_columns' END);
+CREATE OR REPLACE VIEW visits AS
+FROM raybench_visits_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_visits')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_visits''), hive_partitioning = false)'
+    ELSE 'FROM raybench_visits_columns' END);
+CREATE OR REPLACE VIEW loads AS
+FROM raybench_loads_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_loads')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_loads''), hive_partitioning = false)'
+    ELSE 'FROM raybench_loads_columns' END);
+CREATE OR REPLACE VIEW failures AS
+FROM raybench_failures_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_failures')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_failures''), hive_partitioning = false)'
+    ELSE 'FROM raybench_failures_columns' END);
+CREATE OR REPLACE VIEW attempts AS
+FROM raybench_attempts_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_attempts')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_attempts''), hive_partitioning = false)'
+    ELSE 'FROM raybench_attempts_columns' END);
 
 CREATE OR REPLACE VIEW raybench_description AS
-SELECT *
-FROM read_json(
-    getvariable('raybench_run') || '/run.json',
-    columns = {
-        run_id: 'VARCHAR',
-        plan: 'STRUCT(name VARCHAR, design VARCHAR, rounds INTEGER, requests INTEGER, margin DOUBLE,
-            until_halfwidth DOUBLE)',
-        configurations: 'STRUCT(name VARCHAR, strategy VARCHAR, role VARCHAR, deployment VARCHAR, seed BIGINT, tasks VARCHAR[],
-            adapters VARCHAR[], block VARCHAR)[]',
-        comparisons: 'STRUCT(configuration VARCHAR, block VARCHAR, reference_strategy VARCHAR, via VARCHAR,
-            "references" STRUCT(configuration VARCHAR, block VARCHAR)[])[]'
-    }
-);
-
+SELECT unnest(json_transform(
+    getvariable('raybench_description')::JSON,
+    '{
+        "run_id": "VARCHAR",
+        "plan": {"name": "VARCHAR", "design": "VARCHAR", "rounds": "INTEGER", "requests": "INTEGER", "margin": "DOUBLE",
+            "until_halfwidth": "DOUBLE"},
+        "configurations": [{"name": "VARCHAR", "strategy": "VARCHAR", "role": "VARCHAR", "deployment": "VARCHAR",
+            "seed": "BIGINT", "tasks": ["VARCHAR"], "adapters": ["VARCHAR"], "block": "VARCHAR"}],
+        "comparisons": [{"configuration": "VARCHAR", "block": "VARCHAR", "reference_strategy": "VARCHAR", "via": "VARCHAR",
+            "references": [{"configuration": "VARCHAR", "block": "VARCHAR"}]}]
+    }'
+));
 CREATE OR REPLACE VIEW run AS
 SELECT run_id, plan.name AS plan, plan.design, plan.rounds, plan.requests, plan.margin, plan.until_halfwidth
 FROM raybench_description;

@@ -6,4 +6,4 @@
 --   p_permutation                     signs flipped over visits, or over GPUs where there are several; over several
 --                                     blocks larger than p where these differ, which counts as chance here
 --   study_pairs, study_t, study_p     the paired t test over the means of (task, seed) pairs
-CREATE OR REPLACE VIEW significance AS FROM read_parquet(getvariable('raybench_run') || '/tables/significance.parquet');
+CREATE OR REPLACE VIEW significance AS FROM read_parquet(getvariable('raybench_run') || '/tables/significance.parquet', hive_partitioning = false);

@@ -1,0 +1,71 @@
+"""Runs of schema version 2: `version2` holds a small one, and its tables as the raybench that wrote it showed them."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from raybench.analysis.tables import Tables, views_sql
+from raybench.records import SCHEMAS
+from raybench.store.store import RunStore, StoreError
+from raybench.sweep import status
+from store.stored_runs import failure_of, key
+
+HERE = Path(__file__).parent / "version2"
+RUN = HERE / "run"
+TABLES: dict[str, list[dict[str, Any]]] = json.loads((HERE / "tables.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables(RUN)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_its_tables_come_out_equal(tables: Tables, name: str) -> None:
+    by_clock = " WHERE clock = 'wall'" if TABLES[name] and "clock" in TABLES[name][0] else ""
+    found = tables.rows(f"FROM {name}{by_clock}")
+    assert len(found) == len(TABLES[name])
+    for row, before in zip(found, TABLES[name], strict=True):
+        for column, value in before.items():
+            assert row[column] == value or (value != value and math.isnan(row[column])), (column, before)
+
+
+def test_a_column_that_it_lacks_is_null(tables: Tables) -> None:
+    assert set(RunStore.open(RUN).read("loads")["adapter_effect"].to_pylist()) == {None}
+    rows = tables.rows("SELECT load_ns, gate_error, adapter_effect FROM loads")
+    assert len(rows) == 15
+    assert {row["adapter_effect"] for row in rows} == {None}
+    assert all(row["load_ns"] > 0 for row in rows)
+
+
+def test_any_duckdb_reads_it_by_the_views_of_today(tables: Tables) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("SET VARIABLE raybench_run = ?", [str(RUN)])
+        connection.execute(views_sql())
+        for name in (*SCHEMAS, "timed", "by_configuration", "memory_and_load"):
+            assert connection.sql(f"FROM {name}").to_arrow_table().equals(tables.query(f"FROM {name}"))
+
+
+def test_its_status_is_told() -> None:
+    found = status.read(RUN)
+    assert (found.visits_done, found.visits_planned, found.samples, found.lost_attempts) == (5, 6, 119, 1)
+    assert (found.configurations_complete, found.configurations) == (4, 7)
+
+
+def test_nothing_is_added_to_it(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(RUN, root)
+    before = {path: path.read_bytes() for path in root.rglob("*.parquet")}
+    with (
+        RunStore.resume(root) as store,
+        pytest.raises(StoreError, match="begun with schema version 2, and this raybench writes 3"),
+    ):
+        store.commit(failure_of(key("mrpc_seed42", 1)), [])
+    assert {path: path.read_bytes() for path in root.rglob("*.parquet")} == before
