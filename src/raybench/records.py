@@ -15,7 +15,7 @@ from typing import Final, Literal
 import pyarrow as pa
 
 SCHEMA_VERSION: Final = 3
-"""What is written. Version 3 added `adapter_effect` to `LOADS`."""
+"""What is written. Version 3 added `adapter_effect`, `random_weights` and `unused_adapter` to `LOADS`."""
 READABLE_VERSIONS: Final = (2, 3)
 
 Phase = Literal["warmup", "opener", "timed"]
@@ -108,6 +108,8 @@ LOADS: Final = pa.schema(
         pa.field("gate_error", pa.float64()),
         pa.field("gate_tolerance", pa.float64()),
         pa.field("adapter_effect", pa.float64()),
+        pa.field("random_weights", pa.string()),
+        pa.field("unused_adapter", pa.string()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -118,6 +120,8 @@ own counters (CUDA's allocator; the process's resident set on a CPU) around the 
 ``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against.
 ``adapter_effect``: relative change of the logits by an adapter against its base, the smallest over the adapters;
 null without one, and in runs of schema version 2.
+``random_weights``: which parameters were drawn at random because the files lack them (``base: score.weight, ...``, or a
+checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies beside the model, not loaded. Null: none.
 """
 
 FAILURES: Final = pa.schema(
@@ -161,7 +165,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "attempts": ATTEMPTS,
 }
 
-_ADDED: Final = {3: {"loads": ("adapter_effect",)}}
+_ADDED: Final = {3: {"loads": ("adapter_effect", "random_weights", "unused_adapter")}}
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
+from model.small_checkpoints import llama_config, save_adapter, save_model
 from raybench.cluster.agenda import Agenda, Job
 from raybench.deploy import strategies
 from raybench.machine.device import CpuDevice
@@ -67,6 +70,30 @@ def test_a_visit_loads_checks_and_times_every_configuration(specs: dict[str, Vis
     assert told[-1] == -1
     assert not of(Failed, messages)
     assert set(FAILURES.names) >= {"configuration", "kind", "message"}
+
+
+def test_a_base_without_a_head_is_measured_and_what_was_found_is_kept(
+    load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """Each load draws the same head: the merged and the resident adapters are those that they are alone."""
+    plan = load_plan(rounds=1, requests=2)
+    base = save_model(LlamaForCausalLM, llama_config(vocab_size=1024), tmp_path / "base")
+    beside = save_model(LlamaForSequenceClassification, llama_config(vocab_size=1024), tmp_path / "beside")
+    save_adapter(beside, tmp_path / "beside")
+    agenda = Agenda(Job(plan, GlueLengths(0), resolve_model(base), Recipe("", (), ()), "cpu"))
+    found = {}
+    for spec in iter(agenda.next, None):
+        own = tuple(
+            dataclasses.replace(c, checkpoint=beside) if c.name == "fullft_sst2_seed42" else c
+            for c in spec.configurations
+        )
+        messages, _ = run(dataclasses.replace(spec, configurations=own))
+        assert of(Failed, messages) == []
+        found |= {m.row["configuration"]: m.row for m in of(Loaded, messages)}
+    notes = {name: (row["random_weights"], row["unused_adapter"]) for name, row in found.items()}
+    expected = dict.fromkeys(notes, ("base: score.weight", None))
+    assert len(notes) == 7
+    assert notes == expected | {"fullft_sst2_seed42": (None, beside)}
 
 
 def test_requests_have_the_lengths_that_the_workload_says(specs: dict[str, VisitSpec]) -> None:

@@ -1,5 +1,6 @@
 """From samples to verdicts: DuckDB views and the statistics drawn from them."""
 
+from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.ratios import chain_of
 from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
@@ -19,6 +20,7 @@ __all__ = [
     "combine",
     "from_chain",
     "holm",
+    "load_cautions",
     "open_input",
     "rounds_to_settle",
     "samples_needed",

@@ -17,7 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.tsa.stattools import acovf
 
-Code = Literal["autocorrelated", "first_visit", "change_point", "drift", "visits_differ", "gpus_differ", "outliers"]
+Code = Literal[
+    "autocorrelated",
+    "first_visit",
+    "change_point",
+    "drift",
+    "visits_differ",
+    "gpus_differ",
+    "outliers",
+    "random_weights",
+    "unused_adapter",
+    "weak_adapter",
+]
 
 _MANY_OUTLIERS: Final = 0.05
 _CHANCE: Final = 0.01

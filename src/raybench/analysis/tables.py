@@ -29,6 +29,7 @@ VIEW_FILES = (
     "visit_ratios",
     "adapter_switch",
     "memory_and_load",
+    "load_notes",
     "run_time",
 )
 """The SQL files, in the order in which their views build on each other."""

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from raybench.analysis import diagnostics, percentiles, run_order, significance, stats
+from raybench.analysis.loading import load_cautions
 from raybench.analysis.ratios import CLOCKS, Ratios
 from raybench.analysis.sequential import dependable_halfwidth
 from raybench.analysis.stats import Estimate
@@ -138,7 +139,7 @@ class Verdicts:
             "significance": self._significance(),
             "percentiles": _percentiles(latencies),
             "diagnostics": _diagnostics(latencies),
-            "cautions": _cautions(latencies),
+            "cautions": _cautions(latencies, self._rows("FROM load_notes")),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
 
@@ -328,13 +329,14 @@ def _diagnostics(latencies: Latencies) -> list[dict[str, Any]]:
     return found
 
 
-def _cautions(latencies: Latencies) -> list[dict[str, Any]]:
+def _cautions(latencies: Latencies, notes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Those of the run as a whole first; they have no configuration."""
     of_run = run_order.diagnose_run(run_order.visit_levels(latencies.values()))
     found: list[tuple[str | None, diagnostics.Caution]] = [(None, caution) for caution in of_run]
     for name, visits in latencies.items():
         if sum(np.size(visit.latencies) for visit in visits) > 1:
             found += [(name, caution) for caution in diagnostics.diagnose(visits)]
+    found += load_cautions(notes)
     return [
         {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
         for name, caution in found

@@ -29,6 +29,7 @@ class RunProgress:
         self._console, self._total, self._rounds, self._clock = console, total, rounds, clock
         self._done = self._at_start = done
         self._started = self._line_at = clock()
+        self._noted: set[str] = set()
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -67,6 +68,12 @@ class RunProgress:
         """A line of its own, with the time since the start."""
         seconds = int(self._clock() - self._started)
         print_line(self._console, f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}")
+
+    def note_once(self, text: str) -> None:
+        """`note` it, unless it was."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.note(text)
 
     def _left(self) -> str:
         measured = self._done - self._at_start

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from raybench.analysis import load_cautions
 from raybench.cluster import Agenda
 from raybench.records import INFRASTRUCTURE, FailureKind
 from raybench.sweep.progress import RunProgress
 from raybench.sweep.recorder import Recorder
-from raybench.visit import Died, Failed, Finished, Message, Samples, VisitSpec
+from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 
 
 def react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder, progress: RunProgress) -> None:
@@ -15,6 +16,10 @@ def react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder,
         case Samples(batch):
             phases, names = batch.column("phase").to_pylist(), batch.column("configuration").to_pylist()
             progress.samples(phases.count("timed"), spec.block, spec.round, names[-1])
+        case Loaded(row):
+            for name, caution in load_cautions([row]):
+                if name is None:  # of every load of that model
+                    progress.note_once(f"Caution: {caution.message}")
         case Failed(configuration, kind, text):
             agenda.drop(configuration)
             progress.note(f"{configuration} failed in {spec.visit} ({kind}): {text}")

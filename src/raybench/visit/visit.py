@@ -255,6 +255,7 @@ def _load(
     deployment = deploy(configuration, weights, costs)
     device.synchronize()
     adapter_bytes, weight_bytes = _parameter_bytes(deployment.model)
+    noticed = weights.noticed()
     return deployment, {
         "visit": spec.visit,
         "block": spec.block,
@@ -267,6 +268,8 @@ def _load(
         "adapter_bytes": adapter_bytes,
         "resident_bytes": device.memory_bytes() - before,
         "load_peak_bytes": device.peak_bytes() - before,
+        "random_weights": noticed.random_weights,
+        "unused_adapter": noticed.unused_adapter,
     }
 
 

@@ -37,7 +37,7 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configur
     NULL::BIGINT AS load_ns, NULL::BIGINT AS adapter_load_ns, NULL::BIGINT AS merge_ns, NULL::BIGINT AS weight_bytes,
     NULL::BIGINT AS adapter_bytes, NULL::BIGINT AS resident_bytes, NULL::BIGINT AS load_peak_bytes,
     NULL::BIGINT AS forward_peak_bytes, NULL::DOUBLE AS gate_error, NULL::DOUBLE AS gate_tolerance,
-    NULL::DOUBLE AS adapter_effect
+    NULL::DOUBLE AS adapter_effect, NULL::VARCHAR AS random_weights, NULL::VARCHAR AS unused_adapter
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_failures_columns AS
