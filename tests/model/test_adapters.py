@@ -127,6 +127,18 @@ def test_an_adapter_that_is_not_lora_or_of_another_task_is_refused_by_what_it_is
     assert " is for CAUSAL_LM, not SEQ_CLS; " in refused(opened(base), path)
 
 
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
+def test_an_adapter_that_would_change_the_base_is_refused(init: str, base: str, tmp_path: Path) -> None:
+    """PEFT takes its first weights out of the base, by chance with ``niter``, and so out of what others compute."""
+    path = save_adapter(base, tmp_path / "adapter", init_lora_weights=init)
+    message = refused(opened(base), path)
+    assert message.startswith(f"adapter mine in {path} has init_lora_weights '{init}': it would change the base")
+    converted = peft.PeftConfig.from_pretrained(path)
+    converted.init_lora_weights = True
+    converted.save_pretrained(path)
+    assert put(opened(base), path).peft_config["mine"].init_lora_weights is True
+
+
 def test_a_module_that_the_model_does_not_have_is_refused(base: str, tmp_path: Path) -> None:
     other = save_model(GPT2ForSequenceClassification, gpt2_config(), tmp_path / "other")
     path = save_adapter(other, tmp_path / "adapter", target_modules=["c_attn"])
@@ -185,9 +197,13 @@ def test_without_its_low_rank_part_a_model_answers_as_its_base_under_the_adapter
     assert model.active_adapters == ["mine"]
 
 
-@pytest.mark.parametrize("use_dora", [False, True])
-def test_a_fresh_adapter_is_zero_and_a_trained_one_is_not(use_dora: bool, base: str, tmp_path: Path) -> None:
-    fresh = save_adapter(base, tmp_path / "fresh", init_lora_weights=True, use_dora=use_dora)
+@pytest.mark.parametrize(
+    ("use_dora", "init"), [(False, True), (True, True), (False, "gaussian"), (False, "orthogonal"), (False, "mica")]
+)
+def test_a_fresh_adapter_is_zero_and_a_trained_one_is_not(
+    use_dora: bool, init: bool | str, base: str, tmp_path: Path
+) -> None:
+    fresh = save_adapter(base, tmp_path / "fresh", init_lora_weights=init, use_dora=use_dora)
     trained = save_adapter(base, tmp_path / "trained", use_dora=use_dora)
     model = put(put(opened(base), fresh, "fresh"), trained, "trained")
     assert is_zero(model, "fresh")

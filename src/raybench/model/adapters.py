@@ -10,6 +10,10 @@ from typing import Any
 from raybench.records import InputError
 
 _SHOWN = 3
+_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initializations that take the adapter's first weights out of the base, again wherever such an adapter is loaded."""
+_NO_PRODUCT = 1e-6
+"""Of float32 weights whose product should be 0, its share of the product of their sizes: what rounding leaves."""
 
 
 def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bool) -> Any:
@@ -26,6 +30,12 @@ def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bo
         raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
     if config.task_type not in (None, peft.TaskType.SEQ_CLS):
         raise InputError(f"{where} is for {_word(config.task_type)}, not SEQ_CLS; give one of a sequence classifier")
+    if str(config.init_lora_weights).lower().startswith(_CHANGE_THE_BASE):
+        raise InputError(
+            f"{where} has init_lora_weights {config.init_lora_weights!r}: it would change the base itself, for all "
+            "that use it, perhaps otherwise each time; convert it to plain LoRA, as PEFT's save_pretrained does with "
+            "path_initial_model_for_weight_conversion"
+        )
     config.inference_mode = True
     device = str(next(model.parameters()).device)
     try:
@@ -66,14 +76,25 @@ def without_low_rank(model: Any) -> Iterator[None]:
 
 
 def is_zero(model: Any, name: str) -> bool:
-    """Whether adapter ``name`` of a PeftModel is as a freshly made one: in every layer one of its two matrices is 0.
+    """Whether adapter ``name`` of a PeftModel is as a freshly made one: in every layer its change of the weight is 0.
 
-    By its weights, since a fresh DoRA adapter of a short data type changes logits by rounding.
+    By its weights, since by rounding a fresh DoRA or orthogonal adapter changes the logits.
     """
+    factors = [pair for layer in lora_layers(model) if (pair := low_rank_factors(layer, name)) is not None]
+    return all(_product_is_zero(a, b) for a, b in factors)
+
+
+def _product_is_zero(a: Any, b: Any) -> bool:
     import torch
 
-    factors = [pair for layer in lora_layers(model) if (pair := low_rank_factors(layer, name)) is not None]
-    return not sum(int(torch.count_nonzero(a)) and int(torch.count_nonzero(b)) for a, b in factors)
+    if not int(torch.count_nonzero(a)) or not int(torch.count_nonzero(b)):
+        return True
+    a, b = a.flatten(1).double(), b.flatten(1).double()
+    if a.shape[0] != b.shape[1]:
+        return False  # a grouped convolution, each group of which has a part of A
+    # The squared size of B @ A, of matrices as small as the rank.
+    size = float(((b.T @ b) * (a @ a.T)).sum().clamp(min=0)) ** 0.5
+    return bool(size <= _NO_PRODUCT * float(a.norm() * b.norm()))
 
 
 def lora_layers(model: Any) -> list[Any]:
