@@ -203,13 +203,13 @@ def test_sql_answers_any_query(run: Path, capsys: Capture) -> None:
     # A multi's counterparts serve half of its requests each, beside their own.
     assert capsys.readouterr().out.splitlines() == [
         "configuration,n,positive",
-        "fullft_mrpc_seed42,4,True",
-        "fullft_sst2_seed42,4,True",
-        "lora_merged_mrpc_seed42,4,True",
-        "lora_merged_sst2_seed42,4,True",
-        "lora_mrpc_seed42,6,True",
-        "lora_sst2_seed42,6,True",
-        "multi_lora_2_adapters,4,True",
+        "fullft_mrpc_seed42,4,true",
+        "fullft_sst2_seed42,4,true",
+        "lora_merged_mrpc_seed42,4,true",
+        "lora_merged_sst2_seed42,4,true",
+        "lora_mrpc_seed42,6,true",
+        "lora_sst2_seed42,6,true",
+        "multi_lora_2_adapters,4,true",
     ]
 
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
-import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-
-import duckdb
 
 from raybench import compare, decide, sweep
 from raybench.analysis import Tables
 from raybench.deploy import all_traits
 from raybench.model import Recipe, cache_folder, glue_tasks, preset_shape, presets, write_preset
 from raybench.plan import Design, Overrides, Plan, load_plan, shipped_plans
-from raybench.records import InputError, RaybenchError
-from raybench.report import open_console, print_everything
+from raybench.records import InputError
+from raybench.report import (
+    Parser,
+    add_sql_arguments,
+    open_console,
+    print_everything,
+    print_line,
+    run_command,
+    run_sql,
+    shell_command,
+)
 from raybench.store import location_argument
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="raybench", description="How to deploy a LoRA fine-tune, answered with evidence."
-    )
+    top = Parser(prog="raybench", description="How to deploy a LoRA fine-tune, answered with evidence.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     p = commands.add_parser("sweep", help="run a plan and print its tables (also: python -m raybench.sweep)")
@@ -52,11 +55,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
     p.set_defaults(run=_tables)
 
-    p = commands.add_parser("sql", help="any SQL over a run; without a query, a prompt")
-    p.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
-    p.add_argument("query", nargs="?", metavar="SQL")
-    p.add_argument("--format", choices=("box", "csv"), default="box", help="default: box")
-    p.set_defaults(run=_sql)
+    p = commands.add_parser("sql", any_order=True, help="any SQL over a run; without a query, a prompt")
+    add_sql_arguments(p)
+    p.set_defaults(run=run_sql)
 
     p = commands.add_parser("compare", help="the same verdicts between two runs of one plan, for regressions")
     compare.add_arguments(p)
@@ -69,18 +70,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 1 for what failed, 2 for bad input."""
-    options = parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = options.run
-    try:
+    """Exit code: 0, 1 for what failed, 2 for bad input, 128 + n after signal n."""
+
+    def command() -> int:
+        options = parser().parse_args(argv)
+        run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
-    except RaybenchError as error:
-        for line in error.lines:
-            print(f"raybench: {line}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # the reader of the output has gone: `raybench ... | head`
-        sys.stderr.close()
-        return 0
+
+    return run_command(command)
 
 
 def _load(name: str, design: Design = "paired") -> Plan:
@@ -89,18 +86,19 @@ def _load(name: str, design: Design = "paired") -> Plan:
 
 def _plan(options: argparse.Namespace) -> int:
     plan = _load(options.plan, options.design)
-    print(f"{plan.name}: {plan.description}")
-    print(f"{len(plan.configurations)} configurations in {len(plan.blocks)} blocks ({plan.design} design)")
+    say = partial(print_line, open_console())
+    say(f"{plan.name}: {' '.join(plan.description.split())}")
+    say(f"{len(plan.configurations)} configurations in {len(plan.blocks)} blocks ({plan.design} design)")
     for block in plan.blocks:
         guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
-        print(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
-    print(
+        say(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
+    say(
         f"{plan.rounds} rounds of {plan.requests} requests: {len(plan.blocks) * plan.rounds} visits, "
         f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
         f"(and {plan.warmups} warm-ups a configuration and visit)"
     )
     design = [] if plan.design == "paired" else ["--design", plan.design]
-    print(f"Run it: {shlex.join(['python', '-m', 'raybench.sweep', '--plan', options.plan, *design])}")
+    say(f"Run it: {shell_command(['python', '-m', 'raybench.sweep', '--plan', options.plan, *design])}")
     return 0
 
 
@@ -110,58 +108,19 @@ def _prepare(options: argparse.Namespace) -> int:
     recipe = Recipe.of(options.preset, _load(options.plan))
     folder: Path = options.out or cache_folder() / f"{recipe.preset}-{recipe.digest()}"
     made = write_preset(recipe, folder)
-    print(
+    say = partial(print_line, open_console())
+    say(
         f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
         f"{len(recipe.full_ft)} fully fine-tuned models"
     )
     command = ["python", "-m", "raybench.sweep", "--plan", options.plan, "--model", str(folder)]
-    print(f"Use it: {shlex.join(command)}")
+    say(f"Use it: {shell_command(command)}")
     return 0
 
 
 def _tables(options: argparse.Namespace) -> int:
     print_everything(Tables(options.directory), open_console())
     return 0
-
-
-def _sql(options: argparse.Namespace) -> int:
-    tables = Tables(options.directory)
-    if options.query is not None:
-        _show(tables, options.query, options.format)
-        return 0
-    names = [row["name"] for row in tables.rows("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'")]
-    print(f"Views: {', '.join(names)}. One query a line; Ctrl-D ends.")
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  gives input() a history
-    while True:
-        try:
-            query = input("raybench> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return 0
-        if not query:
-            continue
-        if query.rstrip(";").lower() in ("exit", "quit", "\\q", ".quit", ".exit"):
-            return 0
-        try:
-            _show(tables, query, options.format)
-        except RaybenchError as error:
-            print(error)
-
-
-def _show(tables: Tables, query: str, form: str) -> None:
-    if form == "csv":
-        found = tables.query(query)
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(found.column_names)
-        writer.writerows(zip(*(column.to_pylist() for column in found.columns), strict=True))
-        return
-    try:
-        relation = tables.connection.sql(query)
-        if relation is not None:
-            relation.show(max_rows=200, max_width=200)
-    except duckdb.Error as error:
-        raise RaybenchError(f"SQL: {error}") from None
 
 
 if __name__ == "__main__":

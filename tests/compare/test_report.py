@@ -7,16 +7,15 @@ import io
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from compare.compared_runs import USUAL, Edit, Make, of
 from raybench.compare.comparison import RunComparison
 from raybench.compare.report import show
+from raybench.report import Screen
 
 
 def text(found: RunComparison, by: Any = "relative", each: bool = False) -> str:
     out = io.StringIO()
-    show(found, Console(file=out, width=200), by, each)
+    show(found, Screen(file=out, width=200), by, each)
     return out.getvalue()
 
 

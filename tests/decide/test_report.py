@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from rich.console import Console
-
 from decide.advising import MB, advise, by_way
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import Advice
 from raybench.decide.report import deciding_numbers, growth_words, number_words, render
+from raybench.report import Screen
 
 
 def printed(advice: Advice) -> str:
-    console = Console(file=io.StringIO(), width=160)
+    console = Screen(file=io.StringIO(), width=160)
     render(advice, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from raybench.analysis.tables import Tables
 from raybench.plan.plan import Plan
+from raybench.report import Screen
 from raybench.report import tables as report
 from runs import measure
 
@@ -22,9 +22,9 @@ def constant(ms: float) -> Callable[..., tuple]:
     return lambda tokens, calls: (round(ms * MS), round(ms * MS), None)
 
 
-def shown(show: Callable[[Console], object]) -> str:
+def shown(show: Callable[[Screen], object]) -> str:
     out = io.StringIO()
-    show(Console(file=out, width=160))
+    show(Screen(file=out, width=160))
     return out.getvalue()
 
 

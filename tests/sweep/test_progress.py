@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
 
+from raybench.report import Screen
 from raybench.sweep.progress import RunProgress, duration
 
 
@@ -29,12 +29,12 @@ def log() -> io.StringIO:
 
 
 @pytest.fixture
-def plain(log: io.StringIO) -> Console:
-    return Console(file=log, width=60, force_terminal=False)
+def plain(log: io.StringIO) -> Screen:
+    return Screen(file=log, width=60, force_terminal=False)
 
 
 def test_a_log_gets_a_line_every_ten_seconds_with_where_it_is_and_what_is_left(
-    plain: Console, log: io.StringIO, clock: Clock
+    plain: Screen, log: io.StringIO, clock: Clock
 ) -> None:
     with RunProgress(plain, total=15_500, rounds=10, clock=clock) as progress:
         clock.now += 9
@@ -53,7 +53,7 @@ def test_a_log_gets_a_line_every_ten_seconds_with_where_it_is_and_what_is_left(
 
 
 def test_what_was_done_before_a_resume_counts_as_done_but_not_as_fast(
-    plain: Console, log: io.StringIO, clock: Clock
+    plain: Screen, log: io.StringIO, clock: Clock
 ) -> None:
     with RunProgress(plain, total=1_000, rounds=2, done=800, clock=clock) as progress:
         clock.now += 10
@@ -66,7 +66,7 @@ def test_what_was_done_before_a_resume_counts_as_done_but_not_as_fast(
     ]
 
 
-def test_a_note_is_one_plain_line_whatever_it_says(plain: Console, log: io.StringIO, clock: Clock) -> None:
+def test_a_note_is_one_plain_line_whatever_it_says(plain: Screen, log: io.StringIO, clock: Clock) -> None:
     progress = RunProgress(plain, total=10, rounds=1, clock=clock)
     clock.now += 3_661
     text = "lora_x failed in b/r00 (gate): logits [0.1, 0.2] instead of [bold]0.3[/bold] " + "and so on " * 20
@@ -74,7 +74,7 @@ def test_a_note_is_one_plain_line_whatever_it_says(plain: Console, log: io.Strin
     assert log.getvalue() == f"[61:01] {text}\n"
 
 
-def test_a_log_has_no_control_sequences(plain: Console, log: io.StringIO, clock: Clock) -> None:
+def test_a_log_has_no_control_sequences(plain: Screen, log: io.StringIO, clock: Clock) -> None:
     with RunProgress(plain, total=10, rounds=1, clock=clock) as progress:
         clock.now += 20
         progress.samples(5, "b", 0, "c")
@@ -84,12 +84,12 @@ def test_a_log_has_no_control_sequences(plain: Console, log: io.StringIO, clock:
 
 
 @pytest.fixture
-def terminal(log: io.StringIO) -> Console:
-    return Console(file=log, width=140, force_terminal=True, color_system=None, legacy_windows=False)
+def terminal(log: io.StringIO) -> Screen:
+    return Screen(file=log, width=140, force_terminal=True, color_system=None, legacy_windows=False)
 
 
 def test_a_terminal_gets_a_bar_with_the_configuration_the_round_and_the_samples(
-    terminal: Console, log: io.StringIO, clock: Clock
+    terminal: Screen, log: io.StringIO, clock: Clock
 ) -> None:
     with RunProgress(terminal, total=15_500, rounds=10, done=500, clock=clock) as progress:
         assert progress._bar is not None
@@ -103,7 +103,7 @@ def test_a_terminal_gets_a_bar_with_the_configuration_the_round_and_the_samples(
     assert "━" in shown
 
 
-def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Console, log: io.StringIO, clock: Clock) -> None:
+def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Screen, log: io.StringIO, clock: Clock) -> None:
     with RunProgress(terminal, total=100, rounds=1, clock=clock) as progress:
         clock.now += 65
         progress.samples(40, "b", 0, "c")
@@ -116,7 +116,7 @@ def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Console, log: 
     assert any(line.endswith("[01:05] c failed") for line in lines)
 
 
-def test_the_bar_is_taken_away_at_the_end_even_after_an_error(terminal: Console, log: io.StringIO) -> None:
+def test_the_bar_is_taken_away_at_the_end_even_after_an_error(terminal: Screen, log: io.StringIO) -> None:
     progress = RunProgress(terminal, total=10, rounds=1)
     assert progress._bar is not None
 

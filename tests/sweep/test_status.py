@@ -16,6 +16,7 @@ from raybench.analysis.tables import Tables, write_views
 from raybench.cluster.agenda import Agenda
 from raybench.deploy.strategies import all_traits
 from raybench.plan.plan import Plan
+from raybench.records import FailureKind
 from raybench.store.store import RunStore
 from raybench.sweep import status
 from raybench.sweep.describe import describe
@@ -79,7 +80,7 @@ def test_a_run_in_its_midst(load_plan: LoadPlan, tmp_path: Path) -> None:
     assert (found.lost_attempts, found.failed) == (2, ())
     assert found.visits_per_hour == pytest.approx(2 * blocks, rel=0.01)
     assert found.left_s == pytest.approx(3600, rel=0.01)
-    lines = status._lines(found, "runs/run")
+    lines = status._lines(found, Path("runs/run"))
     assert f"{blocks} of {3 * blocks} done, 1 running, {2 * blocks - 1} waiting; 2 attempts lost." in lines[1]
     assert any("NVIDIA L4 on a: x/1 for 1 min 1 s" in line for line in lines)
     assert any("about 1 h 0 min left" in line or "about 59 min" in line for line in lines)
@@ -90,7 +91,7 @@ def test_a_driver_that_says_nothing_more_is_taken_for_gone(load_plan: LoadPlan, 
         Live(store).beat([{"state": "idle"}], 5)
         found = status.read(store.root, datetime.now(UTC) + timedelta(seconds=61))
     assert (found.state, found.visits_waiting, found.workers, found.ends_at) == ("silent", 0, (), None)
-    assert "--resume" in status._lines(found, "runs/run")[-1]
+    assert "--resume" in status._lines(found, Path("runs/run"))[-1]
 
 
 def test_what_is_complete_and_what_failed_agree_with_the_tables(
@@ -109,6 +110,56 @@ def test_what_is_complete_and_what_failed_agree_with_the_tables(
     assert found.failed == tuple((row["configuration"], row["failure"]) for row in rows if not row["complete"])
     assert len(found.failed) == 2
     assert (found.state, found.visits_per_hour) == ("not begun", None)
+    assert not found.resumable
+
+
+@pytest.mark.parametrize(
+    ("kind", "visits", "resumable"),
+    [
+        ("error", "all", False),  # what failed is not tried again, and all else is measured
+        ("error", "some", True),
+        ("killed", "all", False),  # its visits are committed without it
+        ("killed", "some", True),
+    ],
+)
+def test_resume_is_advised_only_where_it_would_measure_something(
+    load_plan: LoadPlan, tmp_path: Path, kind: FailureKind, visits: str, resumable: bool
+) -> None:
+    plan = load_plan(rounds=2)
+    with begin(plan, tmp_path, 2 * len(plan.blocks) if visits == "all" else 4) as store:
+        spec = Agenda(job_of(plan)).next()
+        assert spec is not None
+        recorder = Recorder(store)
+        recorder.fail(spec, plan.configurations[0].name, kind, "no luck")
+        recorder.commit()
+        Live(store).end("incomplete")
+        found = status.read(store.root)
+    assert found.resumable == resumable
+    last = status._lines(found, Path("my runs/run"))[-1]
+    assert ("--run-id run --resume" in last) == resumable
+    assert ("raybench tables 'my runs/run'" in last) != resumable
+
+
+def test_where_all_failed_a_new_run_is_advised(
+    known_latencies: Known, load_plan: LoadPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(tokens: int, calls: int) -> tuple[int, int, None]:
+        raise RuntimeError("no luck")
+
+    known_latencies(dict.fromkeys(("full_ft", "lora_separate", "lora_merged", "multi_lora"), fails))
+    root = measure(load_plan(rounds=2), tmp_path)
+    with RunStore.resume(root) as store:
+        Live(store).end("incomplete")
+    assert cli.main(["status", str(root)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("--resume would measure nothing more: what failed is not tried again. Mend the cause")
+    assert last.endswith(f"raybench tables {root}")
+
+
+def test_a_run_s_name_is_quoted_for_the_shell(load_plan: LoadPlan, tmp_path: Path) -> None:
+    with begin(load_plan(rounds=2), tmp_path, 1) as store:
+        found = dataclasses.replace(status.read(store.root), run_id="x; rm -rf ~ \x1b[31m")
+    assert status._lines(found, store.root)[-1].endswith("--run-id $'x; rm -rf ~ \\033[31m' --resume")
 
 
 def test_a_run_until_its_intervals_are_narrow_planned_what_it_began(load_plan: LoadPlan, tmp_path: Path) -> None:
@@ -119,12 +170,12 @@ def test_a_run_until_its_intervals_are_narrow_planned_what_it_began(load_plan: L
         live.beat([], 0)
         running = status.read(store.root)
         assert running.configurations_complete == 0
-        assert "at most" in status._lines(running, "r")[1]
+        assert "at most" in status._lines(running, Path("r"))[1]
         live.end("complete")
         found = status.read(store.root)
     assert found.configurations_complete == len(plan.configurations)
     assert (found.state, found.visits_planned) == ("complete", 30 * blocks)
-    assert status._lines(found, "runs/run")[-1] == "Its tables: raybench tables runs/run"
+    assert status._lines(found, Path("runs/run"))[-1] == "Its tables: raybench tables runs/run"
 
 
 def test_the_command(load_plan: LoadPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.ratios import chain_of
+from raybench.analysis.sandbox import shut_off
 from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
 from raybench.analysis.significance import holm
 from raybench.analysis.stats import ROUNDING, Estimate, Verdict, combine, from_chain, rounds_to_settle, verdict
@@ -25,6 +26,7 @@ __all__ = [
     "rounds_to_settle",
     "samples_needed",
     "shipped_sql",
+    "shut_off",
     "verdict",
     "write_derived",
     "write_views",

@@ -8,8 +8,6 @@ software does to all alike. Both are given for deployments and for configuration
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -20,7 +18,7 @@ from raybench.compare.differences import differences
 from raybench.compare.pairing import Measured, Parts, common_parts, comparable, compared_requests, measured
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.records import InputError
-from raybench.report import open_console, print_line
+from raybench.report import open_console, print_line, write_json
 from raybench.store import location_argument
 
 FAIL_ON: Final = ("slower", "faster", "inconclusive")
@@ -183,8 +181,7 @@ def run(options: argparse.Namespace) -> int:
         reasons.append("nothing can be judged" if nothing else f"cannot be judged: {row_names(unjudged)}")
     if options.json:
         failing = {"by": by, "each": each, "fail_on": options.fail_on, "failed": [row.name for row in failed]}
-        json.dump({**found.as_json(), **failing, "failed_because": reasons}, sys.stdout, indent=2, allow_nan=False)
-        sys.stdout.write("\n")
+        write_json({**found.as_json(), **failing, "failed_because": reasons})
     else:
         console = open_console()
         show(found, console, by, each)

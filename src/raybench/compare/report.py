@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from raybench.compare.changes import Change, Unknown
 from raybench.compare.comparison import By, Row, RunComparison
-from raybench.report import more_rounds, percent, print_line
+from raybench.report import Screen, more_rounds, percent, print_line, run_argument, shell_command
 
 ON_OTHER_DEVICES: Final = (
     "nothing tells how far devices differ; compare runs on the same device or on several each, or say by "
@@ -29,7 +26,7 @@ _WHY_UNKNOWN: Final[dict[Unknown, str]] = {
 }
 
 
-def show(found: RunComparison, console: Console, by: By = "relative", each: bool = False) -> None:
+def show(found: RunComparison, console: Screen, by: By = "relative", each: bool = False) -> None:
     """What a person reads: what differs, the tables, one sentence for each finding, what to do next."""
     print_line(console, f"A: {found.a}")
     print_line(console, f"B: {found.b}")
@@ -56,10 +53,10 @@ def _table(found: RunComparison, title: str, rows: Sequence[Row]) -> Table:
     table = Table(title=f"B against A, {title} (wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
     relative_to = f"relative to {found.baseline}" if found.baseline else "relative"
     for header in (title[:-1], "A, ms", "B, ms", "absolute", "", relative_to, ""):
-        table.add_column(escape(header), justify="right" if header.endswith("ms") else "left")
+        table.add_column(header, justify="right" if header.endswith("ms") else "left")
     for row in rows:
         relative = ("-", "") if row.relative is None else _cells(row.relative)
-        table.add_row(*map(escape, (row.name, f"{row.a_ms:.3f}", f"{row.b_ms:.3f}", *_cells(row.absolute), *relative)))
+        table.add_row(row.name, f"{row.a_ms:.3f}", f"{row.b_ms:.3f}", *_cells(row.absolute), *relative)
     return table
 
 
@@ -143,7 +140,7 @@ def _next_steps(found: RunComparison, by: By, each: bool) -> list[str]:
         )
     if any("incomplete" in one.reason and not one.ended for one in found.left_out):
         lines.append("Finish the incomplete run by --resume to compare what was left out.")
-    return [*lines, f"All tables of a run: raybench tables {shlex.quote(str(found.b))}"]
+    return [*lines, f"All tables of a run: {shell_command(['raybench', 'tables', run_argument(found.b)])}"]
 
 
 def _cells(change: Change) -> tuple[str, str]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import sys
 from collections.abc import Mapping, Sequence
 
 from raybench.analysis import Tables, open_input
@@ -18,7 +16,7 @@ from raybench.decide.evidence import FOR_A_P95, PAIRS, Evidence, Pair
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
 from raybench.decide.next_step import next_command
 from raybench.decide.report import deciding_numbers, reasons, render, sentence
-from raybench.report import open_console
+from raybench.report import open_console, write_json
 from raybench.store import location_argument
 
 
@@ -133,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
     # A damaged run is bad input: 1 says that a sound one lacks something.
     advice = decide(open_input(options.directory), needs)
     if options.json:
-        sys.stdout.write(json.dumps(advice_to_dict(advice), indent=2, allow_nan=False) + "\n")
+        write_json(advice_to_dict(advice))
     else:
         render(advice, open_console())
     return 1 if advice.missing else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +10,7 @@ from raybench.analysis import LEAST_ROUNDS, Tables
 from raybench.decide.advice import WayResult
 from raybench.decide.evidence import Lack, Remedy
 from raybench.plan import shipped_plans
+from raybench.report import run_argument, shell_command
 
 _WHY: Final[dict[Remedy, str]] = {
     "another plan": "a new run; or one of a plan of your own that has what is missing here",
@@ -28,8 +28,8 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
         remedy = next(one for one in _WHY if any(lack.remedy == one for lack in lacks))
         times = max(lack.times for lack in lacks if lack.remedy == remedy)
         words = ["python", "-m", "raybench.sweep", *_sweep_options(tables, remedy, times)]
-        return f"{shlex.join(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
-    command = f"raybench tables {shlex.quote(str(tables.root))}"
+        return f"{shell_command(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
+    command = shell_command(["raybench", "tables", run_argument(tables.root)])
     if best is not None:
         return f"{command}    (all numbers behind this)"
     return f"{command}    ({_other_gpus(ways)})"

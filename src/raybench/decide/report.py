@@ -6,15 +6,14 @@ import math
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from raybench.decide.advice import Advice, Comparison, Growth, Number, WayResult, count, gigabytes, milliseconds
 from raybench.decide.needs import MOST_TASKS, Needs
-from raybench.report import percent, print_line
+from raybench.report import Screen, percent, print_line
 
 
-def render(advice: Advice, console: Console) -> None:
+def render(advice: Advice, console: Screen) -> None:
     """The advice for people: one sentence, the ways, what breaks first, the numbers that decide, what to type next."""
     print_line(console, advice.sentence)
     for line in (*advice.missing, *advice.because):

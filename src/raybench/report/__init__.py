@@ -1,9 +1,25 @@
-"""What a person reads of one run."""
+"""What a person reads of one run, and the one way out to the screen."""
 
+from raybench.report.command import Parser, run_command
+from raybench.report.sql_command import add_sql_arguments, run_sql
 from raybench.report.tables import more_rounds, percent, print_everything, print_next_commands, print_summary
-from raybench.report.terminal import open_console, print_line
+from raybench.report.terminal import (
+    Screen,
+    complain,
+    harmless,
+    open_console,
+    print_line,
+    run_argument,
+    shell_command,
+    write_json,
+)
 
 __all__ = [
+    "Parser",
+    "Screen",
+    "add_sql_arguments",
+    "complain",
+    "harmless",
     "more_rounds",
     "open_console",
     "percent",
@@ -11,4 +27,9 @@ __all__ = [
     "print_line",
     "print_next_commands",
     "print_summary",
+    "run_argument",
+    "run_command",
+    "run_sql",
+    "shell_command",
+    "write_json",
 ]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from raybench.analysis import Tables
-from raybench.report.terminal import print_line
+from raybench.report.terminal import Screen, print_line, run_argument, shell_command
 from raybench.store import Location
 
 
-def print_summary(tables: Tables, console: Console) -> None:
+def print_summary(tables: Tables, console: Screen) -> None:
     """The end of a sweep: the study's table, the verdicts, and the next commands."""
     study_table(tables, console)
     console.print()
@@ -28,7 +25,7 @@ def print_summary(tables: Tables, console: Console) -> None:
     completeness_lines(tables, console)
 
 
-def print_everything(tables: Tables, console: Console) -> None:
+def print_everything(tables: Tables, console: Screen) -> None:
     """All tables of a run."""
     print_summary(tables, console)
     console.print()
@@ -113,7 +110,7 @@ def print_everything(tables: Tables, console: Console) -> None:
     caution_lines(tables, console)
 
 
-def study_table(tables: Tables, console: Console) -> None:
+def study_table(tables: Tables, console: Screen) -> None:
     """The study's table for this run: mean latency, against full fine-tuning, against the separate adapter."""
     rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
     references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
@@ -136,10 +133,10 @@ def study_table(tables: Tables, console: Console) -> None:
         first = next(iter(cells.values()))
         mean = "-" if first["mean_ms"] is None else f"{first['mean_ms']:.2f} ms"
         table.add_row(
-            escape(deployment),
+            deployment,
             _count(first["n"]),
             mean,
-            *("-" if r not in cells else escape(_cell(cells[r], cells[r]["strategy"] == r)) for r in references),
+            *("-" if r not in cells else _cell(cells[r], cells[r]["strategy"] == r) for r in references),
         )
     console.print(table)
 
@@ -172,7 +169,7 @@ def _more(rounds: int | None) -> str:
     return f"about {more_rounds(rounds)} would settle it, if ratio and spread stay as they are"
 
 
-def percentile_table(tables: Tables, console: Console) -> None:
+def percentile_table(tables: Tables, console: Screen) -> None:
     """Percentiles with their intervals over visits; those that the samples cannot carry are named below."""
     rows = tables.rows("FROM percentiles")
     percents = sorted({row["percentile"] for row in rows if row["refused"] is None})
@@ -195,7 +192,7 @@ def percentile_table(tables: Tables, console: Console) -> None:
         print_line(console, f"  Not shown: {reason}.")
 
 
-def caution_lines(tables: Tables, console: Console) -> None:
+def caution_lines(tables: Tables, console: Screen) -> None:
     """What a reader should know of how the run was measured: each finding once, with whom it concerns."""
     rows = tables.rows("FROM cautions")
     by_hint: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -211,7 +208,7 @@ def caution_lines(tables: Tables, console: Console) -> None:
             print_line(console, f"  and {len(found) - 3} more: FROM cautions WHERE code = '{code}'")
 
 
-def completeness_lines(tables: Tables, console: Console) -> bool:
+def completeness_lines(tables: Tables, console: Screen) -> bool:
     """How many configurations are complete, and why the others are not. Returns whether all are."""
     rows = tables.rows("SELECT * FROM completeness")
     complete = sum(row["complete"] for row in rows)
@@ -225,12 +222,12 @@ def completeness_lines(tables: Tables, console: Console) -> bool:
     return bool(complete == len(rows))
 
 
-def print_next_commands(root: Location, console: Console) -> None:
+def print_next_commands(root: Location, console: Screen) -> None:
     """Where the results are and what to do with them."""
     shown = root
     if isinstance(root, Path) and root.is_relative_to(Path.cwd()):
         shown = root.relative_to(Path.cwd())
-    run = shlex.quote(str(shown))
+    run = shell_command([run_argument(shown)])
     print_line(console, f"Results: {shown}")
     print_line(console, f"  raybench tables {run}        all tables again, from the raw samples")
     print_line(console, f'  raybench sql {run} "FROM by_configuration"')
@@ -274,7 +271,7 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _table(
-    console: Console,
+    console: Screen,
     title: str,
     rows: Sequence[dict[str, Any]],
     columns: dict[str, tuple[str, Callable[[Any], str]]],
@@ -285,7 +282,7 @@ def _table(
     for key, (header, _) in columns.items():
         table.add_column(header, justify="left" if isinstance(rows[0][key], str) else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*("-" if row[key] is None else escape(show(row[key])) for key, (_, show) in columns.items()))
+        table.add_row(*("-" if row[key] is None else show(row[key]) for key, (_, show) in columns.items()))
     console.print(table)
 
 

@@ -1,19 +1,163 @@
-"""Where text for people goes: as wide as the terminal is, or wide enough for every table in a log."""
+"""The one way out to the screen.
+
+Names in a run, a plan, a model or a command line are foreign: they are shown, and act on nothing. Nothing else in this
+package prints: text goes through `print_line` and a `Screen`, what went wrong through `complain`, data for programs
+through `write_json` and `write_text`, commands to copy through `shell_command`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import re
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
 
 from rich.console import Console
+from rich.text import Text
+
+from raybench.records import RaybenchError
+from raybench.store import Location, redact_uris
 
 _LOG_WIDTH = 160
 
 
-def open_console() -> Console:
-    """Standard output."""
-    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+class OutputError(RaybenchError):
+    """Standard output cannot be written."""
 
 
-def print_line(console: Console, text: str) -> None:
-    """One line as it is: not wrapped, coloured or read as markup, so that a command in it can be copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def harmless(text: str) -> str:
+    r"""``text`` with all that a terminal acts on, and all that nobody sees, as escapes: ``\x1b``, ``\n``, ``\u202e``.
+
+    Those are control codes, ends of lines, characters without width or that turn the direction of writing, spaces
+    that are none, and lone surrogates.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class Screen(Console):
+    """What people read, `harmless`: without markup, highlighting or codes for emoji in any string."""
+
+    def __init__(self, file: TextIO, **options: Any) -> None:
+        """``options``: those of rich's Console."""
+        super().__init__(file=file, **options, markup=False, highlight=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What becomes of each string: a line, a cell, a title."""
+        return super().render_str(harmless(text), **{**options, "markup": False, "highlight": False, "emoji": False})
+
+
+def open_console() -> Screen:
+    """Standard output, as wide as the terminal is, or wide enough for every table in a log."""
+    output: Any = _Output(sys.stdout)
+    return Screen(output, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+
+
+def print_line(console: Screen, text: str) -> None:
+    """One line, not wrapped, so that a command in it can be copied."""
+    console.print(text, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """One line on standard error, without the secrets of URIs."""
+    if sys.stderr is not None:  # where it is closed nobody can be told
+        line = harmless(redact_uris(re.sub(r"\s*\n\s*", " ", text.strip())))
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"raybench: {line}\n")
+            sys.stderr.flush()
+
+
+def write_json(value: object) -> None:
+    """``value`` as JSON on standard output: ASCII, and no control character but the ends of lines."""
+    write_text(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f") + "\n")
+
+
+def write_text(text: str) -> None:
+    """Data for programs on standard output, as it is."""
+    output = _Output(sys.stdout)
+    output.write(text)
+    output.flush()
+
+
+def shell_command(words: Iterable[object]) -> str:
+    """A command line that a shell reads as these words, whatever they hold; without control characters."""
+    return " ".join(_quoted(str(word)) for word in words)
+
+
+def run_argument(root: Location) -> str:
+    """A run's place as an argument, which is not to be taken for an option."""
+    text = str(root)
+    return f"./{text}" if text.startswith("-") else text
+
+
+def flush_output() -> None:
+    """Write now what is left to be written. Raises OutputError."""
+    _Output(sys.stdout).flush()
+
+
+class _Output:
+    """Standard output to `Screen` and to data. A reader that has gone (``| head``) is no error: the command goes on,
+    and its exit code is what it would have been. Any other failure raises OutputError.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._explained():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._explained():
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self._give_up()
+        except OSError as error:
+            self._give_up()
+            raise OutputError(f"standard output cannot be written: {error.strerror or error}") from None
+
+    def _give_up(self) -> None:
+        """Nothing more is written; Python, too, would try and complain as it ends."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_in_ansi_c_quotes, word)) + "'"
+
+
+def _in_ansi_c_quotes(character: str) -> str:
+    """A character between ``$'`` and ``'``, where what is not printable is given byte by byte."""
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    try:
+        raw = os.fsencode(character)
+    except UnicodeEncodeError:  # half a surrogate pair: in no file's name
+        raw = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in raw)

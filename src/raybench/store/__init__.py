@@ -1,6 +1,7 @@
 """Raw samples kept: rows, commits and their manifest, in a folder or on an object store."""
 
 from raybench.store.location import Location, location_argument
+from raybench.store.redaction import redact_uris
 from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
 from raybench.store.storage import DESCRIPTION, describes_no_run, exists_already
 from raybench.store.store import Entry, RunStore, StoreError, VisitKey
@@ -17,6 +18,7 @@ __all__ = [
     "exists_already",
     "location_argument",
     "open_storage",
+    "redact_uris",
     "run_ids",
     "validate_run_id",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from raybench.records import InputError
+from raybench.store.redaction import redact_query, redact_uri
 
 SCHEMES: Final = ("s3", "gs")
 
@@ -34,7 +35,8 @@ class ObjectUri:
         for part in parts:
             if not _NAME.fullmatch(part):
                 raise InputError(
-                    f"{self}: {part[:120]!r} cannot be a part of it; use letters, digits, '.', '_', '-' and '='"
+                    f"{self}: {redact_query(part)[:120]!r} cannot be a part of it; use letters, digits, '.', '_', '-' "
+                    "and '='"
                 )
         key = "/".join(parts)
         if len(key) > _LONGEST_KEY:
@@ -65,22 +67,23 @@ Location = Path | ObjectUri
 
 
 def parse_location(text: str) -> Location:
-    """A path, or what ``s3://bucket/prefix`` and ``gs://bucket/prefix`` name. Raises `InputError`."""
+    """A path, or what ``s3://bucket/prefix`` and ``gs://bucket/prefix`` name. Raises `InputError`, without secrets."""
+    shown = redact_uri(text)
     if not text or "\0" in text:
-        raise InputError(f"{text!r}: names no place; give a folder, or s3://BUCKET/PREFIX")
+        raise InputError(f"{shown[:120]!r}: names no place; give a folder, or s3://BUCKET/PREFIX")
     found = _URI.fullmatch(text)
     if not found:
         if (scheme := text.partition(":/")[0]) in SCHEMES:
-            raise InputError(f"{text[:120]!r}: give {scheme}://BUCKET/PREFIX, or ./{text[:80]} for a folder")
+            raise InputError(f"{shown[:120]!r}: give {scheme}://BUCKET/PREFIX, or ./{shown[:80]} for a folder")
         return Path(text)
     scheme, rest = found.groups()
     if scheme not in SCHEMES:
-        raise InputError(f"{text[:120]!r}: {scheme}:// is not known; give a folder, s3://BUCKET/PREFIX or gs://...")
-    if "@" in rest.split("/")[0]:  # not shown again: it may be a secret
+        raise InputError(f"{shown[:120]!r}: {scheme}:// is not known; give a folder, s3://BUCKET/PREFIX or gs://...")
+    if "@" in rest:  # no store takes one in a name; a secret key may hold a slash
         raise InputError(f"{scheme}://...@...: no credentials in the URI; set them as the store's own tools ask for")
     bucket, _, key = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise InputError(f"{text[:120]!r}: {bucket[:80]!r} is no bucket's name; give {scheme}://BUCKET/PREFIX")
+        raise InputError(f"{shown[:120]!r}: names no bucket; give {scheme}://BUCKET/PREFIX")
     uri = ObjectUri(scheme, bucket)
     return uri / key.removesuffix("/") if key else uri
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from raybench.store.redaction import redact_uris
+
 # Looked for in what the library says, in this order; every answer's status is in it.
 _FOR_THE_PERSON: Final = (
     (r"latest/api/token|latest/meta-data|computeMetadata", "no credentials were found", "{credentials}"),
@@ -43,4 +45,4 @@ def explain(error: BaseException) -> tuple[str, str]:
         parts += [code[1]] if code else []
         parts += [f"after {tries[1]} retries"] if tries else []
         said = ", ".join(parts)
-    return said[:300], remedy.format(credentials=_CREDENTIALS)
+    return redact_uris(said)[:300], remedy.format(credentials=_CREDENTIALS)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable
-
-from rich.console import Console
 
 from raybench.cluster import Agenda, Cluster, Job
 from raybench.records import INFRASTRUCTURE
-from raybench.report import print_line
+from raybench.report import Screen, print_line, shell_command
 from raybench.store import RunStore, StoreError
 from raybench.sweep.live import Live, State
 from raybench.sweep.looks import last_rounds
@@ -22,7 +19,7 @@ from raybench.sweep.stop_signals import Stopped
 
 
 def measure(
-    sweep: CheckedSweep, cluster: Cluster, job: Job, store: RunStore, console: Console, check: Callable[[], None]
+    sweep: CheckedSweep, cluster: Cluster, job: Job, store: RunStore, console: Screen, check: Callable[[], None]
 ) -> None:
     """Measure what is left of the run and commit it. ``check`` raises `Stopped` once a stop signal has come.
 
@@ -66,6 +63,6 @@ def measure(
                 # What failed may have been the commit itself: that error is the one to be told.
                 with contextlib.suppress(*[StoreError] if state == "failed" else []):
                     recorder.commit()
-                go_on = shlex.join(sweep.command)
+                go_on = shell_command(sweep.command)
                 progress.note(f"{state}; {len(store.committed())} visits are kept. Go on: {go_on}")
             live.end(state)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from raybench.report import print_line
+from raybench.report import Screen, harmless, print_line
 
 _LINE_EVERY_S = 10.0
 
@@ -20,7 +19,7 @@ class RunProgress:
 
     def __init__(
         self,
-        console: Console,
+        console: Screen,
         total: int,
         rounds: int,
         done: int = 0,
@@ -33,7 +32,7 @@ class RunProgress:
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples, left"),
@@ -57,9 +56,9 @@ class RunProgress:
     def samples(self, count: int, block: str, round_index: int, configuration: str) -> None:
         """``count`` more timed samples of ``block``'s round, the last of ``configuration``."""
         self._done += count
-        where = f"round {round_index + 1}/{self._rounds} {block}"
+        where = harmless(f"round {round_index + 1}/{self._rounds} {block}")
         if self._bar:
-            self._bar.update(self._task, completed=self._done, description=f"{where} {configuration}")
+            self._bar.update(self._task, completed=self._done, description=f"{where} {harmless(configuration)}")
         elif self._clock() - self._line_at >= _LINE_EVERY_S:
             self._line_at = self._clock()
             self.note(f"{where}: {self._done:,} of {self._total:,} samples, {self._left()}")

@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import json
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from rich.console import Console
-
-from raybench.report import open_console, print_line
+from raybench.records import INFRASTRUCTURE
+from raybench.report import Screen, open_console, print_line, run_argument, shell_command, write_json
 from raybench.store import Entry, Location, RunStore, describes_no_run, location_argument
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 from raybench.sweep.progress import duration
@@ -31,7 +27,7 @@ class Status:
 
     ``visits_planned``: at most so many, where rounds are added ``until_halfwidth``. ``silent_s``: seconds since
     the driver's last word, None where it has said none. ``visits_per_hour``: committed since that driver began, None
-    where nothing was. ``failed``: configuration and reason.
+    where nothing was. ``failed``: configuration and reason. ``resumable``: whether ``--resume`` would measure anything.
     """
 
     run_id: str
@@ -45,6 +41,7 @@ class Status:
     configurations_complete: int
     configurations: int
     failed: tuple[tuple[str, str], ...]
+    resumable: bool
     lost_attempts: int
     samples: int
     devices: dict[str, int]
@@ -89,13 +86,15 @@ def _read(store: RunStore, now: datetime.datetime) -> Status:
     state = _state_of(live, silent_s)
     workers = live.workers if live is not None and state == "running" else ()
     waiting = live.waiting if live is not None and state == "running" else 0
-    rounds = int(plan["rounds"])
+    rounds, adaptive = int(plan["rounds"]), plan["until_halfwidth"] is not None
     left = waiting + sum(worker.state == "busy" for worker in workers)
-    if plan["until_halfwidth"] is not None:
+    if adaptive:
         left = max(0, rounds * len(blocks) - len(done))
         if state != "running":  # it planned what it has begun
             rounds = 1 + max((round_index for _, round_index in done), default=-1)
     complete = _complete(store, rounds)
+    # A run until its intervals are narrow that has not ended by itself may want further rounds.
+    last = int(plan["rounds"]) if state != "incomplete" else rounds
     rate = None if live is None else _visits_per_hour(entries, live)
     left_s = 3600 * left / rate if rate and state == "running" else None
     return Status(
@@ -110,6 +109,7 @@ def _read(store: RunStore, now: datetime.datetime) -> Status:
         configurations_complete=len(complete),
         configurations=len(store.description["configurations"]),
         failed=_failed(store, complete),
+        resumable=state != "complete" and _is_anything_left(store, last),
         lost_attempts=store.read("attempts").num_rows,
         samples=sum(file.rows for entry in entries for file in entry.files if file.table == "samples"),
         devices=_devices(store),
@@ -130,19 +130,19 @@ def run_status(options: argparse.Namespace) -> int:
     """``raybench status``: 0 whatever the state is. Raises InputError and StoreError like `read`."""
     found = read(options.directory)
     if options.json:
-        sys.stdout.write(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
+        write_json(found.as_json())
     else:
-        show(found, open_console(), str(options.directory))
+        show(found, open_console(), options.directory)
     return 0
 
 
-def show(found: Status, console: Console, where: str) -> None:
+def show(found: Status, console: Screen, where: Location) -> None:
     """What a person reads: a few lines, and what to do next."""
     for line in _lines(found, where):
         print_line(console, line)
 
 
-def _lines(found: Status, where: str) -> list[str]:
+def _lines(found: Status, where: Location) -> list[str]:
     lines = [f"{found.run_id} ({found.plan}): {_state(found)}"]
     at_most = "at most " if found.until_halfwidth is not None else ""
     lines.append(
@@ -164,7 +164,7 @@ def _lines(found: Status, where: str) -> list[str]:
     ]
     if found.visits_per_hour is not None:
         lines.append(f"Rate: {found.visits_per_hour:,.0f} visits an hour" + _end(found))
-    lines.append(_next(found, shlex.quote(where)))
+    lines.append(_next(found, where))
     return lines
 
 
@@ -188,14 +188,22 @@ def _end(found: Status) -> str:
     return f"; {most}{duration(found.left_s)} left, until {found.ends_at:%Y-%m-%d %H:%M} UTC."
 
 
-def _next(found: Status, where: str) -> str:
+def _next(found: Status, where: Location) -> str:
+    tables = shell_command(["raybench", "tables", run_argument(where)])
     match found.state:
         case "complete":
-            return f"Its tables: raybench tables {where}"
+            return f"Its tables: {tables}"
         case "running":
-            return "Look again later; its tables so far: raybench tables " + where
+            return f"Look again later; its tables so far: {tables}"
+        case _ if found.resumable:
+            return f"Go on with it: the sweep's command with {shell_command(['--run-id', found.run_id, '--resume'])}"
+        case _ if not found.failed:
+            return f"All of it is measured. Its tables: {tables}"
         case _:
-            return f"Go on with it: the sweep's command with --run-id {found.run_id} --resume"
+            return (
+                "--resume would measure nothing more: what failed is not tried again. Mend the cause and begin a new "
+                f"run; its tables: {tables}"
+            )
 
 
 def _state_of(live: LiveReport | None, silent_s: float | None) -> State:
@@ -218,6 +226,14 @@ def _failed(store: RunStore, complete: set[str]) -> tuple[tuple[str, str], ...]:
         if row["configuration"] not in complete:  # what was tried again and came through has not failed
             found.setdefault(row["configuration"], f"{row['kind']}: {row['message']}")
     return tuple(found.items())
+
+
+def _is_anything_left(store: RunStore, rounds: int) -> bool:
+    """Whether a visit of the first ``rounds`` is not committed whose block has a configuration that may be tried."""
+    failed = {row["configuration"] for row in store.read("failures").to_pylist() if row["kind"] not in INFRASTRUCTURE}
+    blocks = {c["block"] for c in store.description["configurations"] if c["name"] not in failed}
+    done = store.committed()
+    return any((block, round_index) not in done for block in blocks for round_index in range(rounds))
 
 
 def _visits_per_hour(entries: Sequence[Entry], live: LiveReport) -> float | None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.console import Console
-
 from raybench.analysis import Tables, write_derived, write_views
 from raybench.cluster import Cluster, Job
 from raybench.deploy import all_traits
 from raybench.model import Recipe
-from raybench.report import print_line, print_next_commands, print_summary
+from raybench.report import Screen, print_line, print_next_commands, print_summary
 from raybench.store import RunStore
 from raybench.sweep.describe import describe
 from raybench.sweep.measuring import measure
@@ -21,7 +19,7 @@ from raybench.sweep.run_choice import check_same
 from raybench.sweep.stop_signals import StopSignals
 
 
-def run_sweep(sweep: CheckedSweep, console: Console, signals: StopSignals) -> int:
+def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int:
     """Exit code: 0 complete, 1 something failed or is missing. Raises RaybenchError and `Stopped`."""
     started = time.monotonic()
     plan = sweep.plan

@@ -1,0 +1,32 @@
+"""A run's views shut off from everything else: no file, no network, no other settings, whatever SQL comes.
+
+DuckDB's lists of allowed files are no way: what may be read may be written too (``COPY ... (USE_TMP_FILE false)``). So
+the raw rows are taken into memory first, and then no file at all is allowed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import duckdb
+
+from raybench.records import SCHEMAS
+
+_SHUT: Final = (
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET python_enable_replacements = false",  # a name in a query is no variable of this program
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+
+def shut_off(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let ``connection`` answer from what is in it alone, for good. Its views over files become tables in memory."""
+    for name in SCHEMAS:
+        held = f"raybench_held_{name}"
+        connection.execute(f"CREATE TABLE {held} AS FROM {name}")
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {held}")
+    for statement in _SHUT:
+        connection.execute(statement)
