@@ -66,7 +66,7 @@ def comparisons(runs: list[Tables]) -> list[dict[str, Any]]:
     return [
         {**row, "truth": 1 + delays[row["configuration"]]}
         for run in runs
-        for delays in [{c["name"]: c["delay_share"] for c in run.description["configurations"]}]
+        for delays in [{c.name: c.delay_share for c in run.description.configurations}]
         for row in run.rows("FROM overhead WHERE clock = 'wall' ORDER BY configuration")
     ]
 
@@ -76,7 +76,7 @@ def over_blocks(runs: list[Tables]) -> list[dict[str, Any]]:
     return [
         {**row, "truth": 1 + delays[row["strategy"]]}
         for run in runs
-        for delays in [{c["role"]: c["delay_share"] for c in run.description["configurations"]}]
+        for delays in [{c.role: c.delay_share for c in run.description.configurations}]
         for row in run.rows("FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
     ]
 

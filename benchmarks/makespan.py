@@ -78,9 +78,9 @@ def durations(views: Views) -> dict[tuple[str, int], list[float]]:
     """How long the run's visits took, in seconds, by `kind`."""
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     first = {}
-    for c in views.description["configurations"]:
-        strategy, adapters = first.get(c["block"], (c["strategy"], 0))
-        first[c["block"]] = strategy, max(adapters, len(c["adapters"]))
+    for c in views.description.configurations:
+        strategy, adapters = first.get(c.block, (c.strategy, 0))
+        first[c.block] = strategy, max(adapters, len(c.adapters))
     for row in views.rows("FROM visits"):
         found[first[row["block"]]].append(row["total_ns"] / 1e9)
     return dict(found)

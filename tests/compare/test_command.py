@@ -300,7 +300,7 @@ def test_bad_input_is_refused(make: Make, edit: Edit, tmp_path: Path, capsys: py
     other = edit(root, lambda d: d["plan"].update(requests=99))
     with pytest.raises(InputError, match="no configuration is complete both there and in") as none_complete:
         command(root, other)
-    renamed = [{**c, "name": f"other_{c['name']}"} for c in opened(root).description["configurations"]]
+    renamed = [{**c, "name": f"other_{c['name']}"} for c in opened(root).document["configurations"]]
     other = edit(root, lambda d: d.update(comparisons=[], configurations=renamed))
     with pytest.raises(InputError, match="no configuration in common with") as none_common:
         command(root, other)

@@ -20,7 +20,7 @@ def test_settings_that_differ_are_named(make: Make, edit: Edit) -> None:
         d["environment"]["driver"]["versions"]["torch"] = "1.0"
         d["environment"]["driver"]["machine"]["host"] = "elsewhere"
 
-    torch, host = (opened(a).description["environment"]["driver"][k] for k in ("versions", "machine"))
+    torch, host = (opened(a).document["environment"]["driver"][k] for k in ("versions", "machine"))
     assert differences(opened(a), opened(edit(a, other))) == [
         "plan.margin: 0.02 in A, 0.05 in B",
         "model.name: 'micro' in A, 'macro' in B",

@@ -78,7 +78,7 @@ def test_what_is_gone_on_with_is_the_plan_that_was_begun(tmp_path: Path, overrid
     asked = Overrides(**{name: getattr(options, name) for name in names})
     plan, _ = plan_file.load_plan(str(tmp_path / "plan.toml"), strategies.all_traits(), glue_tasks(), asked)
     described = describe("run", plan, GlueLengths(0), MODEL, [], strategies.all_traits())
-    assert differences(RunStore.open(run).description, described) == []
+    assert differences(RunStore.open(run).document, described) == []
 
 
 def test_what_failed_takes_a_new_run(tmp_path: Path) -> None:
@@ -162,7 +162,10 @@ def test_a_number_that_a_complete_run_has_not_takes_a_new_run(short_run: Path) -
 
 def test_prepared_files_are_named_only_for_their_own_plan(short_run: Path) -> None:
     tables = Tables(short_run)
-    tables.description["model"] = {"name": "files", "kind": "prepared", "location": "/models/files"}
+    prepared = tables.description.model.model_copy(
+        update={"name": "files", "kind": "prepared", "location": "/models/files"}
+    )
+    tables.description = tables.description.model_copy(update={"model": prepared})
     assert typed(advise(tables)).model == "/models/files"
     tables.connection.execute(
         "CREATE TABLE all_of_them AS FROM configurations; CREATE OR REPLACE VIEW configurations AS FROM all_of_them"

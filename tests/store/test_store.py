@@ -34,7 +34,7 @@ def at(store: RunStore, name: str) -> str:
 def test_the_description_is_kept_as_given_with_the_schema_version(run: RunStore) -> None:
     text = Hands(run.root).read("run.json").decode()
     assert text == '{\n "plan": "rq2",\n "schema_version": 3\n}\n'
-    assert RunStore.open(run.root).description == {"plan": "rq2", "schema_version": 3}
+    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 3}
 
 
 def test_an_existing_run_is_not_begun_again(run: RunStore, results: Location) -> None:

@@ -63,7 +63,7 @@ def test_intervals_hold_the_delay_that_was_put_in(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(Weights, "fine_tuned", lambda weights, c, time=time: time.new_model(weights, c))
         run = measure(dataclasses.replace(plan, warmups=1), tmp_path, f"run-{seed}", new_device=time.new_device)
         tables = Tables(run)
-        delays = {c["name"]: c["delay_share"] for c in tables.description["configurations"]}
+        delays = {c.name: c.delay_share for c in tables.description.configurations}
         found += [
             (1 + delays[row["configuration"]], row["low"], row["ratio"], row["high"])
             for row in tables.rows("FROM overhead WHERE clock = 'wall'")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from raybench.analysis.verdicts import Verdicts
 from raybench.records import SCHEMAS, InputError, RaybenchError
-from raybench.store import Location, RunStore, StoreError, describes_no_run, open_storage
+from raybench.store import Location, RunStore, StoreError, open_storage
 
 VIEW_FILES = (
     "raw",
@@ -46,17 +46,12 @@ class Views:
         store = RunStore.open(path)
         self.root = store.root
         self._checked, copy = _check(store)
-        self.description = store.description
+        self.description, self.document = store.description, store.document
         self.connection = self._checked.connect()
         if copy is not None:
             weakref.finalize(self.connection, copy.cleanup)
-        try:
-            self.margin = float(self.description["plan"]["margin"])
-            if not 0 < self.margin < 1:
-                raise ValueError(f"plan.margin is {self.margin:g}, should lie between 0 and 1")
-            self.verdicts = Verdicts(self.rows, self.description["plan"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise describes_no_run(store.root, error) from None
+        self.margin = self.description.plan.margin
+        self.verdicts = Verdicts(self.rows, self.description.plan)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Another connection over the same files, whose views may be changed."""
@@ -131,7 +126,7 @@ def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] 
         table: [file.path for entry in store.entries() for file in entry.files if file.table == table]
         for table in SCHEMAS
     }
-    return _Checked(folder, files, json.dumps(store.description)), copy
+    return _Checked(folder, files, json.dumps(store.document)), copy
 
 
 def views_sql() -> str:

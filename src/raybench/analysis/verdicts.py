@@ -19,6 +19,7 @@ from raybench.analysis.loading import load_cautions
 from raybench.analysis.ratios import CLOCKS, Ratios
 from raybench.analysis.sequential import dependable_halfwidth
 from raybench.analysis.stats import Estimate
+from raybench.store import PlanOfRun
 
 Rows = Callable[[str], list[dict[str, Any]]]
 """Runs a query and gives its rows."""
@@ -117,13 +118,13 @@ class _Compared(NamedTuple):
 class Verdicts:
     """What the committed samples of one run say. ``plan`` is that of the run's description."""
 
-    def __init__(self, rows: Rows, plan: Mapping[str, Any]) -> None:
+    def __init__(self, rows: Rows, plan: PlanOfRun) -> None:
         self._rows = rows
-        self._margin = float(plan["margin"])
+        self._margin = plan.margin
         # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
-        self._independent = plan["design"] == "independent"
-        self._references = [str(r) for r in plan["references"]]
-        self._claims = {(c["strategy"], c["reference"]) for c in plan.get("claims") or []}
+        self._independent = plan.design == "independent"
+        self._references = list(plan.references)
+        self._claims = {(c.strategy, c.reference) for c in plan.claims}
         self._visit_ratios = rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
         self._chains = rows("FROM comparisons WHERE via IS NOT NULL ORDER BY configuration, reference")
         self._all = self._ratios_of(None)

@@ -36,7 +36,7 @@ def compare(a: Tables, b: Tables, *, devices_alike: bool = False) -> RunComparis
     both = [measured(run, kept) for run, kept in zip((a, b), requests, strict=True)]
     if a.root == b.root:
         notes.append("A and B are the same run.")
-    if "independent" in (a.description["plan"]["design"], b.description["plan"]["design"]):
+    if "independent" in (a.description.plan.design, b.description.plan.design):
         notes.append(
             "A configuration and the baseline were measured in different visits (independent design): drift is in "
             "the relative change too."
@@ -46,7 +46,7 @@ def compare(a: Tables, b: Tables, *, devices_alike: bool = False) -> RunComparis
     baseline, parts = common_parts(a, b, names)
     parts = {n: p for n, p in parts.items() if all(run.relative.get(k) for run in both for k in (p.first, *p.links))}
     groups: dict[str, list[str]] = {}
-    deployment = {c["name"]: c["deployment"] for c in a.description["configurations"]}
+    deployment = {c.name: c.deployment for c in a.description.configurations}
     for name in names:
         groups.setdefault(deployment[name], []).append(name)
     compared = _Compared(both, parts, matched, a.margin, devices_alike)
@@ -169,7 +169,7 @@ def run(options: argparse.Namespace) -> int:
     each: bool = options.each
     if options.fail_on and all(row.judged(by) is None for row in found.rows(each)):
         raise InputError(
-            f"{options.b}: nothing was measured beside {found.baseline or 'a reference'} there and in {options.a}, so "
+            f"{options.b}: nothing was measured beside {found.baseline} there and in {options.a}, so "
             "there is no relative change to fail on; --by absolute goes without"
         )
     failed = found.with_verdict(options.fail_on, by, each)

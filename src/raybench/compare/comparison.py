@@ -66,7 +66,7 @@ class RunComparison:
     a: Location
     b: Location
     margin: float
-    baseline: str | None
+    baseline: str
     differences: tuple[str, ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]

@@ -14,9 +14,9 @@ _BY_VISITS: Final = ("device", "device_name", "gpu.name", "gpu.uuid")
 
 def differences(a: Tables, b: Tables) -> list[str]:
     """In what the runs differ, one line each: plan, model, workload, configurations, versions, machines, devices."""
-    old, new = _keyed(a.description), _keyed(b.description)
+    old, new = _keyed(a.document), _keyed(b.document)
     found = [line for key in old for line in _walk(key, old[key], new[key])]
-    here, there = _environment(a.description), _environment(b.description)
+    here, there = _environment(a.document), _environment(b.document)
     found += [
         f"{key}: {_listed(here.get(key, ()))} in A, {_listed(there.get(key, ()))} in B"
         for key in sorted(here.keys() | there.keys())

@@ -66,10 +66,10 @@ def compared_requests(a: Tables, b: Tables, names: Sequence[str]) -> tuple[tuple
                 by_name[row["configuration"]][row["task"], row["request"]] = row["tokens"]
         served.append(by_name)
     notes = []
-    if a.description["workload"] != b.description["workload"]:
+    if a.description.workload != b.description.workload:
         notes.append("The workloads differ, so no request is the same in both: all requests of each run are compared.")
         return (_kept(served[0]), _kept(served[1])), False, notes
-    in_a, in_b = (run.description["plan"]["requests"] for run in (a, b))
+    in_a, in_b = (run.description.plan.requests for run in (a, b))
     if in_a != in_b:
         # Numbers run on over the rounds: what both served is the longer rounds' first few visits.
         notes.append(
@@ -105,7 +105,7 @@ def measured(tables: Tables, kept: pa.Table) -> Measured:
     absolute: dict[str, dict[int, Visit]] = defaultdict(dict)
     relative: dict[tuple[str, str], dict[int, Visit]] = defaultdict(dict)
     # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
-    independent = tables.description["plan"]["design"] == "independent"
+    independent = tables.description.plan.design == "independent"
     with contextlib.closing(tables.connect()) as connection:
         connection.register("compared", kept)
         connection.execute(shipped_sql("compare_requests"))
@@ -134,21 +134,18 @@ class Parts(NamedTuple):
     links: tuple[Pair, ...] = ()
 
 
-def common_parts(a: Tables, b: Tables, names: Sequence[str]) -> tuple[str | None, dict[str, Parts]]:
+def common_parts(a: Tables, b: Tables, names: Sequence[str]) -> tuple[str, dict[str, Parts]]:
     """The baseline, which is the first of A's references, and what each configuration's ratio to it is made of.
 
     The baseline is one for all: against different references a change of the reference would look like one of
     what is compared with it. Only what has the same references, complete, in both runs.
     """
-    references = a.description["plan"]["references"]
-    if not references:
-        return None, {}
-    baseline: str = references[0]
+    baseline = a.description.plan.references[0]
     of_a, of_b = (
         {
-            c["configuration"]: (c["via"], tuple(r["configuration"] for r in c["references"]))
-            for c in run.description["comparisons"]
-            if c["reference_strategy"] == baseline
+            c.configuration: (c.via, tuple(r.configuration for r in c.references))
+            for c in run.description.comparisons
+            if c.reference_strategy == baseline
         }
         for run in (a, b)
     )

@@ -66,7 +66,7 @@ def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
     against = f"relative to {found.baseline}" if by == "relative" else "absolute"
     if not judged:
         return [
-            f"Nothing was measured beside {found.baseline or 'a reference'} in both runs, so no change is relative; "
+            f"Nothing was measured beside {found.baseline} in both runs, so no change is relative; "
             "--by absolute looks at the other column."
         ]
     if found.undecidable(by, each):

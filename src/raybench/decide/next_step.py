@@ -37,43 +37,39 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
 
 def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     """This run's own options, ``times`` as long, or the shipped plan that has every strategy."""
-    plan, model = tables.description["plan"], tables.description["model"]
+    plan, model = tables.description.plan, tables.description.model
     # Prepared files are those of one plan's adapters.
-    named = [] if remedy == "another plan" and model["kind"] == "prepared" else ["--model", _model(model)]
+    named = [] if remedy == "another plan" and model.kind == "prepared" else ["--model", model.location or model.name]
     if remedy == "another plan":
         return ["--plan", "rq2", *named]
     words = ["--plan", _plan(tables), *named]
     if remedy == "resume":
         words += ["--results", str(tables.root.parent), "--run-id", tables.root.name, "--resume"]
-    rounds, requests = plan["rounds"], plan["requests"]
-    if plan["until_halfwidth"] is None:
+    rounds, requests = plan.rounds, plan.requests
+    if plan.until_halfwidth is None:
         words += ["--rounds", str(math.ceil(rounds * times)), "--requests", str(requests)]
     else:  # it may end after fewer rounds than this took, so what makes it surely longer is the requests of a round
-        words += ["--until-halfwidth", str(plan["until_halfwidth"]), "--max-rounds", str(rounds)]
+        words += ["--until-halfwidth", str(plan.until_halfwidth), "--max-rounds", str(rounds)]
         (taken,) = tables.rows("SELECT max(round) + 1 AS n FROM visits")
         words += ["--requests", str(math.ceil(requests * times * max(1.0, (taken["n"] or 0) / LEAST_ROUNDS)))]
-    if plan["design"] != "paired":
-        words += ["--design", plan["design"]]
-    if plan["order_seed"]:
-        words += ["--order-seed", str(plan["order_seed"])]
-    if plan["accelerator_type"] is not None:
-        words += ["--accelerator-type", plan["accelerator_type"]]
+    if plan.design != "paired":
+        words += ["--design", plan.design]
+    if plan.order_seed:
+        words += ["--order-seed", str(plan.order_seed)]
+    if plan.accelerator_type is not None:
+        words += ["--accelerator-type", plan.accelerator_type]
     return words
 
 
-def _model(model: dict[str, str | None]) -> str:
-    return str(model["location"] or model["name"])
-
-
 def _plan(tables: Tables) -> str:
-    name = str(tables.description["plan"]["name"])
+    name = tables.description.plan.name
     return name if name in shipped_plans() else "FILE.toml"
 
 
 def _file_words(tables: Tables, remedy: Remedy) -> str:
     if remedy == "another plan" or _plan(tables) != "FILE.toml":
         return ""
-    return f"; FILE.toml: the plan {tables.description['plan']['name']}"
+    return f"; FILE.toml: the plan {tables.description.plan.name}"
 
 
 def _other_gpus(ways: Sequence[WayResult]) -> str:

@@ -115,9 +115,9 @@ def study_table(tables: Tables, console: Screen) -> None:
     rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
     references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
     labels = {row["strategy"]: row["deployment"] for row in rows}
-    plan = tables.description["plan"]
+    run = tables.description
     table = Table(
-        title=f"{plan['name']} on {_devices(tables)}: {tables.description['model']['name']}, {plan['design']} design",
+        title=f"{run.plan.name} on {_devices(tables)}: {run.model.name}, {run.plan.design} design",
         box=box.SIMPLE,
         title_justify="left",
     )

@@ -1,20 +1,22 @@
 """Raw samples kept: rows, commits and their manifest, in a folder or on an object store."""
 
+from raybench.store.description import Description, PlanOfRun
 from raybench.store.location import Location, location_argument
 from raybench.store.redaction import redact_uris
 from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
-from raybench.store.storage import DESCRIPTION, describes_no_run, exists_already
+from raybench.store.storage import DESCRIPTION, exists_already
 from raybench.store.store import Entry, RunStore, StoreError, VisitKey
 
 __all__ = [
     "DESCRIPTION",
+    "Description",
     "Entry",
     "Location",
+    "PlanOfRun",
     "RunStore",
     "StoreError",
     "VisitKey",
     "check_writable",
-    "describes_no_run",
     "exists_already",
     "location_argument",
     "open_storage",

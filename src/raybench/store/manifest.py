@@ -7,24 +7,20 @@ was damaged afterwards.
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
-from raybench.records import READABLE_VERSIONS, SCHEMAS
+from raybench.records import SCHEMAS
+from raybench.store.documents import parse_json, validated
 from raybench.store.location import Location
 from raybench.store.storage import RESTORE, Storage, StoreError
 
@@ -43,8 +39,8 @@ class VisitKey(_Model):
 
     visit: str
     block: str
-    round: NonNegativeInt
-    attempt: NonNegativeInt = 0
+    round: Annotated[int, Field(ge=0, lt=2**31)]
+    attempt: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class FileEntry(_Model):
@@ -113,44 +109,9 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
 
 
 def _parse_entry(data: bytes, sequence: int, version: int, where: Location) -> Entry:
-    document = parse_json(data, where)
-    try:
-        entry = Entry.model_validate_json(json.dumps(document))  # strict, but arrays and dates are JSON's
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "entry"
-        raise StoreError(f"{where}: {place}: {first['msg']} (found {first['input']!r:.100}); {RESTORE}") from error
+    entry = validated(Entry, parse_json(data, where), where)
     if entry.sequence != sequence:
         raise StoreError(f"{where}: holds entry {entry.sequence}: a copy; {RESTORE}")
     if entry.schema_version != version:
         raise StoreError(f"{where}: schema version {entry.schema_version} in a run of version {version}; {RESTORE}")
     return entry
-
-
-def parse_json(data: bytes, where: Location) -> dict[str, Any]:
-    """The JSON object that ``data`` is. Raises `StoreError` if it is damaged or of another schema version."""
-    try:
-        document = json.loads(data, parse_constant=_finite, parse_float=_finite)
-        if not isinstance(document, dict):
-            raise ValueError("not an object")
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{where}: damaged JSON ({error}); {RESTORE}") from error
-    version = document.get("schema_version")
-    if type(version) is not int or version not in READABLE_VERSIONS:
-        readable = " and ".join(map(str, READABLE_VERSIONS))
-        raise StoreError(
-            f"{where}: schema version {version!r}, and this raybench reads {readable}; "
-            "read it with the raybench that wrote it"
-        )
-    return document
-
-
-def encode_json(document: Mapping[str, Any]) -> bytes:
-    """``document`` as raybench writes JSON. Raises `ValueError` or `TypeError` for what JSON cannot hold."""
-    return (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is not a finite number")
-    return value

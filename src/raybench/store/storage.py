@@ -95,10 +95,3 @@ class Storage(Protocol):
 def exists_already(root: Location) -> InputError:
     """What a person is told who begins a run under a name that is taken."""
     return InputError(f"{root}: exists already; go on with it by --resume, or choose another --run-id")
-
-
-def describes_no_run(root: Location, error: Exception) -> StoreError:
-    """What a person is told where a description lacks what every run's has."""
-    return StoreError(
-        f"{root}: {DESCRIPTION} describes no run of this raybench ({type(error).__name__}: {error}); {RESTORE}"
-    )

@@ -20,15 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raybench.records import SCHEMA_VERSION, SCHEMAS, InputError
+from raybench.store.description import Description
+from raybench.store.documents import encode_json, parse_json, validated
 from raybench.store.location import Location
 from raybench.store.manifest import (
     MANIFEST,
     Entry,
     FileEntry,
     VisitKey,
-    encode_json,
     entry_name,
-    parse_json,
     read_manifest,
 )
 from raybench.store.results import open_storage, validate_run_id
@@ -52,7 +52,7 @@ class RunStore:
         """Use `create`, `resume` or `open`. Raises `StoreError` if the description or the manifest is damaged."""
         self.root = storage.root
         self._storage, self._lock = storage, lock
-        self.description: dict[str, Any] = _read_description(storage)
+        self.document: Mapping[str, Any] = _read_document(storage)
         self._entries = read_manifest(storage, self.schema_version)
         self._unsure = False
         self._refused: StoreError | None = None
@@ -109,7 +109,12 @@ class RunStore:
     @property
     def schema_version(self) -> int:
         """In which all of the run is written, one of `records.READABLE_VERSIONS`."""
-        return int(self.description["schema_version"])
+        return int(self.document["schema_version"])
+
+    @property
+    def description(self) -> Description:
+        """What `document` says, checked. Raises `StoreError` with what of it cannot be."""
+        return validated(Description, self.document, self._storage.locate(DESCRIPTION))
 
     def close(self) -> None:
         """Release the lock. What is committed can still be read."""
@@ -222,9 +227,9 @@ class RunStore:
         the visits of their entry. Files that no entry lists are ignored. Few files at a time are in memory. ``keep``
         is called with the name and the bytes of each that was found good: description, entries and files.
         """
-        self.description = _read_description(self._storage)
+        self.document = _read_document(self._storage)
         self._entries = read_manifest(self._storage, self.schema_version)
-        keep(DESCRIPTION, encode_json(self.description))
+        keep(DESCRIPTION, encode_json(self.document))
         for file, data, _ in self._load(list(SCHEMAS)):
             keep(file.path, data)
         for entry in self._entries:
@@ -270,5 +275,5 @@ def _storage_of_run(path: Location, remedy: str) -> Storage:
     return storage
 
 
-def _read_description(storage: Storage) -> dict[str, Any]:
+def _read_document(storage: Storage) -> dict[str, Any]:
     return parse_json(storage.read(DESCRIPTION), storage.locate(DESCRIPTION))

@@ -43,9 +43,9 @@ def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namesp
         return _new_run(results, named or new)
     with RunStore.resume(results / run_id) as store:
         notices = [] if store.notice is None else [f"{store.root}: {store.notice}"]
-        model = checked.model or ModelSpec(**store.description["model"])
+        model = checked.model or ModelSpec(**store.description.model.model_dump())
         described = describe(run_id, plan, checked.workload(model), model, [], all_traits())
-        if options.new_run and (differing := differences(store.description, described)):
+        if options.new_run and (differing := differences(store.document, described)):
             notices.append(f"{store.root} was begun otherwise ({'; '.join(differing[:5])}): a new run begins, {new}.")
             return RunChoice(new, False, tuple(notices))
         check_same(store, described)
@@ -55,7 +55,7 @@ def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namesp
 
 def check_same(store: RunStore, description: Mapping[str, Any]) -> None:
     """Raises InputError with what differs between what the run was begun with and ``description``."""
-    if differing := differences(store.description, description):
+    if differing := differences(store.document, description):
         raise InputError(
             f"{store.root}: cannot be resumed, it was begun otherwise: {'; '.join(differing[:5])}; "
             "give the same options and versions, or begin a new run by --new-run"

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from raybench.records import INFRASTRUCTURE
 from raybench.report import Screen, open_console, print_line, run_argument, shell_command, write_json
-from raybench.store import Entry, Location, RunStore, describes_no_run, location_argument
+from raybench.store import Entry, Location, RunStore, location_argument
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 from raybench.sweep.progress import duration
 
@@ -70,23 +70,16 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
     Reads the manifest and the small tables, never the samples. Raises InputError where there is no run, StoreError
     where one of those files is damaged.
     """
-    store = RunStore.open(path)
-    try:
-        return _read(store, now or datetime.datetime.now(datetime.UTC))
-    except (KeyError, TypeError, ValueError) as error:
-        raise describes_no_run(store.root, error) from None
-
-
-def _read(store: RunStore, now: datetime.datetime) -> Status:
-    plan, live = store.description["plan"], read_report(store)
-    entries = store.entries()
-    blocks = {c["block"] for c in store.description["configurations"]}
+    store, now = RunStore.open(path), now or datetime.datetime.now(datetime.UTC)
+    description, live = store.description, read_report(store)
+    plan, entries = description.plan, store.entries()
+    blocks = {c.block for c in description.configurations}
     done = [key for key in store.committed() if key[0] in blocks]
     silent_s = None if live is None else (now - live.updated_at).total_seconds()
     state = _state_of(live, silent_s)
     workers = live.workers if live is not None and state == "running" else ()
     waiting = live.waiting if live is not None and state == "running" else 0
-    rounds, adaptive = int(plan["rounds"]), plan["until_halfwidth"] is not None
+    rounds, adaptive = plan.rounds, plan.until_halfwidth is not None
     left = waiting + sum(worker.state == "busy" for worker in workers)
     if adaptive:
         left = max(0, rounds * len(blocks) - len(done))
@@ -94,20 +87,20 @@ def _read(store: RunStore, now: datetime.datetime) -> Status:
             rounds = 1 + max((round_index for _, round_index in done), default=-1)
     complete = _complete(store, rounds)
     # A run until its intervals are narrow that has not ended by itself may want further rounds.
-    last = int(plan["rounds"]) if state != "incomplete" else rounds
+    last = plan.rounds if state != "incomplete" else rounds
     rate = None if live is None else _visits_per_hour(entries, live)
     left_s = 3600 * left / rate if rate and state == "running" else None
     return Status(
-        run_id=str(store.description["run_id"]),
-        plan=str(plan["name"]),
+        run_id=description.run_id,
+        plan=plan.name,
         state=state,
         silent_s=silent_s,
-        until_halfwidth=plan["until_halfwidth"],
+        until_halfwidth=plan.until_halfwidth,
         visits_done=len(done),
-        visits_planned=int(plan["rounds"]) * len(blocks),
+        visits_planned=plan.rounds * len(blocks),
         visits_waiting=waiting,
         configurations_complete=len(complete),
-        configurations=len(store.description["configurations"]),
+        configurations=len(description.configurations),
         failed=_failed(store, complete),
         resumable=state != "complete" and _is_anything_left(store, last),
         lost_attempts=store.read("attempts").num_rows,
@@ -217,7 +210,7 @@ def _state_of(live: LiveReport | None, silent_s: float | None) -> State:
 def _complete(store: RunStore, rounds: int) -> set[str]:
     """The configurations that all ``rounds`` of their own blocks have brought up and measured."""
     loads = Counter((row["block"], row["configuration"]) for row in store.read("loads").to_pylist())
-    return {c["name"] for c in store.description["configurations"] if 0 < rounds == loads[c["block"], c["name"]]}
+    return {c.name for c in store.description.configurations if 0 < rounds == loads[c.block, c.name]}
 
 
 def _failed(store: RunStore, complete: set[str]) -> tuple[tuple[str, str], ...]:
@@ -231,7 +224,7 @@ def _failed(store: RunStore, complete: set[str]) -> tuple[tuple[str, str], ...]:
 def _is_anything_left(store: RunStore, rounds: int) -> bool:
     """Whether a visit of the first ``rounds`` is not committed whose block has a configuration that may be tried."""
     failed = {row["configuration"] for row in store.read("failures").to_pylist() if row["kind"] not in INFRASTRUCTURE}
-    blocks = {c["block"] for c in store.description["configurations"] if c["name"] not in failed}
+    blocks = {c.block for c in store.description.configurations if c.name not in failed}
     done = store.committed()
     return any((block, round_index) not in done for block in blocks for round_index in range(rounds))
 
