@@ -216,7 +216,7 @@ class SeveralProblemsError(InputError):
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("; ".join(lines))
-        self.lines = tuple(lines)
+        self.lines = tuple(" ".join(line.split()) for line in lines)
 
 
 class Problems:

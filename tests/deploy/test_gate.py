@@ -17,7 +17,7 @@ from raybench.deploy.gate import TOLERANCE, Gate, GateError, GateResult
 from raybench.deploy.strategies import Deployment, LoadCosts, deploy
 from raybench.machine.device import CpuDevice
 from raybench.model.prepare import Recipe, prepared
-from raybench.model.weights import Weights, resolve_model
+from raybench.model.weights import Weights, peft_name, resolve_model
 from raybench.model.workload import GlueLengths, draw_token_ids
 from raybench.plan.plan import Configuration, Plan
 from raybench.records import RaybenchError
@@ -207,7 +207,7 @@ def _scaled(configuration: Configuration, weights: Weights, factor: float) -> An
     model = adapted(configuration, weights)
     for module in model.modules():
         if hasattr(module, "lora_A"):
-            module.scaling[configuration.adapters[0].name] *= factor
+            module.scaling[peft_name(configuration.adapters[0].name)] *= factor
     return model.merge_and_unload()
 
 
@@ -219,7 +219,7 @@ def never_merged(configuration: Configuration, weights: Weights) -> Any:
 def one_layer_missed(configuration: Configuration, weights: Weights) -> Any:
     model = adapted(configuration, weights)
     layers = [module for module in model.modules() if hasattr(module, "lora_A")]
-    layers[-1].lora_B[configuration.adapters[0].name].weight.zero_()
+    layers[-1].lora_B[peft_name(configuration.adapters[0].name)].weight.zero_()
     return model.merge_and_unload()
 
 
@@ -272,11 +272,11 @@ def never(model: Any, names: list[str]) -> Callable[[str], None]:
 
 
 def always_the_last(model: Any, names: list[str]) -> Callable[[str], None]:
-    return lambda name: model.set_adapter(names[-1], inference_mode=True)
+    return lambda name: model.set_adapter(peft_name(names[-1]), inference_mode=True)
 
 
 def the_other(model: Any, names: list[str]) -> Callable[[str], None]:
-    return lambda name: model.set_adapter(names[1 - names.index(name)], inference_mode=True)
+    return lambda name: model.set_adapter(peft_name(names[1 - names.index(name)]), inference_mode=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -286,7 +286,7 @@ def test_a_wrong_adapter_active_is_stopped(
 ) -> None:
     configuration = named(plan, "multi_lora_2_adapters", dtype=dtype)
     model = up(configuration, weights).model
-    model.set_adapter("mrpc_seed42", inference_mode=True)
+    model.set_adapter(peft_name("mrpc_seed42"), inference_mode=True)
     deployment = Deployment(model, model, switch(model, ["mrpc_seed42", "sst2_seed42"]))
     with pytest.raises(GateError, match=rf"logits differ from adapter {adapter}_seed42 alone by 0\.\d+ .*instead of"):
         Gate(weights, probes, {}).check(configuration, deployment)
@@ -298,10 +298,11 @@ def test_a_resident_adapter_that_another_overwrote_is_stopped(
 ) -> None:
     configuration = named(plan, "multi_lora_2_adapters", dtype=dtype)
     deployment = up(configuration, weights)
+    mrpc, sst2 = peft_name("mrpc_seed42"), peft_name("sst2_seed42")
     for module in deployment.model.modules():
         if hasattr(module, "lora_A"):
-            module.lora_B["sst2_seed42"].weight.copy_(module.lora_B["mrpc_seed42"].weight)
-            module.lora_A["sst2_seed42"].weight.copy_(module.lora_A["mrpc_seed42"].weight)
+            module.lora_B[sst2].weight.copy_(module.lora_B[mrpc].weight)
+            module.lora_A[sst2].weight.copy_(module.lora_A[mrpc].weight)
     with pytest.raises(GateError, match="logits differ from adapter sst2_seed42 alone"):
         Gate(weights, probes, {}).check(configuration, deployment)
 
@@ -314,8 +315,8 @@ def test_a_head_that_does_not_follow_its_adapter_is_stopped(
     model = up(configuration, weights).model
 
     def lora_only(name: str) -> None:
-        model.set_adapter(name, inference_mode=True)
-        model.base_model.model.score.set_adapter("mrpc_seed42")
+        model.set_adapter(peft_name(name), inference_mode=True)
+        model.base_model.model.score.set_adapter(peft_name("mrpc_seed42"))
 
     with pytest.raises(GateError, match="logits differ from adapter sst2_seed42 alone"):
         Gate(weights, probes, {}).check(configuration, Deployment(model, model, lora_only))

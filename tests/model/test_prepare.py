@@ -23,9 +23,9 @@ from raybench.model.prepare import (
     check_checkpoint,
     make_tokenizer,
     prepared,
-    text_tokenizer,
     write_preset,
 )
+from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, resolve_model
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from raybench.machine.device import CpuDevice, torch_dtype
 from raybench.model.prepare import Recipe, prepared
-from raybench.model.weights import ModelSpec, Noticed, Weights, build, preset_shape, presets, resolve_model
+from raybench.model.weights import ModelSpec, Noticed, Weights, build, peft_name, preset_shape, presets, resolve_model
 from raybench.plan.plan import Configuration, Plan
 from raybench.records import InputError
 
@@ -166,7 +166,7 @@ def test_a_configuration_may_bring_its_own_checkpoint_and_adapter(folder: Path, 
         adapter = dataclasses.replace(lora.adapters[0], path=str(folder / "adapters" / "sst2_seed42"))
         model = weights.attach(weights.base(lora), adapter, lora)
         stored = load_file(folder / "adapters" / "sst2_seed42" / "adapter_model.safetensors")
-        found = lora_layers(model)[0].lora_B["mrpc_seed42"].weight
+        found = lora_layers(model)[0].lora_B[peft_name("mrpc_seed42")].weight
         assert torch.equal(found, stored["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"])
 
 
@@ -307,7 +307,7 @@ def test_every_adapter_changes_the_weights_and_each_differently(spec: str, weigh
     assert len(layers) == 8 * 2
     for layer in layers:
         base = layer.get_base_layer().weight
-        changes = [layer.get_delta_weight(adapter.name) for adapter in multi.adapters]
+        changes = [layer.get_delta_weight(peft_name(adapter.name)) for adapter in multi.adapters]
         for change in changes:
             share = float(change.std() / base.std())
             assert 0.2 < share < 0.4  # a trained adapter's share; more would drown the model, less hide a wrong merge
@@ -323,7 +323,7 @@ def test_every_adapter_has_a_head_of_its_own(weights: Weights, plan: Plan) -> No
         for adapter in multi.adapters:
             model = source.attach(model, adapter, multi)
         kept = model.base_model.model.score.modules_to_save
-        heads += [kept[adapter.name].weight for adapter in multi.adapters]
+        heads += [kept[peft_name(adapter.name)].weight for adapter in multi.adapters]
         pairs = ((heads[0], heads[1]), (heads[0], heads[2]), (heads[1], heads[2]))
         assert all(float((a - b).norm() / a.norm()) > 0.1 for a, b in pairs)
 
@@ -412,7 +412,7 @@ def test_a_built_adapter_is_the_same_alone_and_beside_another(plan: Plan) -> Non
     alone = weights.attach(weights.base(multi), second, multi)
     both = weights.attach(weights.attach(weights.base(multi), multi.adapters[0], multi), second, multi)
     for a, b in zip(lora_layers(alone), lora_layers(both), strict=True):
-        assert torch.equal(a.get_delta_weight(second.name), b.get_delta_weight(second.name))
+        assert torch.equal(*(layer.get_delta_weight(peft_name(second.name)) for layer in (a, b)))
 
 
 def test_shapes_are_those_of_the_models_that_they_stand_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,9 +17,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raybench.model.prepare import make_tokenizer, text_tokenizer
+from raybench.model.prepare import make_tokenizer
+from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, preset_shape
-from raybench.model.workload import GlueLengths, Request, Texts, draw_token_ids, glue_lengths, glue_tasks, read_texts
+from raybench.model.workload import (
+    Extent,
+    GlueLengths,
+    Request,
+    Texts,
+    draw_token_ids,
+    glue_lengths,
+    glue_tasks,
+    read_texts,
+)
 from raybench.records import InputError
 
 # Labelled examples, mean and median token count of each task under the Llama-2 tokenizer.
@@ -203,8 +214,8 @@ def test_ids_of_texts_are_within_the_models_vocabulary(tmp_path: Path, tokenize:
 @pytest.mark.parametrize(
     ("name", "content", "options", "parts"),
     [
-        pytest.param("t.jsonl", None, {}, ["cannot be read as JSON lines"], id="jsonl-missing"),
-        pytest.param("t.parquet", None, {}, ["cannot be read as Parquet"], id="parquet-missing"),
+        pytest.param("t.jsonl", None, {}, ["no such file"], id="jsonl-missing"),
+        pytest.param("t.parquet", None, {}, ["no such file"], id="parquet-missing"),
         pytest.param("t.jsonl", b"{", {}, ["cannot be read as JSON lines"], id="jsonl-broken"),
         pytest.param("t.jsonl", b"\xff", {}, ["cannot be read as JSON lines"], id="jsonl-not-utf8"),
         pytest.param("t.jsonl", b"[" * 200_000, {}, ["cannot be read as JSON lines"], id="jsonl-nested"),
@@ -214,7 +225,9 @@ def test_ids_of_texts_are_within_the_models_vocabulary(tmp_path: Path, tokenize:
         pytest.param("t.jsonl", [{"text": 3, "kind": "news"}], {}, ["row 1", "'text'"], id="jsonl-number"),
         pytest.param("t.jsonl", [["text", "kind"]], {}, ["row 1"], id="jsonl-list"),
         pytest.param("t.parquet", [{"text": "a"}], {}, ["'kind'"], id="parquet-no-column"),
-        pytest.param("t.parquet", [{"text": 3, "kind": "news"}], {}, ["row 1", "'text'"], id="parquet-number"),
+        pytest.param(
+            "t.parquet", [{"text": 3, "kind": "news"}], {}, ["'text' holds int64, not text"], id="parquet-number"
+        ),
         pytest.param(
             "t.parquet", [ROWS[1], {"text": None, "kind": "news"}], {}, ["row 2", "'text'"], id="parquet-null"
         ),
@@ -237,6 +250,82 @@ def test_what_is_wrong_with_a_file_of_texts_is_told_in_one_line(
     assert message.startswith(f"{path}: ")
     assert len(message.splitlines()) == 1, message
     assert [part for part in parts if part not in message] == []
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        texts(str(path), lambda text, most: list(text.encode())[:most])
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("column", ["text", "kind"])
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"text": "a", "kind": "news"} | {column: "news\ud800"}) + "\n")
+    assert refused(path) == f"row 1: column {column!r} holds half a surrogate pair, which is no text"
+
+
+def test_a_whole_surrogate_pair_is_the_character_that_it_stands_for(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"text": "\\ud83d\\ude42", "kind": "news"}\n')
+    found = texts(str(path), lambda text, most: list(text.encode())[:most]).request("news", 0)
+    assert found.token_ids == tuple("🙂".encode())
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([2**62], pa.timestamp("us")), "timestamp[us]"),
+        (pa.array([10**17], pa.duration("s")), "duration[s]"),
+        (pa.array([b"a"]), "binary"),
+    ],
+)
+def test_a_column_that_holds_no_text_is_refused_unread(tmp_path: Path, values: Any, kind: str) -> None:
+    """Times that Python has no date for cannot even be looked at."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": values, "kind": ["news"]}), path)
+    assert refused(path) == f"column 'text' holds {kind}, not text"
+
+
+def test_bytes_that_are_no_utf8_in_a_column_of_texts_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    raw = pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": raw, "kind": ["news"]}), path)
+    assert refused(path).startswith("cannot be read as Parquet with columns ['text', 'kind']: 'utf-8' codec")
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_every_kind_of_text_column_is_read(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": pa.array(["ab"]).cast(kind), "kind": ["news"]}), path)
+    assert texts(str(path), lambda text, most: list(text.encode())).request("news", 0).token_ids == (97, 98)
+
+
+def test_a_folder_named_like_a_column_is_not_taken_for_it(tmp_path: Path) -> None:
+    folder = tmp_path / "text=other"
+    folder.mkdir()
+    path = folder / "t.parquet"
+    pq.write_table(pa.table({"text": ["ab"], "kind": ["news"]}), path)
+    assert texts(str(path), lambda text, most: list(text.encode())).request("news", 0).token_ids == (97, 98)
+    pq.write_table(pa.table({"kind": ["news"]}), path)
+    assert refused(path) == "no column 'text' of its own; it has kind"
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert refused(tmp_path / name) == "not a regular file"
+
+
+def test_the_extent_is_that_of_the_requests_that_are_sent(tmp_path: Path) -> None:
+    drawn = GlueLengths(0)
+    for count in (1, 7, 5_000):
+        assert drawn.extent("mrpc", count) == Extent(max(drawn.request("mrpc", i).tokens for i in range(count)))
+    path = write(tmp_path / "t.jsonl", [{"text": "a" * n, "kind": "news"} for n in range(1, 40)])
+    mine = texts(path, lambda text, most: list(range(100, 100 + len(text))))
+    for count in (1, 5, 100):
+        longest = max(mine.request("news", i).tokens for i in range(count))
+        assert mine.extent("news", count) == Extent(longest, 99 + longest)
 
 
 def test_a_text_without_tokens_is_refused(tmp_path: Path) -> None:

@@ -44,12 +44,18 @@ def read(path: Path, text: str | bytes) -> tuple[Plan, WorkloadFile | None]:
     return plan_file.load_plan(str(path), all_traits(), glue_tasks())
 
 
-def refusal(path: Path, text: str | bytes) -> str:
-    """The message that ``text`` is refused with, which is one line and begins with the file."""
+def refusals(path: Path, text: str | bytes) -> list[str]:
+    """The lines that ``text`` is refused with, each of which begins with the file."""
     with pytest.raises(InputError) as caught:
         read(path, text)
-    message = str(caught.value)
     assert caught.value.exit_code == 2
-    assert len(message.splitlines()) == 1, message
-    assert message.startswith(f"{path}: ")
-    return message.removeprefix(f"{path}: ")
+    lines = caught.value.lines
+    assert all(len(line.splitlines()) == 1 for line in lines)
+    assert [line for line in lines if not line.startswith(f"{path}: ")] == []
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+def refusal(path: Path, text: str | bytes) -> str:
+    """The only line that ``text`` is refused with."""
+    (line,) = refusals(path, text)
+    return line

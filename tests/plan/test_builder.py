@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plan.plan_texts import ADAPTERS, GOOD, HEAD, MATRIX, MULTI, read, refusal
+from plan.plan_texts import ADAPTERS, GOOD, HEAD, MATRIX, MULTI, read, refusal, refusals
 from raybench.deploy.strategies import all_traits
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
     ],
 )
 def test_every_name_is_its_own(path: Path, text: str, key: str, parts: list[str]) -> None:
-    message = refusal(path, text)
+    message = refusals(path, text)[0]
     assert message.startswith(f"{key}: ")
     assert all(part in message for part in parts)
 
@@ -51,11 +51,15 @@ def test_a_name_is_letters_digits_and_little_else(path: Path, name: str) -> None
     assert refusal(path, GOOD.replace('"both"', f'"{name}"')).startswith("configurations[0].name: ")
     if len(name) != 101:  # too long only once it is filled in, or not at all
         in_adapter = GOOD.replace('"{task}_s{seed}"', f'"{name}"', 1)
-        assert refusal(path, in_adapter).startswith("adapters[0].name: ")
+        lines = refusals(path, in_adapter)
+        assert lines[0].startswith("adapters[0].name: ")
+        assert all(" adapter " in line for line in lines[1:])  # a duplicate, and unknown to the configurations
 
 
 def test_a_placeholder_that_is_not_one_is_a_bad_name(path: Path) -> None:
-    assert "'x_{tsk}_1' is not a name" in refusal(path, GOOD.replace("x_{task}", "x_{tsk}"))
+    lines = refusals(path, GOOD.replace("x_{task}", "x_{tsk}"))
+    assert lines[0].startswith("matrix[0].name: 'x_{tsk}_1' is not a name")
+    assert lines[1:] == ["matrix[0].name: duplicate configuration 'x_{tsk}_1'; every name must be its own"]
 
 
 @pytest.mark.parametrize(
@@ -142,9 +146,12 @@ def test_a_workload_file_brings_its_own_tasks_but_not_any_name(path: Path) -> No
     assert plan.tasks() == ("mrpc", "emails")
     assert found is not None
     assert (found.text_column, found.task_column, found.max_tokens) == ("text", "kind", 384)
-    assert "adapters[0].tasks" in refusal(path, mine)
-    message = refusal(path, mine.replace('"emails"', '"e/mails"').replace("{task}_s{seed}", "a") + workload)
-    assert message.startswith("adapters[0]")
+    assert [line.partition(": unknown task 'emails'")[0] for line in refusals(path, mine)] == [
+        "adapters[0].tasks",
+        "matrix[0].task",
+    ]
+    lines = refusals(path, mine.replace('"emails"', '"e/mails"').replace("{task}_s{seed}", "a") + workload)
+    assert lines[0].startswith("adapters[0]")
 
 
 def test_a_workload_file_is_parquet_or_jsonl(path: Path) -> None:

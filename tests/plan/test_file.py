@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plan.plan_texts import ADAPTERS, GOOD, HEAD, MATRIX, MULTI, read, refusal
+from plan.plan_texts import ADAPTERS, GOOD, HEAD, MATRIX, MULTI, read, refusal, refusals
 from raybench.deploy.strategies import all_traits
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
@@ -71,7 +71,7 @@ def test_a_misspelling_is_told_with_its_key_what_was_expected_and_the_nearest_sp
     path: Path, old: str, new: str, parts: list[str]
 ) -> None:
     assert old in GOOD
-    message = refusal(path, GOOD.replace(old, new, 1))
+    message = refusals(path, GOOD.replace(old, new, 1))[0]
     assert [part for part in parts if part not in message] == []
 
 
@@ -120,10 +120,44 @@ def test_what_is_no_file_of_a_size_is_not_read_for_ever(path: Path) -> None:
         plan_file.load_plan(str(path), {}, ())
 
 
-def test_the_first_problem_is_told_and_the_others_are_counted(path: Path) -> None:
-    message = refusal(path, HEAD + "rounds = 0\nrequests = 0\nwarmups = -1\n" + ADAPTERS + MATRIX)
-    assert message.startswith("rounds: ")
-    assert message.endswith("(and 2 more)")
+def test_all_that_is_wrong_with_the_types_is_told_at_once(path: Path) -> None:
+    assert refusals(path, HEAD + "rounds = 0\nrequests = 0\nwarmups = -1\nround = 3\n" + ADAPTERS + MATRIX) == [
+        "rounds: input should be greater than or equal to 1, got '0'",
+        "requests: input should be greater than or equal to 1, got '0'",
+        "warmups: input should be greater than or equal to 0, got '-1'",
+        "round: unknown key 'round'; expected one of accelerator_type, adapters, claims, configurations, description, "
+        "margin, matrix, name, order_seed, references, requests, rounds, ...; did you mean 'rounds'?",
+    ]
+
+
+def test_all_that_does_not_hold_together_is_told_at_once_and_once(path: Path) -> None:
+    text = GOOD.replace('"mine"', '"my plan"').replace("lora_separate", "lora_seperate")
+    text = text.replace('["mrpc_s1", "sst2_s1"]', '["mrpc_s1", "sst2_s2"]') + 'role = "a b"\n'
+    text = text.replace("[[adapters]]", 'references = ["full"]\n[[adapters]]', 1)
+    assert refusals(path, text + '[[claims]]\nstrategy = "x"\nreference = "y"\n') == [
+        "name: 'my plan' is not a name; use letters, digits, '.', '_' and '-', starting with one of the first two",
+        "matrix[0].strategy: unknown strategy 'lora_seperate'; expected one of delay, full_ft, lora_merged, "
+        "lora_separate, multi_lora; did you mean 'lora_separate'?",
+        "configurations[0].adapters: unknown adapter 'sst2_s2'; expected one of mrpc_s1, sst2_s1; did you mean "
+        "'sst2_s1'?",
+        "configurations[0].role: 'a b' is not a name; use letters, digits, '.', '_' and '-', starting with one of the "
+        "first two",
+        "references[0]: unknown strategy 'full'; expected one of a b, delay, full_ft, lora_merged, lora_separate, "
+        "lora_seperate, multi_lora; did you mean 'full_ft'?",
+        "claims[0].strategy: unknown strategy 'x'; expected one of a b, lora_seperate",
+        "claims[0].reference: unknown reference 'y'; expected one of full",
+    ]
+
+
+def test_a_misspelt_key_is_not_also_told_as_missing(path: Path) -> None:
+    lines = refusals(path, GOOD.replace('tasks = ["mrpc", "sst2"]', 'task = ["mrpc", "sst2"]', 1))
+    assert [line.partition(";")[0] for line in lines] == ["adapters[0].task: unknown key 'task'"]
+
+
+@pytest.mark.parametrize("value", ["3", "[3]", "[]", '""', "true"])
+def test_target_modules_are_names_or_a_pattern_and_told_in_one_line(path: Path, value: str) -> None:
+    line = refusal(path, GOOD.replace("alpha = 8", f"target_modules = {value}", 1))
+    assert line.startswith("adapters[0].target_modules")
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ PATH = "/another/adapter"
             lambda p: of(
                 changed(p, 2, adapters=(dataclasses.replace(p.configurations[2].adapters[0], alpha=16, path=PATH),))
             ),
-            ["configurations[2].lora[0].alpha: 8, now 16", f"configurations[2].lora[0].path: None, now '{PATH}'"],
+            ["configurations[2].lora[0].alpha: 8.0, now 16", f"configurations[2].lora[0].path: None, now '{PATH}'"],
             id="adapter",
         ),
         pytest.param(

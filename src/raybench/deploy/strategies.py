@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from raybench.machine import Device
-from raybench.model import Weights
+from raybench.model import Weights, peft_name
 from raybench.plan import Configuration
 from raybench.records import StrategyTraits
 
@@ -165,11 +165,13 @@ class MultiLora(Strategy):
         with costs.time("load"):
             model = weights.base(configuration)
         with costs.time("adapter_load"):
-            for adapter in configuration.adapters:
+            # PEFT loads one without a head of its own only before those that have one: KeyError else.
+            for adapter in sorted(configuration.adapters, key=lambda a: a.brings_head):
                 model = weights.attach(model, adapter, configuration)
         adapted: Any = model
+        names = {a.name: peft_name(a.name) for a in configuration.adapters}
 
         def switch(name: str) -> None:
-            adapted.set_adapter(name, inference_mode=True)
+            adapted.set_adapter(names[name], inference_mode=True)
 
         return Deployment(adapted, adapted, switch)

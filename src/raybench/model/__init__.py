@@ -1,11 +1,14 @@
 """Weights, prepared presets and requests."""
 
-from raybench.model.adapters import is_zero, without_low_rank
-from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, text_tokenizer, write_preset
+from raybench.model.adapters import is_zero, peft_name, without_low_rank
+from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
+from raybench.model.problems import FileCheck, check_files
+from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
 from raybench.model.workload import GlueLengths, Request, Workload, draw_token_ids, glue_tasks, read_texts
 
 __all__ = [
+    "FileCheck",
     "GlueLengths",
     "ModelSpec",
     "Recipe",
@@ -14,9 +17,11 @@ __all__ = [
     "Workload",
     "cache_folder",
     "check_checkpoint",
+    "check_files",
     "draw_token_ids",
     "glue_tasks",
     "is_zero",
+    "peft_name",
     "prepared",
     "preset_shape",
     "presets",

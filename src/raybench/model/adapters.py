@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from raybench.records import InputError
@@ -16,6 +18,22 @@ _NO_PRODUCT = 1e-6
 """Of float32 weights whose product should be 0, its share of the product of their sizes: what rounding leaves."""
 
 
+@cache
+def peft_name(name: str) -> str:
+    """What PEFT calls the adapter ``name``: the same, unless torch or PEFT would not take that.
+
+    It becomes a key of ``nn.ModuleDict`` and ``nn.ParameterDict``, which refuse a dot and the names of their own
+    attributes (``keys``, ``training``), and PEFT takes a part of a weight's name that is called as a head for the head.
+    """
+    import torch
+    from peft.utils.constants import SEQ_CLS_HEAD_NAMES
+
+    holders = (torch.nn.ModuleDict(), torch.nn.ParameterDict())
+    if "." not in name and name not in SEQ_CLS_HEAD_NAMES and not any(hasattr(holder, name) for holder in holders):
+        return name
+    return f"adapter_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
 def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bool) -> Any:
     """Put the LoRA adapter at ``path``, a folder or hub id, on ``model``, plain or a PeftModel. Returns a PeftModel.
 
@@ -25,7 +43,7 @@ def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bo
     import peft
 
     config = peft.PeftConfig.from_pretrained(path)
-    where = f"adapter {name} in {path}"
+    where, key = f"adapter {name} in {path}", peft_name(name)
     if config.peft_type != peft.PeftType.LORA:
         raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
     if config.task_type not in (None, peft.TaskType.SEQ_CLS):
@@ -40,19 +58,19 @@ def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bo
     device = str(next(model.parameters()).device)
     try:
         if not isinstance(model, peft.PeftModel):
-            model = peft.get_peft_model(model, config, name, autocast_adapter_dtype=autocast_adapter_dtype)
-        elif name in model.peft_config:  # its weights would be replaced, and the first one's scaling kept
+            model = peft.get_peft_model(model, config, key, autocast_adapter_dtype=autocast_adapter_dtype)
+        elif key in model.peft_config:  # its weights would be replaced, and the first one's scaling kept
             raise InputError(f"{where}: the model already has an adapter of that name; name each once")
         else:
             # PeftModel's own way: a classifier's asks for a head of each adapter, which not every file has.
-            peft.PeftModel.add_adapter(model, name, config, autocast_adapter_dtype=autocast_adapter_dtype)
-        found = model.load_adapter(path, name, torch_device=device, autocast_adapter_dtype=autocast_adapter_dtype)
+            peft.PeftModel.add_adapter(model, key, config, autocast_adapter_dtype=autocast_adapter_dtype)
+        found = model.load_adapter(path, key, torch_device=device, autocast_adapter_dtype=autocast_adapter_dtype)
     except KeyError as error:  # how PEFT meets a file without a head that its configuration says it has
         raise InputError(_misfit(where, [str(error.args[0])], ())) from None
     except (ValueError, RuntimeError) as error:  # no such module, or one of another size
         raise InputError(f"{where} does not fit the model: {error}") from None
     # PEFT counts what has the adapter's name anywhere in it: weights of "task10" too when "task1" is loaded.
-    missing = [key for key in found.missing_keys if re.search(rf"\.lora_\w+\.{re.escape(name)}(\.|$)", key)]
+    missing = [weight for weight in found.missing_keys if re.search(rf"\.lora_\w+\.{re.escape(key)}(\.|$)", weight)]
     if missing or found.unexpected_keys:
         raise InputError(_misfit(where, missing, found.unexpected_keys))
     return model
@@ -80,7 +98,8 @@ def is_zero(model: Any, name: str) -> bool:
 
     By its weights, since by rounding a fresh DoRA or orthogonal adapter changes the logits.
     """
-    factors = [pair for layer in lora_layers(model) if (pair := low_rank_factors(layer, name)) is not None]
+    key = peft_name(name)
+    factors = [pair for layer in lora_layers(model) if (pair := low_rank_factors(layer, key)) is not None]
     return all(_product_is_zero(a, b) for a, b in factors)
 
 
@@ -104,15 +123,15 @@ def lora_layers(model: Any) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
-def low_rank_factors(layer: Any, name: str) -> tuple[Any, Any] | None:
-    """A and B of adapter ``name`` in a LoRA layer; None where the layer has nothing of that adapter.
+def low_rank_factors(layer: Any, key: str) -> tuple[Any, Any] | None:
+    """A and B of the adapter that PEFT calls ``key`` in a LoRA layer; None where it has nothing of that adapter.
 
     The change of the layer's weight is made of products of B and A, whatever their shapes.
     """
-    if name in layer.lora_A:
-        return layer.lora_A[name].weight, layer.lora_B[name].weight
-    if name in layer.lora_embedding_A:
-        return layer.lora_embedding_A[name], layer.lora_embedding_B[name]
+    if key in layer.lora_A:
+        return layer.lora_A[key].weight, layer.lora_B[key].weight
+    if key in layer.lora_embedding_A:
+        return layer.lora_embedding_A[key], layer.lora_embedding_B[key]
     return None
 
 

@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import raybench
+from raybench.model.adapters import peft_name
+from raybench.model.classifier import check_classifier
 from raybench.model.seeded import add_seeded_adapter
 from raybench.model.weights import PREPARED_MARK, ModelSpec, build, preset_shape
 from raybench.plan import Adapter, Plan
@@ -121,11 +122,12 @@ def _write_models(recipe: Recipe, folder: Path) -> None:
         model = add_seeded_adapter(new(0), adapter, autocast_adapter_dtype=True)
         # Not the base's embeddings too, which PEFT saves with an adapter on them.
         model.save_pretrained(folder / "adapters" / adapter.name, save_embedding_layers=False)
-        # PEFT puts an adapter that is not called "default" in a folder of its name.
-        inner = folder / "adapters" / adapter.name / adapter.name
-        for file in inner.iterdir():
-            file.rename(inner.parent / file.name)
-        inner.rmdir()
+        # PEFT puts an adapter that is not called "default" in a folder of the name that it has there.
+        inner = folder / "adapters" / adapter.name / peft_name(adapter.name)
+        if inner.is_dir():
+            for file in inner.iterdir():
+                file.rename(inner.parent / file.name)
+            inner.rmdir()
     for name in recipe.full_ft:
         sibling = new(0)
         noise = torch.Generator().manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
@@ -160,48 +162,7 @@ def make_tokenizer(preset: str) -> Any:
 
 
 def check_checkpoint(spec: ModelSpec) -> None:
-    """Raises InputError where one's own checkpoint has no configuration that transformers can read."""
-    if spec.kind != "checkpoint":
-        return
-    from transformers import AutoConfig
-
-    assert spec.location is not None
-    try:
-        AutoConfig.from_pretrained(spec.location, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--model {spec.location}: {_why_unreadable(spec.location, error)}") from None
-
-
-def _why_unreadable(location: str, error: Exception) -> str:
-    if "trust_remote_code" in str(error):
-        return "it brings code of its own, which is not run; use a model that transformers knows"
-    reason = " ".join(str(error).split())[:300]
-    if Path(location).is_dir():
-        return f"not readable by transformers: {reason}"
-    return f"no such folder here, nor a model of that hub id: {reason}"
-
-
-def text_tokenizer(location: str | None, model: ModelSpec) -> Callable[[str, int], list[int]]:
-    """What makes token ids of a text: the tokenizer at ``location``, else the model's own.
-
-    Raises InputError where there is none.
-    """
-    from transformers import AutoTokenizer
-
-    if location is None and model.kind in ("preset_files", "preset_device"):
-        tokenizer = make_tokenizer(model.name)
-    else:
-        if location is None:
-            assert model.location is not None
-            location = str(Path(model.location, "base")) if model.kind == "prepared" else model.location
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{location}: no tokenizer can be read there: {reason}; set workload.tokenizer") from None
-
-    def tokenize(text: str, max_tokens: int) -> list[int]:
-        ids: list[int] = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
-        return ids
-
-    return tokenize
+    """Raises InputError where one's own checkpoint has no configuration of a sequence classifier."""
+    if spec.kind == "checkpoint":
+        assert spec.location is not None
+        check_classifier(spec.location)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from raybench.model.adapters import lora_layers, low_rank_factors
+from raybench.model.adapters import lora_layers, low_rank_factors, peft_name
 from raybench.plan import Adapter
 from raybench.records import InputError
 
@@ -20,23 +20,25 @@ def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: 
     """
     import peft
 
-    have = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if absent := sorted(set(adapter.target_modules) - have):
+    targets = adapter.target_modules
+    assert isinstance(targets, tuple)  # a pattern, or none, only comes with a path
+    have = [f".{name}" for name, _ in model.named_modules()]
+    if absent := sorted(t for t in targets if not any(name.endswith(f".{t}") for name in have)):
         raise InputError(f"adapter {adapter.name}: the model has no module {', '.join(absent)}; mend target_modules")
     config = peft.LoraConfig(
         r=adapter.r,
         lora_alpha=adapter.alpha,
-        target_modules=list(adapter.target_modules),
+        target_modules=list(targets),
         lora_dropout=0.0,
         task_type="SEQ_CLS",
         inference_mode=True,
     )
     try:
         if isinstance(model, peft.PeftModel):
-            model.add_adapter(adapter.name, config, autocast_adapter_dtype=autocast_adapter_dtype)
+            model.add_adapter(peft_name(adapter.name), config, autocast_adapter_dtype=autocast_adapter_dtype)
         else:
             model = peft.get_peft_model(
-                model, config, adapter_name=adapter.name, autocast_adapter_dtype=autocast_adapter_dtype
+                model, config, peft_name(adapter.name), autocast_adapter_dtype=autocast_adapter_dtype
             )
     except ValueError as error:
         raise InputError(f"adapter {adapter.name}: {error}; mend target_modules") from None
@@ -51,13 +53,13 @@ def seed_weights(model: Any, name: str, seed: int) -> None:
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    key, generator = peft_name(name), torch.Generator().manual_seed(seed)
     places = {layer: place for place, layer in model.named_modules()}
     with torch.no_grad():
         for layer in lora_layers(model):
-            if name not in layer.r:
+            if key not in layer.r:
                 continue
-            factors, changed = low_rank_factors(layer, name), _changed_weight(layer)
+            factors, changed = low_rank_factors(layer, key), _changed_weight(layer)
             if factors is None or changed is None:
                 place = places[layer].removeprefix("base_model.model.")
                 kind = type(layer.get_base_layer()).__name__
@@ -68,13 +70,13 @@ def seed_weights(model: Any, name: str, seed: int) -> None:
             a, b = factors
             # Each entry of scaling * B @ A then has ADAPTER_STRENGTH times the spread of the weight it changes. It is
             # a sum over the rank; B is as wide, but wider over several experts, and narrower in a grouped convolution.
-            summed = min(layer.r[name], b.shape[1])
-            scale = layer.scaling[name] * summed**0.5
+            summed = min(layer.r[key], b.shape[1])
+            scale = layer.scaling[key] * summed**0.5
             spread = float(changed.float().std())
             a.copy_(torch.randn(a.shape, generator=generator))
             b.copy_(torch.randn(b.shape, generator=generator) * (ADAPTER_STRENGTH * spread / scale))
         for parameter_name, head in model.named_parameters():
-            if f".modules_to_save.{name}." in parameter_name:
+            if f".modules_to_save.{key}." in parameter_name:
                 spread = ADAPTER_STRENGTH * float(head.float().std()) if head.numel() > 1 else 0.0
                 head.add_((torch.randn(head.shape, generator=generator) * spread).to(head))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raybench.machine import Device, torch_dtype
-from raybench.model.adapters import load_adapter
+from raybench.model.adapters import load_adapter, peft_name
 from raybench.model.heads import check_layers, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
@@ -97,10 +98,10 @@ class Weights:
         """The base model, in evaluation mode on the device."""
         dtype = torch_dtype(configuration.dtype, self.device.kind)
         if self.spec.kind == "preset_device":
-            return build(self.spec.name, dtype, self.device.kind, seed=0)
+            return build(self.spec.name, dtype, self.device.kind, seed=0, num_labels=configuration.num_labels)
         assert self.spec.location is not None
         location = Path(self.spec.location, "base") if self.spec.kind == "prepared" else self.spec.location
-        return self._read(str(location), dtype, whose="base")
+        return self._read(str(location), dtype, "base", configuration.num_labels)
 
     def fine_tuned(self, configuration: Configuration) -> torch.nn.Module:
         """The fully fine-tuned sibling: its own files, or weights of the same shape, which take the same time."""
@@ -113,7 +114,8 @@ class Weights:
                 raise InputError(f"{folder}: no such model; run `raybench prepare` for this plan")
             return self._read(str(folder), dtype)
         if self.spec.kind == "preset_device":
-            return build(self.spec.name, dtype, self.device.kind, seed=_seed(configuration.name))
+            seed = _seed(configuration.name)
+            return build(self.spec.name, dtype, self.device.kind, seed, configuration.num_labels)
         return self.base(configuration)
 
     def attach(self, model: Any, adapter: Adapter, configuration: Configuration) -> Any:
@@ -130,7 +132,7 @@ class Weights:
             if adapter.path is None and not Path(path).is_dir():
                 raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
             model = load_adapter(model, adapter.name, path, autocast_adapter_dtype=autocast)
-            _check_adapter(path, model.peft_config[adapter.name], adapter)
+            _check_adapter(path, model.peft_config[peft_name(adapter.name)], adapter)
         _drop_dropout(model)
         return model.to(self.device.kind).eval()
 
@@ -143,12 +145,16 @@ class Weights:
         beside = [location for location in locations if find_adapter_config_file(location) is not None]
         return Noticed("; ".join(drawn) or None, ", ".join(beside) or None)
 
-    def _read(self, location: str, dtype: torch.dtype, whose: str | None = None) -> torch.nn.Module:
+    def _read(
+        self, location: str, dtype: torch.dtype, whose: str | None = None, num_labels: int | None = None
+    ) -> torch.nn.Module:
         from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         _check_folder(Path(location))
+        # A classifier of another number of labels than the base's is drawn: the adapter brings its own.
+        labels = {} if num_labels is None else {"num_labels": num_labels, "ignore_mismatched_sizes": True}
         model, report = AutoModelForSequenceClassification.from_pretrained(
             location,
             dtype=dtype,
@@ -156,6 +162,7 @@ class Weights:
             use_safetensors=True,
             adapter_kwargs=_NO_ADAPTER,
             output_loading_info=True,
+            **labels,
         )
         if getattr(model, "peft_config", None):
             raise InputError(
@@ -169,13 +176,16 @@ class Weights:
         return model.to(self.device.kind).eval()
 
 
-def build(preset: str, dtype: torch.dtype, device_kind: str, seed: int) -> torch.nn.Module:
+def build(
+    preset: str, dtype: torch.dtype, device_kind: str, seed: int, num_labels: int | None = None
+) -> torch.nn.Module:
     """A preset's model with seeded random weights, made directly on the device."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     values = dict(preset_shape(preset)["config"])
-    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    labels = {} if num_labels is None else {"num_labels": num_labels}
+    config = AutoConfig.for_model(values.pop("model_type"), **values, **labels)
     torch.manual_seed(seed)
     with torch.device(device_kind):
         model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
@@ -193,13 +203,23 @@ def _check_folder(location: Path) -> None:
 
 
 def _check_adapter(path: str, found: Any, adapter: Adapter) -> None:
-    targets = set(found.target_modules or ())
-    if (found.r, found.lora_alpha, targets) != (adapter.r, adapter.alpha, set(adapter.target_modules)):
+    """What the run's description says of an adapter is what has been loaded; None stands for whatever that is."""
+    targets = sorted(_names(found.target_modules))
+    said = (
+        found.r if adapter.r is None else adapter.r,
+        found.lora_alpha if adapter.alpha is None else adapter.alpha,
+        targets if adapter.target_modules is None else sorted(_names(adapter.target_modules)),
+    )
+    if (found.r, found.lora_alpha, targets) != said:
         raise InputError(
-            f"adapter {adapter.name} in {path} has r={found.r}, alpha={found.lora_alpha}, targets {sorted(targets)}; "
-            f"the plan says r={adapter.r}, alpha={adapter.alpha}, targets {sorted(adapter.target_modules)}: "
-            "make them agree"
+            f"adapter {adapter.name} in {path} has r={found.r}, alpha={found.lora_alpha}, targets {targets}; "
+            f"the plan says r={said[0]}, alpha={said[1]}, targets {said[2]}: make them agree"
         )
+
+
+def _names(targets: Iterable[str] | str | None) -> tuple[str, ...]:
+    """Target modules as names; a pattern is one."""
+    return (targets,) if isinstance(targets, str) else tuple(targets or ())
 
 
 def _drop_dropout(model: Any) -> None:

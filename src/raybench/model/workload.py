@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raybench.model.files import check_regular
 from raybench.records import InputError
 
 _FIRST_WORD_ID = 3  # 0 to 2 are the padding, start and end tokens of the Llama vocabulary
@@ -32,11 +33,22 @@ class Request:
     token_ids: tuple[int, ...] | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extent:
+    """What a model must take: the tokens of the longest request, and the largest token id where ids are known."""
+
+    tokens: int
+    largest_token_id: int | None = None
+
+
 class Workload(Protocol):
     """Where requests come from: request ``index`` of a task is always the same."""
 
     def request(self, task: str, index: int) -> Request:
         """Request ``index`` (from 0, without end: a short task goes round again)."""
+
+    def extent(self, task: str, count: int) -> Extent:
+        """Of the first ``count`` requests of a task."""
 
     def describe(self) -> dict[str, Any]:
         """What a run's description says of it."""
@@ -54,13 +66,19 @@ class GlueLengths:
         self._order: dict[str, list[int]] = {}
 
     def request(self, task: str, index: int) -> Request:
+        order = self._drawn(task)
+        return Request(task, index, order[index % len(order)])
+
+    def extent(self, task: str, count: int) -> Extent:
+        return Extent(max(self._drawn(task)[:count]))
+
+    def _drawn(self, task: str) -> list[int]:
         if task not in self._order:
             lengths = np.repeat(*np.array(glue_lengths()[task]).T)
             # Seeded by the task's name too: tasks are drawn apart, whatever else a plan holds.
             drawn = np.random.default_rng([self.seed, zlib.crc32(task.encode())]).permutation(lengths)
             self._order[task] = drawn.tolist()
-        order = self._order[task]
-        return Request(task, index, order[index % len(order)])
+        return self._order[task]
 
     def describe(self) -> dict[str, Any]:
         return {"source": "glue_token_lengths", "seed": self.seed}
@@ -80,6 +98,10 @@ class Texts:
         rows = self._ids[task]
         ids = rows[index % len(rows)]
         return Request(task, index, len(ids), ids)
+
+    def extent(self, task: str, count: int) -> Extent:
+        rows = self._ids[task][:count]
+        return Extent(max(map(len, rows)), max(map(max, rows)))
 
     def describe(self) -> dict[str, Any]:
         texts = {task: len(rows) for task, rows in self._ids.items()}
@@ -138,14 +160,30 @@ def read_texts(
 
 
 def _read_parquet(path: str, columns: list[str]) -> list[dict[str, Any]]:
+    check_regular(Path(path))
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        # Of this file alone: read_table would take columns from folders named key=value above it.
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            for column in columns:
+                if schema.get_field_index(column) < 0:  # absent, or there twice
+                    raise InputError(f"{path}: no column {column!r} of its own; it has {', '.join(schema.names[:12])}")
+                if not _holds_text(schema.field(column).type):
+                    raise InputError(f"{path}: column {column!r} holds {schema.field(column).type}, not text")
+            rows: list[dict[str, Any]] = file.read(columns=columns).to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet with columns {columns}: {error}") from None
     return _check(path, rows, columns)
 
 
+def _holds_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def _read_jsonl(path: str, columns: list[str]) -> list[dict[str, Any]]:
+    check_regular(Path(path))
     try:
         rows = [json.loads(line) for line in Path(path).read_text("utf-8").split("\n") if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
@@ -156,9 +194,22 @@ def _read_jsonl(path: str, columns: list[str]) -> list[dict[str, Any]]:
 def _check(path: str, rows: list[Any], columns: list[str]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         for column in columns:
-            if not isinstance(row, dict) or not isinstance(row.get(column), str):
+            text = row.get(column) if isinstance(row, dict) else None
+            if not isinstance(text, str):
                 raise InputError(f"{path}: row {number}: expected a text in column {column!r}")
+            if not _is_unicode(text):
+                raise InputError(
+                    f"{path}: row {number}: column {column!r} holds half a surrogate pair, which is no text"
+                )
     return rows
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def draw_token_ids(request: Request, vocabulary_size: int) -> tuple[int, ...]:

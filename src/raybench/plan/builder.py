@@ -10,14 +10,16 @@ from typing import Any
 
 from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.plan import Adapter, Claim, Configuration, Design, Plan, make_blocks, make_comparisons
-from raybench.plan.schema import DeploymentTable, PlanTable, WorkloadFile
-from raybench.records import InputError, StrategyTraits
+from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadFile
+from raybench.records import Problems, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_CONFIGURATIONS = 10_000
 MAX_REQUESTS = 1_000_000
 """Of one configuration in a run."""
+DEFAULT_R = 8
+DEFAULT_TARGETS = ("q_proj", "v_proj")
 DEFAULT_MAX_ROUNDS = 50
 """Rounds at most of a run that goes on until its intervals are narrow."""
 
@@ -36,7 +38,7 @@ class Overrides:
 
 
 class PlanBuilder:
-    """Builds the plan of the tables ``parsed``. Raises InputError that names the key, what was expected, the spelling.
+    """Builds the plan of the tables ``parsed``. Raises InputError: of each problem key, what was expected, spelling.
 
     ``where``: the plan's name or file, which errors begin with. ``strategies`` and ``tasks``: what can be run.
     ``base``: the folder that paths are relative to; None for a shipped plan, which has none.
@@ -51,37 +53,24 @@ class PlanBuilder:
         base: Path | None,
     ) -> None:
         self.where, self.parsed, self.strategies, self.tasks, self.base = where, parsed, strategies, tasks, base
+        self.problems = Problems()
 
     def build(self, overrides: Overrides) -> tuple[Plan, WorkloadFile | None]:
         p = self.parsed
         self.check_name(p.name, "name")
         configurations = self.configurations(self.adapters())
-        known = {*self.strategies, *(c.role for c in configurations)}
+        roles = {table.role or table.strategy for _, table, _, _ in self.rows()}
         for i, reference in enumerate(p.references):
-            self.check_choice(reference, known, f"references[{i}]", "strategy")
+            self.check_choice(reference, {*self.strategies, *roles}, f"references[{i}]", "strategy")
         for i, claim in enumerate(p.claims):
-            self.check_choice(claim.strategy, {c.role for c in configurations}, f"claims[{i}].strategy", "strategy")
+            self.check_choice(claim.strategy, roles, f"claims[{i}].strategy", "strategy")
             self.check_choice(claim.reference, p.references, f"claims[{i}].reference", "reference")
         blocks = make_blocks(configurations, overrides.design)
-        names = [block.name for block in blocks]
-        if clash := next((name for name in names if names.count(name) > 1), None):
-            raise self.error(
-                "configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name"
-            )
-        rounds, requests = overrides.rounds or p.rounds, overrides.requests or p.requests
-        halfwidth = overrides.until_halfwidth or p.until_halfwidth
-        whole = overrides.rounds is None and overrides.requests is None and halfwidth is None
-        if overrides.design == "independent" and whole:
-            # As the study ran: one task for each configuration, which takes all of its samples.
-            rounds, requests = 1, p.rounds * p.requests
-        if halfwidth is not None:
-            rounds = overrides.max_rounds or overrides.rounds or max(p.rounds, DEFAULT_MAX_ROUNDS)
-        elif overrides.max_rounds is not None:
-            raise InputError("--max-rounds goes with --until-halfwidth; use --rounds for a fixed number")
-        if rounds * requests > MAX_REQUESTS:
-            raise InputError(
-                f"{self.where}: {rounds} rounds of {requests} requests are more than {MAX_REQUESTS}; ask for fewer"
-            )
+        if clash := _repeated(block.name for block in blocks):
+            self.problem("configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name")
+        rounds, requests, halfwidth = self.length(overrides)
+        workload = self.workload()
+        self.problems.raise_if_any()
         plan = Plan(
             name=p.name,
             description=p.description,
@@ -102,14 +91,33 @@ class PlanBuilder:
             claims=tuple(Claim(c.strategy, c.reference) for c in p.claims),
             until_halfwidth=halfwidth,
         )
-        return plan, self.workload()
+        return plan, workload
+
+    def length(self, overrides: Overrides) -> tuple[int, int, float | None]:
+        """Rounds, requests of a configuration in a round, and the half-width to go on until."""
+        p = self.parsed
+        rounds, requests = overrides.rounds or p.rounds, overrides.requests or p.requests
+        halfwidth = overrides.until_halfwidth or p.until_halfwidth
+        whole = overrides.rounds is None and overrides.requests is None and halfwidth is None
+        if overrides.design == "independent" and whole:
+            # As the study ran: one task for each configuration, which takes all of its samples.
+            rounds, requests = 1, p.rounds * p.requests
+        if halfwidth is not None:
+            rounds = overrides.max_rounds or overrides.rounds or max(p.rounds, DEFAULT_MAX_ROUNDS)
+        elif overrides.max_rounds is not None:
+            self.problems.found.append("--max-rounds goes with --until-halfwidth; use --rounds for a fixed number")
+        if rounds * requests > MAX_REQUESTS:
+            self.problems.found.append(
+                f"{self.where}: {rounds} rounds of {requests} requests are more than {MAX_REQUESTS}; ask for fewer"
+            )
+        return rounds, requests, halfwidth
 
     def workload(self) -> WorkloadFile | None:
         w = self.parsed.workload
         if w is None:
             return None
         if not w.texts.endswith((".parquet", ".jsonl")):
-            raise self.error("workload.texts", f"expected a .parquet or .jsonl file, got {w.texts!r}")
+            self.problem("workload.texts", f"expected a .parquet or .jsonl file, got {w.texts!r}")
         texts = w.texts if self.base is None else str(self.base / w.texts)
         tokenizer = None if w.tokenizer is None else self.path(w.tokenizer)
         return w.model_copy(update={"texts": texts, "tokenizer": tokenizer})
@@ -120,34 +128,47 @@ class PlanBuilder:
             return text
         return str(self.base / text)
 
-    def adapters(self) -> dict[str, Adapter]:
-        found: dict[str, Adapter] = {}
+    def adapters(self) -> dict[str, Adapter | None]:
+        """By name; None for one that is not as it must be, which has been told."""
+        found: dict[str, Adapter | None] = {}
         for i, table in enumerate(self.parsed.adapters):
+            key = f"adapters[{i}]"
+            if table.path is None and table.alpha is None:
+                self.problem(f"{key}.alpha", "missing; without a path there is no adapter to read it from")
+            if table.path is None and isinstance(table.target_modules, str):
+                self.problem(f"{key}.target_modules", "a pattern goes with a path; list the modules' names")
             for task, seed in _product(table.tasks, table.seeds):
-                key = f"adapters[{i}]"
                 name = _fill(table.name, task, seed)
-                self.check_name(name, f"{key}.name")
-                self.check_task(task, f"{key}.tasks")
+                good = self.check_name(name, f"{key}.name") and self.check_task(task, f"{key}.tasks")
                 if name in found:
-                    raise self.error(
-                        f"{key}.name", f"duplicate adapter {name!r}; put {{task}} and {{seed}} in the name"
-                    )
-                path = None if table.path is None else self.path(_fill(table.path, task, seed))
-                found[name] = Adapter(name, task, seed, table.r, table.alpha, tuple(table.target_modules), path)
+                    self.problem(f"{key}.name", f"duplicate adapter {name!r}; put {{task}} and {{seed}} in the name")
+                found[name] = self.adapter(name, table, task, seed) if good else None
         return found
 
-    def configurations(self, adapters: Mapping[str, Adapter]) -> tuple[Configuration, ...]:
+    def adapter(self, name: str, table: AdaptersTable, task: str, seed: int) -> Adapter:
+        targets = table.target_modules
+        stated = tuple(targets) if isinstance(targets, list) else targets
+        if table.path is None:
+            return Adapter(name, task, seed, table.r or DEFAULT_R, table.alpha, stated or DEFAULT_TARGETS)
+        return Adapter(name, task, seed, table.r, table.alpha, stated, self.path(_fill(table.path, task, seed)))
+
+    def configurations(self, adapters: Mapping[str, Adapter | None]) -> tuple[Configuration, ...]:
         found: dict[str, Configuration] = {}
+        seen: set[str] = set()
         for key, table, task, seed in self.rows():
             name = _fill(table.name, task, seed)
-            self.check_name(name, f"{key}.name")
-            if name in found:
-                raise self.error(f"{key}.name", f"duplicate configuration {name!r}; every name must be its own")
-            found[name] = self.configuration(key, table, name, task, seed, adapters)
-            if len(found) > _MAX_CONFIGURATIONS:
-                raise self.error(key, f"more than {_MAX_CONFIGURATIONS} configurations; split the plan")
-        if not found:
-            raise self.error("configurations", "none; add a [[configurations]] or [[matrix]] table")
+            if name in seen:
+                self.problem(f"{key}.name", f"duplicate configuration {name!r}; every name must be its own")
+            seen.add(name)
+            if len(seen) > _MAX_CONFIGURATIONS:
+                self.problem(key, f"more than {_MAX_CONFIGURATIONS} configurations; split the plan")
+                break
+            good = self.check_name(name, f"{key}.name")
+            made = self.configuration(key, table, name, task, seed, adapters)
+            if good and made is not None:
+                found[name] = made
+        if not seen:
+            self.problem("configurations", "none; add a [[configurations]] or [[matrix]] table")
         return tuple(found.values())
 
     def rows(self) -> Iterable[tuple[str, DeploymentTable, str | None, int]]:
@@ -158,33 +179,39 @@ class PlanBuilder:
             yield f"configurations[{i}]", single, single.task, single.seed
 
     def configuration(
-        self, key: str, table: Any, name: str, task: str | None, seed: int, adapters: Mapping[str, Adapter]
-    ) -> Configuration:
-        self.check_choice(table.strategy, self.strategies, f"{key}.strategy", "strategy")
-        traits = self.strategies[table.strategy]
-        chosen: list[Adapter] = []
-        for adapter in (_fill(a, task, seed) for a in table.adapters):
+        self, key: str, table: Any, name: str, task: str | None, seed: int, adapters: Mapping[str, Adapter | None]
+    ) -> Configuration | None:
+        """None where it is not as it must be, which has been told."""
+        before = len(self.problems.found)
+        known = self.check_choice(table.strategy, self.strategies, f"{key}.strategy", "strategy")
+        names = [_fill(a, task, seed) for a in table.adapters]
+        for adapter in names:
             self.check_choice(adapter, adapters, f"{key}.adapters", "adapter")
-            if adapters[adapter] in chosen:
-                raise self.error(f"{key}.adapters", f"adapter {adapter!r} is named twice")
-            chosen.append(adapters[adapter])
+        if twice := _repeated(names):
+            self.problem(f"{key}.adapters", f"adapter {twice!r} is named twice")
         if table.role is not None:
             self.check_name(table.role, f"{key}.role")
         if table.delay_share and table.strategy != "delay":
-            raise self.error(f"{key}.delay_share", "only the strategy delay takes it")
-        if not traits.min_adapters <= len(chosen) <= traits.max_adapters:
+            self.problem(f"{key}.delay_share", "only the strategy delay takes it")
+        if known:
+            traits = self.strategies[table.strategy]
             low, high = traits.min_adapters, traits.max_adapters
-            expected = f"{low}" if low == high else f"{low} to {high}"
-            raise self.error(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {len(chosen)}")
+            if not low <= len(names) <= high:
+                expected = f"{low}" if low == high else f"{low} to {high}"
+                self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {len(names)}")
+        chosen = [a for name in names if (a := adapters.get(name)) is not None]
+        if task is not None:
+            self.check_task(task, f"{key}.task")
+        if len(self.problems.found) > before or len(chosen) < len(names):
+            return None
         tasks = tuple(dict.fromkeys(a.task for a in chosen)) if task is None else (task,)
         if not tasks:
-            raise self.error(f"{key}.task", f"missing; {table.strategy} has no adapter that would tell its task")
+            self.problem(f"{key}.task", f"missing; {table.strategy} has no adapter that would tell its task")
+            return None
         if len(chosen) > 1 and len(tasks) != len(chosen):
-            raise self.error(f"{key}.adapters", "each adapter must serve a task of its own")
-        for t in tasks:
-            self.check_task(t, f"{key}.task")
+            self.problem(f"{key}.adapters", "each adapter must serve a task of its own")
         if len(chosen) == 1 and chosen[0].task != tasks[0]:
-            raise self.error(f"{key}.adapters", f"adapter {chosen[0].name!r} serves {chosen[0].task}, not {tasks[0]}")
+            self.problem(f"{key}.adapters", f"adapter {chosen[0].name!r} serves {chosen[0].task}, not {tasks[0]}")
         checkpoint = None if table.checkpoint is None else self.path(_fill(table.checkpoint, task, seed))
         return Configuration(
             name=name,
@@ -201,26 +228,41 @@ class PlanBuilder:
             delay_share=table.delay_share,
         )
 
-    def check_task(self, task: str, key: str) -> None:
+    def check_task(self, task: str, key: str) -> bool:
         if self.parsed.workload is None:
-            self.check_choice(task, self.tasks, key, "task")
-        else:
-            self.check_name(task, key)
+            return self.check_choice(task, self.tasks, key, "task")
+        return self.check_name(task, key)
 
-    def check_name(self, name: str, key: str) -> None:
-        if not _NAME.fullmatch(name):
-            raise self.error(
-                key,
-                f"{name!r} is not a name; use letters, digits, '.', '_' and '-', starting with one of the first two",
-            )
+    def check_name(self, name: str, key: str) -> bool:
+        if _NAME.fullmatch(name):
+            return True
+        self.problem(
+            key,
+            f"{name!r} is not a name; use letters, digits, '.', '_' and '-', starting with one of the first two",
+        )
+        return False
 
-    def check_choice(self, value: str, choices: Iterable[str], key: str, noun: str) -> None:
+    def check_choice(self, value: str, choices: Iterable[str], key: str, noun: str) -> bool:
         known = tuple(choices)
-        if value not in known:
-            raise self.error(key, f"unknown {noun} {value!r}; expected {one_of(known)}" + did_you_mean(value, known))
+        if value in known:
+            return True
+        self.problem(key, f"unknown {noun} {value!r}; expected {one_of(known)}" + did_you_mean(value, known))
+        return False
 
-    def error(self, key: str, message: str) -> InputError:
-        return InputError(f"{self.where}: {key}: {message}")
+    def problem(self, key: str, message: str) -> None:
+        line = f"{self.where}: {key}: {message}"
+        if line not in self.problems.found:  # a table of several tasks and seeds has each of its problems as often
+            self.problems.found.append(line)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that comes twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _fill(template: str, task: str | None, seed: int) -> str:

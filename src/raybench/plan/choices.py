@@ -14,7 +14,13 @@ def one_of(choices: Iterable[str]) -> str:
     return "one of " + ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
 
 
+def nearest(value: str, choices: Iterable[str]) -> str | None:
+    """The choice that ``value`` looks most like; None where it looks like none."""
+    near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """The choice that ``value`` looks most like, as the end of a sentence; nothing where it looks like none."""
-    near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(value, choices)
+    return f"; did you mean {near!r}?" if near else ""

@@ -7,16 +7,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
 from raybench.plan.builder import Overrides, PlanBuilder
-from raybench.plan.choices import did_you_mean, one_of
+from raybench.plan.choices import did_you_mean, nearest, one_of
 from raybench.plan.plan import Plan
 from raybench.plan.schema import TABLES, PlanTable, WorkloadFile
-from raybench.records import InputError, StrategyTraits
+from raybench.records import InputError, SeveralProblemsError, StrategyTraits
 
 _MAX_FILE_BYTES = 1_000_000
+_TRIED_AS = ("list[", "constrained-str")
+"""What pydantic adds to the place of a value that may be of several types: no part of the file."""
 _LONG_KEY = re.compile(r"""(?:\.\s*["']?[\w-]{1,40}["']?\s*){100}""")
 
 
@@ -47,7 +50,7 @@ def load_plan(
     try:
         parsed = PlanTable.model_validate(document)
     except pydantic.ValidationError as error:
-        raise InputError(_explain(where, error)) from None
+        raise SeveralProblemsError(_explain(where, error)) from None
     base = None if where in shipped_plans() else Path(source).resolve().parent
     return PlanBuilder(where, parsed, strategies, tuple(tasks), base).build(overrides or Overrides())
 
@@ -73,21 +76,43 @@ def _read(source: str) -> tuple[str, str]:
         raise InputError(f"{path}: the plan cannot be read: {error}") from None
 
 
-def _explain(where: str, error: pydantic.ValidationError) -> str:
-    """The first problem, in one line: pydantic's own report is long and speaks of types."""
+def _explain(where: str, error: pydantic.ValidationError) -> list[str]:
+    """Each problem in one line: pydantic's own report is long and speaks of types."""
     problems = error.errors(include_url=False)
-    # A misspelt key is also a missing one: say the former, which names the spelling.
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    location = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    if first["type"] == "extra_forbidden":
-        model = TABLES.get(str(first["loc"][0]), PlanTable) if len(first["loc"]) > 1 else PlanTable
-        key = str(first["loc"][-1])
-        message = f"unknown key {key!r}; expected {one_of(model.model_fields)}" + did_you_mean(key, model.model_fields)
-    else:
-        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        if first["type"] != "missing":
-            message += f", got {str(first['input'])[:60]!r}"
-        if isinstance(first["input"], str) and first["type"] == "literal_error":
-            message += did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"]))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {location}: {message}{more}"
+    misspelt = {(*p["loc"][:-1], _meant(p)) for p in problems if p["type"] == "extra_forbidden"}
+    lines: dict[str, str] = {}
+    for problem in problems:
+        if problem["type"] == "missing" and problem["loc"] in misspelt:
+            continue  # a misspelt key is also a missing one: the former names the spelling
+        if _TRIED_AS[1] in problem["loc"] and isinstance(problem["input"], list):
+            continue  # no text either, but what is wrong is in the list
+        location = _location(problem["loc"])
+        lines.setdefault(location, f"{where}: {location}: {_message(problem)}")
+    return list(lines.values())
+
+
+def _location(parts: tuple[int | str, ...]) -> str:
+    in_file = [part for part in parts if not str(part).startswith(_TRIED_AS)]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in in_file).lstrip(".")
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        key, fields = str(problem["loc"][-1]), _fields(problem)
+        return f"unknown key {key!r}; expected {one_of(fields)}" + did_you_mean(key, fields)
+    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if problem["type"] != "missing":
+        message += f", got {str(problem['input'])[:60]!r}"
+    if isinstance(problem["input"], str) and problem["type"] == "literal_error":
+        message += did_you_mean(problem["input"], re.findall(r"'([^']+)'", problem["msg"]))
+    return message
+
+
+def _fields(problem: Any) -> Iterable[str]:
+    """The keys that the table of a problem may have."""
+    loc = problem["loc"]
+    return (TABLES.get(str(loc[0]), PlanTable) if len(loc) > 1 else PlanTable).model_fields
+
+
+def _meant(problem: Any) -> str | None:
+    return nearest(str(problem["loc"][-1]), _fields(problem))

@@ -16,15 +16,21 @@ Routing = Literal["round_robin", "blocked"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adapter:
-    """One LoRA adapter: the shape it has, and where its weights are if they are somewhere."""
+    """One LoRA adapter: the shape it has, and where its weights are if they are somewhere.
+
+    With a ``path`` its ``r``, ``alpha`` and ``target_modules`` (names, or one pattern) may be None until its files
+    have been read. ``brings_head``: whether it has a classifier of its own.
+    """
 
     name: str
     task: str
     seed: int
-    r: int
-    alpha: int
-    target_modules: tuple[str, ...]
+    r: int | None
+    alpha: float | None
+    target_modules: tuple[str, ...] | str | None
     path: str | None = None
+    target_parameters: tuple[str, ...] = ()
+    brings_head: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Configuration:
 
     ``role``: what it is compared as, its strategy unless the plan says otherwise (an A/A plan does).
     ``delay_share``: time that the ``delay`` strategy adds to each request, as a share of it.
+    ``num_labels``: of its classifier; None: as many as its checkpoint says.
     """
 
     name: str
@@ -47,6 +54,7 @@ class Configuration:
     execution: str = "eager"
     role: str = ""
     delay_share: float = 0.0
+    num_labels: int | None = None
 
     def __post_init__(self) -> None:
         if not self.role:
@@ -167,6 +175,16 @@ class Plan:
 
     def tasks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(t for c in self.configurations for t in c.tasks))
+
+    def replaced(self, configurations: Iterable[Configuration]) -> Plan:
+        """The same plan with other ``configurations`` of the same names."""
+        by_name = {c.name: c for c in configurations}
+
+        def new(old: Iterable[Configuration]) -> tuple[Configuration, ...]:
+            return tuple(by_name[c.name] for c in old)
+
+        blocks = tuple(Block(b.name, new(b.members), new(b.guests)) for b in self.blocks)
+        return dataclasses.replace(self, configurations=new(self.configurations), blocks=blocks)
 
     def expected_samples(self) -> int:
         """Timed samples of a complete run, guests' included."""

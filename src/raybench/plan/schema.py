@@ -12,6 +12,7 @@ from raybench.plan.plan import Routing
 Seed = Annotated[int, Field(ge=0, le=2**62)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+ModuleName = Annotated[str, Field(min_length=1, max_length=1000)]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -20,12 +21,17 @@ class Table(pydantic.BaseModel):
 
 
 class AdaptersTable(Table):
+    """Adapters drawn from a seed, or those at ``path``, of which r, alpha and target_modules are read if left out.
+
+    ``target_modules``: names, ends of names or whole ones, or for those at ``path`` a pattern.
+    """
+
     name: Name
     tasks: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    alpha: Count
-    r: Count = 8
-    target_modules: Annotated[list[Name], Field(min_length=1)] = ["q_proj", "v_proj"]
+    alpha: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    r: Count | None = None
+    target_modules: Annotated[list[ModuleName], Field(min_length=1)] | ModuleName | None = None
     path: str | None = None
 
 

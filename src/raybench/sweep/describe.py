@@ -9,7 +9,7 @@ from typing import Any
 
 from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
-from raybench.plan import Configuration, Plan, homes
+from raybench.plan import Adapter, Configuration, Plan, homes
 from raybench.records import SCHEMA_VERSION, StrategyTraits
 
 FIXED = ("plan", "model", "workload", "configurations", "comparisons")
@@ -26,6 +26,20 @@ def deployment(configuration: Configuration, traits: Mapping[str, StrategyTraits
         details.append("adapters in the base's type")
     details += [d for d in (configuration.dtype, configuration.routing) if d not in ("auto", "round_robin")]
     return f"{known.label} ({', '.join(details)})" if details else known.label
+
+
+def lora(adapter: Adapter) -> dict[str, Any]:
+    """What was measured of an adapter: for one with a ``path``, what its files say."""
+    targets = adapter.target_modules
+    found: dict[str, Any] = {
+        "r": adapter.r,
+        "alpha": adapter.alpha,
+        "target_modules": targets if isinstance(targets, str) else list(targets or ()),
+        "path": adapter.path,
+    }
+    if adapter.target_parameters:
+        found["target_parameters"] = list(adapter.target_parameters)
+    return found
 
 
 def describe(
@@ -70,10 +84,8 @@ def describe(
                 "seed": c.seed,
                 "tasks": list(c.tasks),
                 "adapters": [dataclasses.asdict(a)["name"] for a in c.adapters],
-                "lora": [
-                    {"r": a.r, "alpha": a.alpha, "target_modules": list(a.target_modules), "path": a.path}
-                    for a in c.adapters
-                ],
+                "lora": [lora(a) for a in c.adapters],
+                "num_labels": c.num_labels,
                 "checkpoint": c.checkpoint,
                 "dtype": c.dtype,
                 "adapter_dtype": c.adapter_dtype,

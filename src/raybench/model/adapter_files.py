@@ -1,0 +1,128 @@
+"""What is known of a LoRA adapter from its files alone: adapter_config.json and the header of its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from raybench.model.checkpoint_files import labels_in
+from raybench.model.files import FromFile, read_json, tensor_shapes
+from raybench.model.hub import ModelFiles
+from raybench.records import InputError
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+_Names = Annotated[list[str], Field(max_length=1_000_000)]
+_PREFIX = "base_model.model."
+_LORA = re.compile(r"\.lora_(?:embedding_)?([AB])(?:\.weight)?$|\.lora_magnitude_vector(?:\.weight)?$|\.lora_B\.bias$")
+
+
+class _Kind(FromFile):
+    peft_type: str
+
+
+class AdapterConfig(FromFile):
+    """What is needed of an adapter_config.json."""
+
+    peft_type: str
+    task_type: str | None = None
+    auto_mapping: dict[str, Any] | None = None
+    base_model_name_or_path: str | None = None
+    r: Annotated[int, Field(ge=1, le=1_000_000)] = 8
+    lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    target_modules: _Names | str | None = None
+    target_parameters: _Names | None = None
+    exclude_modules: _Names | str | None = None
+    layers_to_transform: list[int] | int | None = None
+    alpha_pattern: dict[str, float] | None = None
+    modules_to_save: _Names | None = None
+    bias: str = "none"
+
+    @property
+    def targets(self) -> tuple[str, ...] | str:
+        """``target_modules``, in order; empty where it has only ``target_parameters``."""
+        chosen = self.target_modules or ()
+        return chosen if isinstance(chosen, str) else tuple(sorted(chosen))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """``target_parameters``, in order."""
+        return tuple(sorted(self.target_parameters or ()))
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterFiles:
+    """An adapter's configuration, and its tensors' shapes by name."""
+
+    location: str
+    config: AdapterConfig
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def read(cls, location: str, files: ModelFiles) -> AdapterFiles:
+        """A folder's or hub repository's. Raises InputError where it is no LoRA adapter of a sequence classifier."""
+        path = files.path(location, CONFIG)
+        kind = read_json(path, _Kind).peft_type
+        if kind != "LORA":
+            raise InputError(f"{path}: peft_type is {kind[:40]}; only LoRA adapters (LORA) are measured")
+        config = read_json(path, AdapterConfig)
+        if config.task_type not in (None, "SEQ_CLS"):
+            raise InputError(
+                f"{path}: task_type is {config.task_type[:40]}; only adapters of sequence classifiers (SEQ_CLS) are "
+                "measured"
+            )
+        model_class = (config.auto_mapping or {}).get("base_model_class")
+        if config.task_type is None and model_class and not str(model_class).endswith("ForSequenceClassification"):
+            raise InputError(
+                f"{path}: it was made on a {str(model_class)[:60]}, in which modules have other names than in a "
+                "sequence classifier; make it on one from AutoModelForSequenceClassification"
+            )
+        weights = files.path(location, WEIGHTS)
+        if Path(location).is_dir() and not weights.is_file():
+            raise InputError(f"{location}: no {WEIGHTS}; only safetensors adapters are loaded")
+        found = cls(location, config, tensor_shapes(weights))
+        if not found.ranks and not config.target_parameters:
+            raise InputError(f"{weights}: no LoRA weights in it; save the adapter anew by save_pretrained")
+        return found
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """The rank of each module that has LoRA weights, by the module's name in the model."""
+        found: dict[str, int] = {}
+        for name, shape in self.shapes.items():
+            match = _LORA.search(name)
+            if match and match[1] == "A" and len(shape) > 0:
+                found[name[: match.start()].removeprefix(_PREFIX)] = shape[0]
+        return found
+
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Of each module with LoRA matrices its inputs and outputs."""
+        inputs: dict[str, int] = {}
+        outputs: dict[str, int] = {}
+        for name, shape in self.shapes.items():
+            match = _LORA.search(name)
+            if match and len(shape) == 2 and "embedding" not in match[0]:
+                module = name[: match.start()].removeprefix(_PREFIX)
+                if match[1] == "A":
+                    inputs[module] = shape[1]
+                elif match[1] == "B":
+                    outputs[module] = shape[0]
+        return {module: (inputs[module], outputs[module]) for module in inputs if module in outputs}
+
+    @property
+    def labels(self) -> int | None:
+        """Labels of the classifier that it brings; None where it brings none."""
+        return labels_in(self.heads)
+
+    @property
+    def heads(self) -> dict[str, tuple[int, ...]]:
+        """The tensors that it brings whole, by their names in the model."""
+        return {n.removeprefix(_PREFIX): s for n, s in self.shapes.items() if ".lora_" not in n}

@@ -1,0 +1,167 @@
+"""What is known of a model from its files alone: config.json and the headers of its safetensors files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from raybench.model.files import FromFile, check_regular, read_json, tensor_shapes
+from raybench.model.hub import ModelFiles
+from raybench.records import InputError
+
+_CLASSIFIERS = (
+    "score",
+    "classifier",
+    "classifier.out_proj",
+    "classifier.linear_out",
+    "classification_head.out_proj",
+    "score.out_proj",
+    "logits_proj",
+    "sequence_summary.summary",
+)
+"""Ends of the names of the layers whose outputs are the labels, in the sequence classifiers of transformers."""
+
+_POSITION_TABLES = (
+    "embeddings.position_embeddings.weight",
+    "transformer.position_embeddings.weight",
+    "embed_positions.weight",
+    "wpe.weight",
+    "positions_embed.weight",
+)
+_POSITIONS_AFTER_PADDING = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+"""Model types whose first position is the one after the padding token's id: 514 positions take 512 tokens."""
+
+_Size = Annotated[int, Field(ge=0, le=2**40)]
+
+
+class CheckpointConfig(FromFile):
+    """What is needed of a config.json."""
+
+    model_type: Annotated[str, Field(min_length=1, max_length=100)]
+    vocab_size: _Size | None = None
+    max_position_embeddings: int | None = None
+    n_positions: int | None = None
+    pad_token_id: Any = None
+    num_labels: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    id2label: Annotated[dict[str, Any], Field(min_length=1, max_length=1_000_000)] | None = None
+    name_or_path: Any = Field(None, alias="_name_or_path")
+
+    @property
+    def labels(self) -> int:
+        """Labels of its classifier: two where the file says nothing, as transformers has it."""
+        if self.id2label is not None:
+            return len(self.id2label)
+        return self.num_labels or 2
+
+
+class _Index(FromFile):
+    weight_map: Annotated[dict[str, str], Field(min_length=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointFiles:
+    """A model's configuration, and its tensors' shapes by name; None where its weights are not on this machine."""
+
+    location: str
+    config: CheckpointConfig
+    shapes: Mapping[str, tuple[int, ...]] | None
+
+    @classmethod
+    def of_config(cls, name: str, config: Mapping[str, Any]) -> CheckpointFiles:
+        """A model that has a configuration and no files: a preset."""
+        return cls(name, CheckpointConfig.model_validate(config), None)
+
+    @classmethod
+    def read(cls, location: str, files: ModelFiles) -> CheckpointFiles:
+        """A folder's or hub repository's. Raises InputError with what is absent or damaged, and where."""
+        config = read_json(files.path(location, "config.json"), CheckpointConfig)
+        single = files.at_hand(location, "model.safetensors")
+        index = files.at_hand(location, "model.safetensors.index.json")
+        if single is not None:
+            return cls(location, config, tensor_shapes(single))
+        if index is not None:
+            return cls(location, config, _sharded(index))
+        if Path(location).is_dir():
+            _check_weights(Path(location))
+        return cls(location, config, None)
+
+    @property
+    def labels(self) -> int:
+        """Labels of its classifier."""
+        return self.config.labels
+
+    @cached_property
+    def positions(self) -> int | None:
+        """Tokens that it takes, by its configuration; None where that gives no number."""
+        config = self.config
+        count = config.max_position_embeddings if config.max_position_embeddings is not None else config.n_positions
+        if config.model_type in _POSITIONS_AFTER_PADDING and count is not None and isinstance(config.pad_token_id, int):
+            count -= config.pad_token_id + 1
+        return count if count is not None and count > 0 else None
+
+    @property
+    def positions_are_a_table(self) -> bool:
+        """Whether it learned an embedding for each position, so that it can take no more."""
+        return any(name.endswith(_POSITION_TABLES) for name in self.shapes or ())
+
+    def problems(self) -> list[str]:
+        """What its files say that cannot be, one line each."""
+        found = labels_in(self.shapes or {})
+        if found is None or found == self.labels:
+            return []
+        return [
+            f"{self.location}: its classifier has {found} labels, its config.json says {self.labels}: make them agree"
+        ]
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a tensor is of the layer whose outputs are the labels."""
+    layer = f".{name}".rpartition(".")[0]
+    return any(layer.endswith(f".{end}") for end in _CLASSIFIERS)
+
+
+def labels_in(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Labels of the classifier among these tensors; None where there is none."""
+    return next((shape[0] for name, shape in shapes.items() if len(shape) == 2 and is_classifier(name)), None)
+
+
+def _sharded(index: Path) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for shard in sorted(set(read_json(index, _Index).weight_map.values())):
+        if Path(shard).name != shard:
+            raise InputError(f"{index}: names a file outside its own folder: {shard[:60]!r}")
+        path = index.with_name(shard)
+        if path.exists() or index.parent.parent.name != "snapshots":  # a cache may hold some shards only
+            shapes |= tensor_shapes(path)
+    return shapes
+
+
+def _check_weights(folder: Path) -> None:
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise InputError(f"{folder}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
+    for path in found:
+        check_regular(path)

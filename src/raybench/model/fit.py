@@ -1,0 +1,134 @@
+"""Whether an adapter's files are what the plan says they are, and whether they fit the base's files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from raybench.model.adapter_files import AdapterFiles
+from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.plan import Adapter
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_MATCH_WITHIN_S = 1.0
+_SHOWN = 4
+
+Targets = tuple[str, ...] | str
+
+
+def disagreement(adapter: Adapter, files: AdapterFiles, base: CheckpointFiles | None) -> str | None:
+    """In one line what ``adapter`` states of itself and its files say otherwise; None where nothing is.
+
+    ``target_modules`` are compared by the modules that they mean, however they are written.
+    """
+    config = files.config
+    found: list[str] = []
+    ranks = {config.r} if config.target_parameters else set(files.ranks.values())
+    if adapter.r is not None and ranks != {adapter.r}:
+        found.append(f"r is {_listed(ranks)}, the plan says {adapter.r}")
+    alphas = {config.lora_alpha, *(config.alpha_pattern or {}).values()}
+    if adapter.alpha is not None and alphas != {adapter.alpha}:
+        found.append(f"alpha is {_listed(alphas)}, the plan says {adapter.alpha:g}")
+    if adapter.target_modules is not None and not _same_targets(adapter.target_modules, files, base):
+        found.append(f"target_modules are {_shown(files)}, the plan says {_written(adapter.target_modules)}")
+    if not found:
+        return None
+    return (
+        f"{files.location}: adapter {adapter.name}: {'; '.join(found)}: make them agree, or leave them out of the "
+        "plan: they are read from the adapter"
+    )
+
+
+def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
+    """What in the adapter's files cannot be of this base, one line each; what its files do not tell is left out."""
+    if base.shapes is None:
+        return []
+    own = _modules(base.shapes, files.ranks)
+    places: dict[str, set[str]] = {}
+    for name in own:
+        places.setdefault(_NUMBER.sub("*", name), set()).add(name)
+    absent = sorted(m for m in files.ranks if m not in own and _NUMBER.sub("*", m) in places)
+    where = f"{files.location}: made for another base than {base.location}"
+    found: list[str] = []
+    if absent:
+        found.append(f"{where}: it has weights for {_first(absent)}, which the base has not")
+    config = files.config
+    if isinstance(config.targets, tuple) and config.exclude_modules is None and config.layers_to_transform is None:
+        alike = {name for m in files.ranks for name in places.get(_NUMBER.sub("*", m), ())}
+        bare = sorted(name for name in alike - files.ranks.keys() if matches(config.targets, name))
+        if bare:
+            found.append(f"{where}: it has no weights for {_first(bare)}, which its target_modules name")
+    for module, (inputs, outputs) in files.sizes.items():
+        if module in own and {inputs, outputs} != set(own[module]):
+            found.append(
+                f"{where}: its {module} has {inputs} inputs and {outputs} outputs, the base's weight is "
+                f"{' x '.join(map(str, own[module]))}"
+            )
+            break
+    return found
+
+
+def matches(targets: Targets, module: str) -> bool:
+    """Whether ``targets`` mean ``module``, by PEFT's rules: a pattern for the whole name, or ends of names.
+
+    A pattern that takes longer than a second to try means nothing: some would take years.
+    """
+    if isinstance(targets, tuple):
+        return any(module == target or module.endswith(f".{target}") for target in targets)
+    import regex
+
+    try:
+        return regex.fullmatch(targets, module, timeout=_MATCH_WITHIN_S) is not None
+    except (regex.error, TimeoutError):
+        return False
+
+
+def _same_targets(stated: Targets, files: AdapterFiles, base: CheckpointFiles | None) -> bool:
+    if stated == files.config.targets:
+        return True
+    modules = files.ranks
+    if not modules or files.config.target_parameters:
+        return False
+    if not all(matches(stated, module) for module in modules):
+        return False
+    if isinstance(stated, tuple) and not all(any(matches((t,), m) for m in modules) for t in stated):
+        return False
+    known = _modules(base.shapes, modules) if base is not None and base.shapes is not None else {}
+    return not any(matches(stated, name) for name in known if name not in modules)
+
+
+def _modules(shapes: Mapping[str, tuple[int, ...]], like: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The base's modules that have a matrix, named as in a sequence classifier.
+
+    A base that was saved without a head has names without its first part (``layers.0``, not ``model.layers.0``).
+    """
+    found: dict[str, tuple[int, ...]] = {
+        n.removesuffix(".weight"): s for n, s in shapes.items() if n.endswith(".weight") and len(s) == 2
+    }
+    names = list(like)
+    first = {name.partition(".")[0] for name in names}
+    if len(first) == 1 and not any(name in found for name in names):
+        return {f"{min(first)}.{name}": shape for name, shape in found.items()}
+    return found
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
+
+
+def _shown(files: AdapterFiles) -> str:
+    config = files.config
+    parts = [_written(config.targets)] if config.targets else []
+    parts += [f"(target_parameters) {_written(config.parameters)}"] if config.parameters else []
+    return " and ".join(parts)
+
+
+def _written(targets: Targets) -> str:
+    if isinstance(targets, str):
+        return repr(targets[:100])
+    return ", ".join(targets[:_SHOWN]) + (", ..." if len(targets) > _SHOWN else "")
+
+
+def _listed(values: Iterable[float]) -> str:
+    return " and ".join(f"{value:g}" for value in sorted(values)[:_SHOWN])

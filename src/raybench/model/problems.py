@@ -1,0 +1,222 @@
+"""All that can be known from files before anything is started: does the plan fit the model, and its adapters both?"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from raybench.model.adapter_files import AdapterFiles
+from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.classifier import check_classifier
+from raybench.model.fit import disagreement, misfits
+from raybench.model.hub import ModelFiles
+from raybench.model.weights import ModelSpec, preset_shape
+from raybench.model.workload import Workload
+from raybench.plan import Adapter, Configuration, Plan
+from raybench.records import InputError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileCheck:
+    """``plan`` with its adapters as their files say; ``problems`` that forbid to run it, ``notes`` that do not."""
+
+    plan: Plan
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check_files(plan: Plan, model: ModelSpec | None, workload: Workload | None) -> FileCheck:
+    """Read the files of ``plan`` and ``model``, headers only, and hold them against each other and ``workload``.
+
+    ``model`` and ``workload`` are None where they are not known: what depends on them is left out. Nothing is loaded
+    and nothing raised: each problem is a line with its file and its values.
+    """
+    check = _Check(plan, model)
+    check.base()
+    check.checkpoints()
+    check.adapters()
+    check.residents()
+    if workload is not None:
+        check.requests(workload)
+    return FileCheck(check.resolved(), tuple(dict.fromkeys(check.problems)), tuple(dict.fromkeys(check.notes)))
+
+
+class _Check:
+    def __init__(self, plan: Plan, model: ModelSpec | None) -> None:
+        self.plan, self.model = plan, model
+        self.files = ModelFiles()
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.models: list[CheckpointFiles] = []
+        self.base_files: CheckpointFiles | None = None
+        self.adapter_files: dict[str, AdapterFiles] = {}
+        """By the adapter's name."""
+
+    @property
+    def all_adapters(self) -> dict[str, Adapter]:
+        return {a.name: a for c in self.plan.configurations for a in c.adapters}
+
+    def base(self) -> None:
+        if self.model is None:
+            return
+        if self.model.kind in ("preset_files", "preset_device"):
+            self.base_files = CheckpointFiles.of_config(self.model.name, preset_shape(self.model.name)["config"])
+            self.models.append(self.base_files)
+            return
+        location = self.model.location or ""
+        self.base_files = self.checkpoint(str(Path(location, "base")) if self.model.kind == "prepared" else location)
+
+    def checkpoints(self) -> None:
+        for c in self.plan.configurations:
+            if c.checkpoint is not None:
+                self.checkpoint(c.checkpoint)
+            elif not c.adapters and self.model is not None and self.model.kind == "prepared":
+                self.prepared(Path("full_ft", c.name))
+
+    def checkpoint(self, location: str) -> CheckpointFiles | None:
+        known = next((m for m in self.models if m.location == location), None)
+        if known is not None:
+            return known
+        try:
+            found = CheckpointFiles.read(location, self.files)
+            check_classifier(location)
+        except InputError as error:
+            self.problems.append(str(error))
+            return None
+        self.models.append(found)
+        self.problems += found.problems()
+        return found
+
+    def prepared(self, inner: Path) -> Path | None:
+        """A folder of the prepared model that the plan needs."""
+        assert self.model is not None
+        folder = Path(self.model.location or "", inner)
+        if folder.is_dir():
+            return folder
+        self.problems.append(f"{folder}: not in this prepared model; run `raybench prepare` for this plan")
+        return None
+
+    def adapters(self) -> None:
+        read: dict[str, AdapterFiles | None] = {}
+        for adapter in self.all_adapters.values():
+            location = adapter.path
+            if location is None and self.model is not None and self.model.kind == "prepared":
+                folder = self.prepared(Path("adapters", adapter.name))
+                location = None if folder is None else str(folder)
+            if location is None:
+                continue
+            if location not in read:
+                read[location] = self.adapter(location)
+            files = read[location]
+            if files is None:
+                continue
+            self.adapter_files[adapter.name] = files
+            if (line := disagreement(adapter, files, self.base_files)) is not None:
+                self.problems.append(line)
+
+    def adapter(self, location: str) -> AdapterFiles | None:
+        try:
+            found = AdapterFiles.read(location, self.files)
+        except InputError as error:
+            self.problems.append(str(error))
+            return None
+        if self.base_files is not None:
+            self.problems += misfits(found, self.base_files)
+            if (made_for := found.config.base_model_name_or_path) and not _same_base(made_for, self.base_files):
+                self.notes.append(
+                    f"{location}: made for the base {made_for[:200]}, as its adapter_config.json says; it is measured "
+                    f"on {self.base_files.location}"
+                )
+        return found
+
+    def residents(self) -> None:
+        """Adapters that one model cannot hold together."""
+        for c in self.plan.configurations:
+            labels = {a.name: self.labels(a) for a in c.adapters}
+            if len({n for n in labels.values() if n is not None}) > 1:
+                said = ", ".join(f"{name} {n}" for name, n in labels.items() if n is not None)
+                self.problems.append(
+                    f"configuration {c.name}: its adapters have other numbers of labels ({said}); PEFT cannot hold "
+                    "them on one base: measure them apart"
+                )
+            biased = [n for a in c.adapters if (n := self.bias(a)) is not None]
+            if len(c.adapters) > 1 and biased:
+                self.problems.append(
+                    f"configuration {c.name}: adapter {biased[0]} has trained biases; PEFT holds such an adapter on "
+                    "a base alone: measure it apart"
+                )
+
+    def labels(self, adapter: Adapter) -> int | None:
+        """Labels of its own head, else of the base; None where neither is known."""
+        files = self.adapter_files.get(adapter.name)
+        if files is not None and files.labels is not None:
+            return files.labels
+        return None if self.base_files is None else self.base_files.labels
+
+    def bias(self, adapter: Adapter) -> str | None:
+        files = self.adapter_files.get(adapter.name)
+        return f"{adapter.name} ({files.config.bias})" if files is not None and files.config.bias != "none" else None
+
+    def requests(self, workload: Workload) -> None:
+        tasks = self.plan.tasks()
+        extents = {task: workload.extent(task, self.plan.rounds * self.plan.requests) for task in tasks}
+        longest = max(tasks, key=lambda task: extents[task].tokens)
+        tokens = extents[longest].tokens
+        largest = max((e.largest_token_id for e in extents.values() if e.largest_token_id is not None), default=None)
+        for model in self.models:
+            if model.positions is not None and tokens > model.positions:
+                said = f"{model.location}: task {longest} has a request of {tokens} tokens, the model has "
+                if model.positions_are_a_table:
+                    self.problems.append(
+                        f"{said}positions for {model.positions}: bring texts in [workload] with max_tokens = "
+                        f"{model.positions}, or take another model"
+                    )
+                else:
+                    self.notes.append(f"{said}{model.positions} positions in its configuration")
+            if largest is not None and model.config.vocab_size is not None and largest >= model.config.vocab_size:
+                self.problems.append(
+                    f"{model.location}: a text has token id {largest}, the model's vocabulary has "
+                    f"{model.config.vocab_size}: the tokenizer is another model's; set workload.tokenizer"
+                )
+
+    def resolved(self) -> Plan:
+        """The plan with all that its adapters' files say of them."""
+        adapters = {name: self.resolve(adapter) for name, adapter in self.all_adapters.items()}
+        by_task: dict[tuple[str, int], int | None] = {}
+        for adapter in adapters.values():
+            by_task.setdefault((adapter.task, adapter.seed), self.labels(adapter))
+
+        def labels(c: Configuration) -> int | None:
+            if c.checkpoint is not None:
+                return None
+            if c.adapters:
+                return next((n for a in c.adapters if (n := self.labels(a)) is not None), None)
+            return by_task.get((c.tasks[0], c.seed))
+
+        return self.plan.replaced(
+            dataclasses.replace(c, adapters=tuple(adapters[a.name] for a in c.adapters), num_labels=labels(c))
+            for c in self.plan.configurations
+        )
+
+    def resolve(self, adapter: Adapter) -> Adapter:
+        files = self.adapter_files.get(adapter.name)
+        if adapter.path is None or files is None:
+            return adapter
+        return dataclasses.replace(
+            adapter,
+            r=files.config.r,
+            alpha=files.config.lora_alpha,
+            target_modules=files.config.targets,
+            target_parameters=files.config.parameters,
+            brings_head=bool(files.heads),
+        )
+
+
+def _same_base(made_for: str, base: CheckpointFiles) -> bool:
+    """Whether two names of a base may mean the same: a folder and a hub id of one model end alike."""
+    names = [base.location, *([base.config.name_or_path] if isinstance(base.config.name_or_path, str) else [])]
+    return any(made_for == name or _last(made_for) == _last(name) for name in names)
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].lower()
