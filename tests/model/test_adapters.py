@@ -20,7 +20,9 @@ from transformers import (
 )
 
 from model.small_checkpoints import bert_config, gpt2_config, llama_config, logits, save_adapter, save_model
+from raybench.model.adapter_files import AdapterFiles
 from raybench.model.adapters import is_zero, load_adapter, lora_layers, without_low_rank
+from raybench.model.hub import ModelFiles
 from raybench.records import InputError
 
 
@@ -133,6 +135,8 @@ def test_an_adapter_that_would_change_the_base_is_refused(init: str, base: str, 
     path = save_adapter(base, tmp_path / "adapter", init_lora_weights=init)
     message = refused(opened(base), path)
     assert message.startswith(f"adapter mine in {path} has init_lora_weights '{init}': it would change the base")
+    with pytest.raises(InputError, match=rf"adapter_config\.json has init_lora_weights '{init}': it would change"):
+        AdapterFiles.read(path, ModelFiles())
     converted = peft.PeftConfig.from_pretrained(path)
     converted.init_lora_weights = True
     converted.save_pretrained(path)

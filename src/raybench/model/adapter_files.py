@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from raybench.model.adapters import check_initialization
 from raybench.model.checkpoint_files import labels_in
 from raybench.model.files import FromFile, read_json, tensor_shapes
 from raybench.model.hub import ModelFiles
@@ -44,6 +45,7 @@ class AdapterConfig(FromFile):
     alpha_pattern: dict[str, float] | None = None
     modules_to_save: _Names | None = None
     bias: str = "none"
+    init_lora_weights: bool | str | None = True
 
     @property
     def targets(self) -> tuple[str, ...] | str:
@@ -78,6 +80,7 @@ class AdapterFiles:
                 f"{path}: task_type is {config.task_type[:40]}; only adapters of sequence classifiers (SEQ_CLS) are "
                 "measured"
             )
+        check_initialization(str(path), config.init_lora_weights)
         model_class = (config.auto_mapping or {}).get("base_model_class")
         if config.task_type is None and model_class and not str(model_class).endswith("ForSequenceClassification"):
             raise InputError(

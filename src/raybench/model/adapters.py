@@ -48,12 +48,7 @@ def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bo
         raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
     if config.task_type not in (None, peft.TaskType.SEQ_CLS):
         raise InputError(f"{where} is for {_word(config.task_type)}, not SEQ_CLS; give one of a sequence classifier")
-    if str(config.init_lora_weights).lower().startswith(_CHANGE_THE_BASE):
-        raise InputError(
-            f"{where} has init_lora_weights {config.init_lora_weights!r}: it would change the base itself, for all "
-            "that use it, perhaps otherwise each time; convert it to plain LoRA, as PEFT's save_pretrained does with "
-            "path_initial_model_for_weight_conversion"
-        )
+    check_initialization(where, config.init_lora_weights)
     config.inference_mode = True
     device = str(next(model.parameters()).device)
     try:
@@ -74,6 +69,16 @@ def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bo
     if missing or found.unexpected_keys:
         raise InputError(_misfit(where, missing, found.unexpected_keys))
     return model
+
+
+def check_initialization(where: str, init_lora_weights: object) -> None:
+    """Raises InputError, beginning with ``where``, for an adapter that would change its base as it is loaded."""
+    if str(init_lora_weights).lower().startswith(_CHANGE_THE_BASE):
+        raise InputError(
+            f"{where} has init_lora_weights {str(init_lora_weights)[:40]!r}: it would change the base itself, for all "
+            "that use it, perhaps otherwise each time; convert it to plain LoRA, as PEFT's save_pretrained does with "
+            "path_initial_model_for_weight_conversion"
+        )
 
 
 @contextlib.contextmanager
