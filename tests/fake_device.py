@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,3 +89,20 @@ def known_strategy(
 
     Known.traits = traits
     return Known
+
+
+def uneven(cost: Callable[..., tuple[int, int, int | None]]) -> Callable[..., tuple[int, int, int | None]]:
+    """``cost``, but for a few nanoseconds by visit: of visits that are equal to the last digit nothing can be said."""
+    visits = itertools.count()
+    short = 0
+
+    def of(tokens: int, calls: int) -> tuple[int, int, int | None]:
+        nonlocal short
+        if calls == 0:
+            short = 1 + next(visits) % 5
+        host_ns, wall_ns, device_ns = cost(tokens, calls)
+        if 5 <= calls < 9:  # a few requests of each visit, so that percentiles stay what they are
+            return host_ns - short, wall_ns - short, device_ns if device_ns is None else device_ns - short
+        return host_ns, wall_ns, device_ns
+
+    return of

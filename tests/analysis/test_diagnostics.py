@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,21 +13,26 @@ from analysis.simulated_visits import VISITS, visits_of
 from raybench.analysis.diagnostics import Visit, dependence, diagnose, outliers, variance_shares
 
 
+def in_visits(latencies: Iterable[Sequence[float]]) -> list[Visit]:
+    """A visit of each, on GPU a."""
+    return [Visit("a", of_visit) for of_visit in latencies]
+
+
 def test_a_sound_run_has_no_caution() -> None:
-    assert diagnose(visits_of()) == []
+    assert diagnose(visits_of()).cautions() == []
 
 
 def test_dependent_requests_tell_less() -> None:
     rng = np.random.default_rng(9)
     _, latencies = truth.pair("autocorrelated", rng, trials=1, visits=100, requests=500)
-    found = dependence(list(latencies[0]))
+    found = dependence(in_visits(latencies[0]))
     assert found.samples == 50_000
     assert found.lag1 == pytest.approx(0.8, abs=0.02)
     assert found.effective_samples == pytest.approx(50_000 / 9, rel=0.1)  # (1 + 0.8) / (1 - 0.8)
 
 
 def test_independent_requests_tell_what_they_are() -> None:
-    found = dependence([visit.latencies for visit in visits_of()])
+    found = dependence(visits_of())
     assert abs(found.lag1) < 0.1
     assert found.effective_samples > 0.8 * found.samples
 
@@ -34,12 +40,12 @@ def test_independent_requests_tell_what_they_are() -> None:
 def test_dependence_agrees_with_statsmodels_on_one_visit() -> None:
     (visit,) = visits_of("autocorrelated")[:1]
     expected = sm.tsa.acf(np.log(visit.latencies), nlags=1, fft=False)[1]
-    assert dependence([visit.latencies]).lag1 == pytest.approx(expected, rel=1e-9)
+    assert dependence([visit]).lag1 == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("visits", [[[20.0]] * 4, [[20.0] * 50] * 4])
 def test_dependence_needs_something_that_varies(visits: list[list[float]]) -> None:
-    found = dependence(visits)
+    found = dependence(in_visits(visits))
     assert math.isnan(found.lag1)
     assert found.effective_samples == found.samples
 
@@ -98,11 +104,11 @@ def test_variance_shares_where_a_level_is_missing() -> None:
 
 def test_outliers_are_counted() -> None:
     sound = np.exp(0.01 * np.random.default_rng(13).standard_normal(100))
-    assert outliers([sound]) == 0
-    assert outliers([[*sound, 2.0, 0.5, 1.5]]) == 3
-    assert outliers([[20.0] * 50]) == 0
-    assert outliers([[20.0] * 50 + [30.0]]) == 1
-    assert outliers([[20.0]]) == 0
+    assert outliers(in_visits([sound])) == 0
+    assert outliers(in_visits([[*sound, 2.0, 0.5, 1.5]])) == 3
+    assert outliers(in_visits([[20.0] * 50])) == 0
+    assert outliers(in_visits([[20.0] * 50 + [30.0]])) == 1
+    assert outliers(in_visits([[20.0]])) == 0
 
 
 def test_outliers_are_from_their_own_visits_median_by_the_spread_of_all() -> None:
@@ -110,8 +116,8 @@ def test_outliers_are_from_their_own_visits_median_by_the_spread_of_all() -> Non
         [level, level + spread, level - spread] for level, spread in zip(range(9), 3 * [0.1, 0.2, 0.3], strict=True)
     ]
     # The scale is 0.2 / 0.6745. With the medians' own distance of 0, one in three here, it would be 0.1 / 0.6745.
-    assert outliers([np.exp(x) for x in [*logs, [3.0, 3.1, 3.9]]]) == 0
-    assert outliers([np.exp(x) for x in [*logs, [3.0, 3.1, 4.3]]]) == 1
+    assert outliers(in_visits([np.exp(x) for x in [*logs, [3.0, 3.1, 3.9]]])) == 0
+    assert outliers(in_visits([np.exp(x) for x in [*logs, [3.0, 3.1, 4.3]]])) == 1
 
 
 @pytest.mark.parametrize("wanted", truth.OUTLIER_CAUTIONS, ids=lambda wanted: wanted.name)
@@ -129,7 +135,7 @@ def test_short_sound_visits_are_rarely_cautioned_of_outliers(wanted: truth.Prope
     ],
 )
 def test_each_flaw_has_its_caution(visits: list[Visit], code: str) -> None:
-    (caution,) = (c for c in diagnose(visits) if c.code == code)
+    (caution,) = (c for c in diagnose(visits).cautions() if c.code == code)
     assert caution.message
     assert caution.hint
 
@@ -142,4 +148,4 @@ def test_what_cannot_be_diagnosed_is_refused() -> None:
 
 
 def test_one_visit_of_one_sample_has_nothing_to_say() -> None:
-    assert diagnose([Visit("a", [20.0])]) == []
+    assert diagnose([Visit("a", [20.0])]).cautions() == []

@@ -155,3 +155,14 @@ def test_with_several_devices_their_samples_are_the_groups() -> None:
 def test_few_visits_that_agree_by_chance_are_not_sure() -> None:
     found = percentile([[1.0, 2.0, 3.0, 4.0]] * 3, 50)
     assert found.interval.low < 2.5 < found.interval.high
+
+
+@pytest.mark.parametrize("visits", [5, 12])
+def test_visits_that_happen_to_agree_are_no_surer_than_their_samples(visits: int) -> None:
+    """In each visit exactly half of the samples lie below the median: so the visits do not vary, and tell no spread."""
+    samples = [20 + np.arange(40) + 0.01 * visit for visit in range(visits)]
+    found = percentile(samples, 50)
+    pooled = np.sort(np.concatenate(samples))
+    reach = 1.9599 * math.sqrt(0.25 / pooled.size)
+    assert found.interval.low <= float(np.quantile(pooled, 0.5 - reach, method="hazen")) < found.value
+    assert found.interval.high >= float(np.quantile(pooled, 0.5 + reach, method="hazen")) > found.value

@@ -146,7 +146,8 @@ def test_short_or_constant_series_have_no_order() -> None:
     constant = [0.7] * 8
     found = [change_point(constant), drift(constant), first_visit(constant)]
     assert [(f.ratio, f.p) for f in found if f is not None] == [pytest.approx((1.0, 1.0))] * 3
-    assert first_visit([0.5, 0.0, 0.0, 0.0]) == pytest.approx((math.exp(0.5), 0.0))
+    # The others have no spread to set it against: that the odd one is the first of four is all that can be said.
+    assert first_visit([0.5, 0.0, 0.0, 0.0]) == pytest.approx((math.exp(0.5), 0.25))
 
 
 def test_a_level_is_what_a_visit_measured_less_each_configurations_average_there() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import truth
+from raybench.analysis.blocks import from_devices
 from raybench.analysis.sequential import (
     CONFIRMING,
     CONFIRMING_OVER_DEVICES,
@@ -13,7 +14,7 @@ from raybench.analysis.sequential import (
     HalfwidthRule,
     dependable_halfwidth,
 )
-from raybench.analysis.stats import from_devices, from_visits
+from raybench.analysis.stats import from_visits
 
 RULE = HalfwidthRule(0.01, max_rounds=50)
 WIDE, NARROW = 0.02, 0.009
@@ -55,7 +56,8 @@ def test_where_the_target_cannot_be_met_it_is_said() -> None:
 
 def test_two_or_three_gpus_are_never_narrow() -> None:
     assert dependable_halfwidth(from_devices({"a": [0.1], "b": [0.1], "c": [0.1]})) == math.inf
-    assert dependable_halfwidth(from_devices({"a": [0.1], "b": [0.1], "c": [0.1], "d": [0.1]})) == 0
+    assert dependable_halfwidth(from_devices({"a": [0.1], "b": [0.1], "c": [0.1], "d": [0.1]})) == math.inf  # equal
+    assert dependable_halfwidth(from_devices({"a": [0.1], "b": [0.1], "c": [0.1], "d": [0.100001]})) < 1e-5
 
 
 def test_over_gpus_more_rounds_confirm() -> None:

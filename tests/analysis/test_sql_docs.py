@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from raybench.analysis.schemas import SCHEMAS
 from raybench.analysis.tables import VIEW_FILES, Tables, shipped_sql, write_derived
-from raybench.analysis.verdicts import SCHEMAS
 from raybench.plan.plan import Plan
 from runs import measure
 

@@ -162,3 +162,74 @@ def test_a_delay_takes_its_share_longer_exactly(share: float, monkeypatch: pytes
     assert (deployment.opener or deployment.forward)() == "logits"
     assert device.now_ns - before == 4 * MS
     assert (reads[0] == 0) == (share == 0)
+
+
+def constant(ms: float) -> Callable[..., tuple]:
+    return lambda tokens, calls: (MS, int(ms * MS), None)
+
+
+def test_equal_visits_have_a_caution_and_neither_interval_nor_p_nor_verdict(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    costs = {"full_ft": 4, "lora_separate": 5, "lora_merged": 4, "multi_lora": 5.5}
+    known_latencies({name: constant(ms) for name, ms in costs.items()})
+    tables = Tables(measure(load_plan(rounds=9), tmp_path))
+    rows = tables.rows("FROM by_strategy WHERE ratio IS NOT NULL") + tables.rows("FROM overhead")
+    assert {(r["verdict"], r["unknown"]) for r in rows} == {("inconclusive", "equal visits")}
+    assert {r[key] for r in rows for key in ("low", "high", "p", "p_holm", "p_equivalence", "more_rounds")} == {None}
+    tested = tables.rows("FROM significance")
+    assert {r[key] for r in tested for key in ("t", "p", "p_holm", "study_t", "study_p")} == {None}
+    assert {r["study_pairs"] for r in tested} == {2, None}
+    cautions = tables.rows("FROM cautions")
+    assert [r["configuration"] for r in cautions] == [r["name"] for r in tables.rows("SELECT name FROM configurations")]
+    assert {(r["code"], r["message"]) for r in cautions} == {
+        ("no_spread", "all 36 samples took the same time to the last digit")
+    }
+    numbers = [v for name in tables.derived for r in tables.rows(f"FROM {name}") for v in r.values()]
+    assert all(np.isfinite(v) for v in numbers if isinstance(v, float))
+    assert tables.verdicts.widest_claims() == [float("inf")] * 9  # a run that goes on until they are narrow goes on
+
+
+def test_ratios_that_are_equal_have_a_caution_though_the_latencies_differ(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    by_length = lambda ms: lambda tokens, calls: (MS, ms * tokens * MS, None)  # noqa: E731
+    known_latencies({"full_ft": by_length(4), "lora_separate": by_length(5), "lora_merged": by_length(4)})
+    rng = np.random.default_rng(3)
+    known_latencies({"multi_lora": noisy(4.4, rng)})
+    tables = Tables(measure(load_plan(rounds=4), tmp_path))
+    cautions = {r["configuration"]: r["message"] for r in tables.rows("FROM cautions WHERE code = 'no_spread'")}
+    assert cautions["lora_mrpc_seed42"] == (
+        "the ratio to full_ft is the same to the last digit in all of 4 visits, by wall, host, wall median, host median"
+    )
+    assert cautions["multi_lora_2_adapters"].endswith("by host, host median")
+    row = tables.rows("FROM overhead WHERE clock = 'wall' AND configuration = 'multi_lora_2_adapters'")[0]
+    # By way of ratios of which nothing is known, nothing is known.
+    assert (row["reference_strategy"], row["unknown"], row["via"]) == ("full_ft", "equal visits", "lora_separate")
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+@pytest.mark.parametrize("design", ["paired", "independent"])
+def test_what_a_percentage_is_of_stands_beside_it(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path, devices: int, design: str
+) -> None:
+    """Visits differ by a half, and one task is slower: means of all samples give another percentage than the paired."""
+    rng = np.random.default_rng(12)
+    known_latencies(
+        {
+            name: lambda tokens, calls, ms=ms: (MS, int(ms * MS * tokens / 30 * rng.lognormal(0, 0.5)), None)
+            for name, ms in {"full_ft": 4, "lora_separate": 5, "lora_merged": 4, "multi_lora": 5.5}.items()
+        }
+    )
+    tables = Tables(measure(load_plan(rounds=6, design=design), tmp_path, devices=devices))
+    for table in ("by_strategy", "overhead"):
+        rows = tables.rows(f"FROM {table} WHERE ratio IS NOT NULL")
+        for row in rows:
+            if row["clock"] == "wall" and row["via"] is None:
+                assert row["compared_ms"] / row["reference_ms"] == pytest.approx(row["ratio"], rel=1e-9)
+            else:
+                assert (row["compared_ms"], row["reference_ms"]) == (None, None)
+        assert {row["via"] for row in rows} == {None, "lora_separate"}
+    means = {r["strategy"]: r["mean_ms"] for r in tables.rows("FROM by_strategy WHERE clock = 'wall'")}
+    (merged,) = tables.rows("FROM by_strategy WHERE clock = 'wall' AND claim AND strategy = 'lora_merged' LIMIT 1")
+    assert abs(means["lora_merged"] / means[merged["reference_strategy"]] / merged["ratio"] - 1) > 0.005

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, stats
 
+from raybench.analysis.blocks import device_ratios, from_blocks, from_devices
 from raybench.analysis.diagnostics import Visit, diagnose
 from raybench.analysis.percentiles import over_devices
 from raybench.analysis.ratios import CLOCKS, Ratios
 from raybench.analysis.run_order import diagnose_run, visit_levels
 from raybench.analysis.sequential import FIRST_LOOK, LEAST_DF, HalfwidthRule
 from raybench.analysis.significance import holm, permutation_p
-from raybench.analysis.stats import Estimate, combine, device_ratios, from_blocks, from_devices, from_visits, verdict
+from raybench.analysis.stats import Estimate, combine, from_visits, verdict
 
 Array = NDArray[np.float64]
 
@@ -230,7 +231,7 @@ def chained_false_positives(multis: int, gpus: int, trials: int, rng: np.random.
         return [
             {"configuration": name, "reference_strategy": ratio, "round": r, "device": str(gpu)}
             | dict.fromkeys(CLOCKS, None)
-            | {"wall": per_gpu[gpu] + LAUNCH_SD * rng.standard_normal()}
+            | {"wall": per_gpu[gpu] + LAUNCH_SD * rng.standard_normal(), "compared_ms": 1.0, "reference_ms": 1.0}
             for name in names
             for r, gpu in enumerate(rng.integers(gpus, size=rounds))
         ]
@@ -382,7 +383,7 @@ def false_cautions_of_rounds(rounds: int, gpus: int, trials: int, rng: np.random
 def false_outlier_cautions(visits: int, requests: int, trials: int, rng: np.random.Generator) -> float:
     """Short visits of normal log latency that are cautioned of outliers."""
     return _share(
-        any(caution.code == "outliers" for caution in diagnose([Visit("gpu", row) for row in b]))
+        any(caution.code == "outliers" for caution in diagnose([Visit("gpu", row) for row in b]).cautions())
         for _, b in _trials("visit effect", trials, rng, visits=visits, requests=requests)
     )
 

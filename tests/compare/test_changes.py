@@ -12,8 +12,8 @@ import scipy.stats
 import statsmodels.stats.multitest
 import statsmodels.stats.weightstats
 
-from compare.compared_runs import Edit, Make, close, of, raw_levels
-from raybench.compare.changes import Visit, estimate_change
+from compare.compared_runs import Edit, Make, close, of, opened, raw_levels
+from raybench.compare.changes import Visit, estimate_change, judge
 
 
 def test_absolute_changes_agree_with_scipy_and_statsmodels(noisy_pair: tuple[Path, Path]) -> None:
@@ -146,7 +146,7 @@ def test_several_gpus_the_same_in_both_are_one_difference_each(make: Make) -> No
     levels = [
         {r: Visit(f"gpu{(r + shift) % 3}", r, float(v)) for r, v in enumerate(run)} for shift, run in ((0, x), (1, y))
     ]
-    estimate, method, _ = estimate_change([({"lora": tuple(levels)}, None)], matched=True)
+    estimate, method, *_ = estimate_change([({"lora": tuple(levels)}, None)], matched=True)
     each = [np.mean(y[[(g - 1) % 3, (g - 1) % 3 + 3]]) - np.mean(x[[g, g + 3]]) for g in range(3)]
     expected = scipy.stats.ttest_1samp(each, 0)
     assert method == "devices"
@@ -162,7 +162,7 @@ def test_gpus_of_one_run_only_are_compared_by_welch_over_gpus() -> None:
     runs = [
         {r: Visit(f"{label}{r}", r, float(v)) for r, v in enumerate(run)} for label, run in (("old", x), ("new", y))
     ]
-    estimate, method, _ = estimate_change([({"lora": tuple(runs)}, None)], matched=True)
+    estimate, method, *_ = estimate_change([({"lora": tuple(runs)}, None)], matched=True)
     expected = scipy.stats.ttest_ind(y, x, equal_var=False)
     assert method == "welch"
     assert close([estimate.p_value()], expected.pvalue)
@@ -170,6 +170,45 @@ def test_gpus_of_one_run_only_are_compared_by_welch_over_gpus() -> None:
 
 
 def test_rounding_is_no_difference() -> None:
-    runs = [{r: Visit("gpu", r, level) for r in range(3)} for level in (15.1, math.nextafter(15.1, 16))]
-    estimate, method, _ = estimate_change([({"lora": tuple(runs)}, None)], matched=False)
+    runs = [{r: Visit("gpu", r, level + r) for r in range(3)} for level in (15.1, math.nextafter(15.1, 16))]
+    estimate, method, *_ = estimate_change([({"lora": tuple(runs)}, None)], matched=False)
     assert (method, estimate.ratio, estimate.p_value()) == ("welch", 1.0, 1.0)
+
+
+@pytest.mark.parametrize("slower", [0.0, 0.1])
+def test_visits_that_are_equal_to_the_last_digit_are_not_judged(slower: float) -> None:
+    """In either run all visits read the same, as on a clock of coarse ticks: by how much they differ is unknown."""
+    runs = [{r: Visit("gpu", r, level) for r in range(9)} for level in (15.1, 15.1 + slower)]
+    for matched in (True, False):
+        found = estimate_change([({"lora": tuple(runs)}, None)], matched)
+        assert (found.estimate.ratio, found.estimate.unknown) == (pytest.approx(math.exp(slower)), "equal visits")
+        change = judge({"lora": found}, 0.02)["lora"]
+        assert (change.verdict, change.more_rounds) == ("inconclusive", None)
+        assert [change.as_json()[key] for key in ("low", "high", "p", "p_holm", "p_equivalence")] == [None] * 5
+
+
+def test_a_constant_change_of_visits_that_differ_is_made_up_but_no_change_at_all_is_a_copy() -> None:
+    levels = [15.1, 15.3, 15.2]
+    a, slower = ({r: Visit("gpu", r, level + more) for r, level in enumerate(levels)} for more in (0.0, 0.1))
+    assert estimate_change([({"lora": (a, slower)}, None)], matched=True).estimate.unknown == "equal visits"
+    same = estimate_change([({"lora": (a, a)}, None)], matched=True)
+    assert (same.estimate.unknown, same.estimate.interval()) == (None, (1.0, 1.0))
+    assert judge({"lora": same}, 0.02)["lora"].verdict == "equivalent"
+
+
+def test_what_a_change_is_of_is_beside_it(noisy_pair: tuple[Path, Path], make: Make, edit: Edit) -> None:
+    """Paired, by Welch, over GPUs: the quotient of the two means is the percentage, and so is that of the ratios."""
+    on_gpus = [make(noise=0.05, seed=seed, rounds=6, devices=3) for seed in (7, 8)]
+    for a, b in (noisy_pair, (noisy_pair[0], edit(noisy_pair[1], lambda d: d["workload"].update(seed=7))), on_gpus):
+        found = of(a, b)
+        for row in (*found.deployments, *found.configurations):
+            assert close([row.b_ms / row.a_ms], row.absolute.estimate.ratio)
+            if row.relative is not None:
+                assert close([row.relative.b / row.relative.a], row.relative.estimate.ratio)
+    merged = next(row for row in of(*noisy_pair).deployments if row.name == "LoRA Merged")
+    (expected,) = opened(noisy_pair[0]).rows(
+        "SELECT ratio FROM by_strategy"
+        " WHERE clock = 'wall' AND strategy = 'lora_merged' AND reference_strategy = 'full_ft'"
+    )
+    assert merged.relative is not None
+    assert close([merged.relative.a], expected["ratio"])

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from raybench.analysis.stats import Estimate, Verdict
-from raybench.compare.changes import Change, Unknown
+from raybench.compare.changes import Change
 from raybench.compare.comparison import LeftOut, Row, RunComparison
 
 
 def change(verdict: Verdict, log_ratio: float = 0.0, error: float = 0.01) -> Change:
-    unknown: Unknown | None = "one visit" if math.isinf(error) else None
-    return Change(Estimate(log_ratio, error, 2.0, 3), "paired", unknown, 0.5, 0.25, verdict, None)
+    estimate = Estimate(log_ratio, error, 2.0, 3, unknown="one visit" if math.isinf(error) else None)
+    return Change(estimate, "paired", 4e6, 5e6, 0.5, 0.25, verdict, None)
 
 
-BASE = Row("Full FT", "Full FT", ("full",), 4.0, 5.0, change("slower"), None)
-DRIFTED = Row("Separate", "Separate", ("lora",), 4.0, 5.0, change("slower"), change("equivalent"))
-ALONE = Row("lora", "Separate", ("lora",), 4.0, 3.0, change("faster"), change("faster"))
+BASE = Row("Full FT", "Full FT", ("full",), change("slower"), None)
+DRIFTED = Row("Separate", "Separate", ("lora",), change("slower"), change("equivalent"))
+ALONE = Row("lora", "Separate", ("lora",), change("faster"), change("faster"))
 GONE = (LeftOut("gone", "not in B", True, False), LeftOut("new", "not in A", False, False))
 FOUND = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", ("x",), ("y",), GONE, (BASE, DRIFTED), (ALONE,))
 
@@ -39,7 +39,7 @@ def test_what_is_lost_is_what_was_complete_before() -> None:
 
 def test_nothing_is_decided_by_one_visit_each() -> None:
     unknown = change("inconclusive", error=math.inf)
-    row = Row("Separate", "Separate", ("lora",), 4.0, 5.0, unknown, unknown)
+    row = Row("Separate", "Separate", ("lora",), unknown, unknown)
     found = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", (), (), (), (BASE, row), (ALONE,))
     assert found.undecidable()
     assert found.unjudged() == [row]
@@ -56,3 +56,5 @@ def test_everything_is_json() -> None:
         ("Separate", "slower", DRIFTED.relative and DRIFTED.relative.as_json()),
     ]
     assert found["configurations"][0]["absolute"]["ratio"] == pytest.approx(1.0)
+    assert [found["deployments"][0][k] for k in ("a_ms", "b_ms", "a_to_baseline")] == [4.0, 5.0, None]
+    assert [found["deployments"][1][k] for k in ("a_to_baseline", "b_to_baseline")] == [4e6, 5e6]

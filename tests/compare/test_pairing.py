@@ -43,8 +43,7 @@ def test_of_rounds_of_other_lengths_all_requests_are_compared_unpaired(make: Mak
     assert (len(x), len(y)) == (3, 3)
     assert row.absolute.method == "welch"
     assert close([row.absolute.estimate.p_value()], scipy.stats.ttest_ind(y, x, equal_var=False).pvalue)
-    means = [np.exp(levels).mean() / MS for levels in (x, y)]
-    assert close([row.a_ms, row.b_ms], means)
+    assert close([row.a_ms, row.b_ms], [np.exp(levels.mean()) / MS for levels in (x, y)])
     assert found.notes == (
         "A round is 4 requests of each configuration in A, 6 in B, so rounds are not of the same ones: all requests of "
         "each run are compared.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fake_device import known_strategy
+from fake_device import known_strategy, uneven
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import Advice, WayResult
 from raybench.decide.command import decide
@@ -38,7 +38,7 @@ NEEDS = Needs(tasks=3, gpu_memory_bytes=2200 * MB, slo_p95_s=0.0402, requests_pe
 def make_run(
     folder: Path, latencies_ms: dict[str, float], plan: str = SMALL_PLAN, failing: str = "", **overrides: Any
 ) -> Path:
-    """A run in which each request of a strategy takes exactly as long as said, and a switch 1 ms.
+    """A run in which each request of a strategy takes as long as said, but for nanoseconds of a few, and a switch 1 ms.
 
     The configuration ``failing`` does not load.
     """
@@ -49,7 +49,7 @@ def make_run(
         for name, ms in latencies_ms.items():
             cost = (round(ms * MS), round(ms * MS), None)
             traits = strategies.STRATEGIES[name].traits
-            known = known_strategy(traits, lambda tokens, calls, cost=cost: cost, MS)
+            known = known_strategy(traits, uneven(lambda tokens, calls, cost=cost: cost), MS)
             patch.setattr(known, "load", _unless(failing, known.load))
             patch.setitem(strategies.STRATEGIES, name, known)
         loaded, _ = plan_file.load_plan(str(path), strategies.all_traits(), glue_tasks(), Overrides(**overrides))

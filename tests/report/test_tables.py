@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fake_device import uneven
 from raybench.analysis.tables import Tables
 from raybench.plan.plan import Plan
 from raybench.report import Screen
@@ -19,7 +20,7 @@ Known = Callable[..., None]
 
 
 def constant(ms: float) -> Callable[..., tuple]:
-    return lambda tokens, calls: (round(ms * MS), round(ms * MS), None)
+    return uneven(lambda tokens, calls: (round(ms * MS), round(ms * MS), None))
 
 
 def shown(show: Callable[[Screen], object]) -> str:
@@ -52,6 +53,52 @@ def test_the_study_table_has_the_study_s_columns(tables: Tables) -> None:
     assert "+37.5 %" in rows["Multi-adapter (2)"]
     assert "vs Full FT" in text
     assert "vs LoRA Separate" in text
+
+
+def test_the_study_table_says_what_its_percentages_are_of(tables: Tables) -> None:
+    text = shown(lambda console: report.study_table(tables, console))
+    rows = {line.strip().split("  ")[0]: line for line in text.splitlines() if line.strip()}
+    assert "5.00 / 4.00 ms: +25.0 % [+25.0 %, +25.0 %] slower" in rows["LoRA Separate"]
+    assert "5.50 / 5.00 ms: +10.0 %" in rows["Multi-adapter (2)"]
+    assert "by LoRA Separate: +37.5 %" in rows["Multi-adapter (2)"]
+    assert "Each percentage is of the two means before it: the same requests in the same visits" in text
+    assert "By LoRA Separate: the two were never measured together" in text
+    everything = shown(lambda console: report.print_everything(tables, console))
+    overhead = everything[everything.index("Overhead of each configuration") :]
+    assert next(line for line in overhead.splitlines() if "lora_mrpc_seed42" in line).split()[3:8] == [
+        "5.000",
+        "4.000",
+        "-",
+        "+25.0",
+        "%",
+    ]
+
+
+def test_equal_visits_are_said_to_be_that_and_nothing_is_nan_or_inf(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    known_latencies(dict.fromkeys(("full_ft", "lora_separate", "lora_merged", "multi_lora"), lambda *_: (MS, MS, None)))
+    tables = Tables(measure(load_plan(rounds=3), tmp_path))
+    text = shown(lambda console: report.print_everything(tables, console))
+    assert not {"nan", "inf", "-inf", "+inf"} & set(text.replace(",", " ").split())
+    assert "[no interval: all visits equal]; the clock is too coarse for these latencies, or the run is made up" in text
+    assert "is equivalent to" not in text
+    assert "Caution, no_spread in 7 configuration(s). No machine is that even" in text
+
+
+@pytest.mark.parametrize(
+    ("unknown", "words"),
+    [
+        ("one visit", "[no interval: one launch]; only repeated launches, or further GPUs, can settle it"),
+        ("devices apart", "[no interval: GPUs not told from blocks]; rounds in which blocks meet other GPUs would"),
+    ],
+)
+def test_why_there_is_no_interval_is_said(tables: Tables, unknown: str, words: str) -> None:
+    tables.connection.execute(
+        "UPDATE by_strategy SET verdict = 'inconclusive', low = 0, high = 'inf', more_rounds = NULL, unknown = ?",
+        [unknown],
+    )
+    assert all(words in line for line in report.verdict_lines(tables)[:-1])
 
 
 def test_everything_fits_its_lines_and_has_no_colour_in_a_log(tables: Tables) -> None:

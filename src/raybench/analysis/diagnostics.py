@@ -6,6 +6,7 @@ in any one unit, visits in the order in which they were taken. Nothing is droppe
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.tsa.stattools import acovf
 
+from raybench.analysis.stats import ROUNDING
+
 Code = Literal[
     "autocorrelated",
     "first_visit",
@@ -25,6 +28,7 @@ Code = Literal[
     "visits_differ",
     "gpus_differ",
     "outliers",
+    "no_spread",
     "random_weights",
     "unused_adapter",
     "weak_adapter",
@@ -44,7 +48,8 @@ class Caution:
     hint: str
 
 
-class Visit(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Visit:
     """One configuration's timed latencies in one visit, in the order taken, and the GPU that served them.
 
     ``name`` and ``started`` (seconds, from any origin) are the visit's, the same for all that it measured.
@@ -54,6 +59,22 @@ class Visit(NamedTuple):
     latencies: ArrayLike
     name: str = ""
     started: float = 0.0
+
+    @functools.cached_property
+    def logs(self) -> NDArray[np.float64]:
+        """Natural logs. Raises ValueError for no latencies, or one that is not positive and finite."""
+        return np.log(self._checked())
+
+    @property
+    def log_mean(self) -> float:
+        """Natural log of the mean. Raises like ``logs``."""
+        return float(np.log(self._checked().mean()))
+
+    def _checked(self) -> NDArray[np.float64]:
+        x = np.asarray(self.latencies, dtype=np.float64)
+        if x.size == 0 or not (np.isfinite(x).all() and (x > 0).all()):
+            raise ValueError("latencies must be positive, finite and at least one")
+        return x
 
 
 class Dependence(NamedTuple):
@@ -72,13 +93,56 @@ class VarianceShares(NamedTuple):
     devices: float
 
 
-def dependence(visits: Sequence[ArrayLike]) -> Dependence:
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What one configuration's visits show: the numbers, each computed once, and the cautions that they call for."""
+
+    visits: int
+    dependence: Dependence
+    shares: VarianceShares
+    outliers: int
+    all_equal: bool
+
+    def cautions(self) -> list[Caution]:
+        """What a person should know of them; nothing where there are fewer than two samples."""
+        found = [_dependence_caution(self.dependence), *_share_cautions(self.shares, self.visits)]
+        found.append(_outlier_caution(self.outliers, self.dependence.samples))
+        if self.all_equal:
+            found.append(no_spread(f"all {self.dependence.samples:,} samples took the same time to the last digit"))
+        return [caution for caution in found if caution is not None]
+
+
+def diagnose(visits: Sequence[Visit]) -> Diagnosis:
+    """What one configuration's visits show; `run_order.diagnose_run` looks at their order.
+
+    Raises ValueError for no visits, or latencies that are not positive.
+    """
+    if not visits:
+        raise ValueError("need at least one visit")
+    depends = dependence(visits)
+    shares = variance_shares(visits) if depends.samples > 1 else VarianceShares(0.0, 0.0, 0.0)
+    logs = np.concatenate([visit.logs for visit in visits])
+    all_equal = logs.size > 1 and float(np.ptp(logs)) <= ROUNDING
+    return Diagnosis(len(visits), depends, shares, outliers(visits), all_equal)
+
+
+def no_spread(message: str) -> Caution:
+    """What is equal to the last digit was not measured finely enough, or not at all."""
+    return Caution(
+        "no_spread",
+        message,
+        "no machine is that even: the clock is too coarse for these latencies, or the run is made up; equal visits "
+        "do not tell how far visits differ, so they have no interval, no p and no verdict",
+    )
+
+
+def dependence(visits: Sequence[Visit]) -> Dependence:
     """Autocorrelation within visits (log latency, about each visit's own mean) and the effective sample size.
 
     Autocovariances are averaged over visits, and summed as far as pairs of neighbouring lags stay positive:
     Geyer (1992), Statistical Science 7, 473-483. lag1 is nan for visits of one sample or without any spread.
     """
-    series = [log_latencies(visit) for visit in visits]
+    series = [visit.logs for visit in visits]
     samples = sum(x.size for x in series)
     lags = min((x.size for x in series), default=0)
     if lags < 2:
@@ -100,7 +164,7 @@ def variance_shares(visits: Sequence[Visit]) -> VarianceShares:
     and McCulloch 1992, Variance Components, chapter 3). With one visit on each GPU the two levels are one, and
     counted as visits. Raises ValueError for no visits or fewer than two samples in all.
     """
-    series = [log_latencies(visit.latencies) for visit in visits]
+    series = [visit.logs for visit in visits]
     n = sum(x.size for x in series)
     if n < 2:
         raise ValueError("need at least two samples")
@@ -138,7 +202,7 @@ def variance_shares(visits: Sequence[Visit]) -> VarianceShares:
     return VarianceShares(requests / total, between_visits / total, between_devices / total)
 
 
-def outliers(visits: Sequence[ArrayLike]) -> int:
+def outliers(visits: Sequence[Visit]) -> int:
     """Samples whose log latency lies more than 3.5 robust deviations from their visit's median; never dropped.
 
     The robust deviation, one for all visits since a short one has none of its own, is the scaled median absolute
@@ -147,7 +211,7 @@ def outliers(visits: Sequence[ArrayLike]) -> int:
 
     Raises ValueError for no visits or latencies that are not positive.
     """
-    series = [log_latencies(visit) for visit in visits]
+    series = [visit.logs for visit in visits]
     away = [np.sort(np.abs(x - np.median(x))) for x in series]
     # In a visit of an odd number one sample is the median; that it is no distance from itself says nothing.
     spread = np.concatenate([x[x.size % 2 :] for x in away])
@@ -156,19 +220,7 @@ def outliers(visits: Sequence[ArrayLike]) -> int:
     return int(np.count_nonzero(np.concatenate(away) > 3.5 * scale)) if scale else 0
 
 
-def diagnose(visits: Sequence[Visit]) -> list[Caution]:
-    """Every caution that one configuration's visits give rise to; `diagnose_run` looks at their order.
-
-    Raises ValueError for no visits, or latencies that are not positive.
-    """
-    if not visits:
-        raise ValueError("need at least one visit")
-    found = [_dependence_caution(visits), *_share_cautions(visits), _outlier_caution(visits)]
-    return [caution for caution in found if caution is not None]
-
-
-def _dependence_caution(visits: Sequence[Visit]) -> Caution | None:
-    seen = dependence([visit.latencies for visit in visits])
+def _dependence_caution(seen: Dependence) -> Caution | None:
     # Twice the samples needed, and no chance product of few of them (nan compares false).
     if not (seen.effective_samples < seen.samples / 2 and seen.lag1 * math.sqrt(seen.samples) > 2.6):
         return None
@@ -180,10 +232,9 @@ def _dependence_caution(visits: Sequence[Visit]) -> Caution | None:
     )
 
 
-def _share_cautions(visits: Sequence[Visit]) -> list[Caution | None]:
-    if len(visits) < 2:
+def _share_cautions(shares: VarianceShares, visits: int) -> list[Caution | None]:
+    if visits < 2:
         return []
-    shares = variance_shares(visits)
     found: list[Caution | None] = []
     if shares.visits > 0.5:
         found.append(
@@ -204,9 +255,7 @@ def _share_cautions(visits: Sequence[Visit]) -> list[Caution | None]:
     return found
 
 
-def _outlier_caution(visits: Sequence[Visit]) -> Caution | None:
-    count = outliers([visit.latencies for visit in visits])
-    samples = sum(np.size(visit.latencies) for visit in visits)
+def _outlier_caution(count: int, samples: int) -> Caution | None:
     # Of few samples a share this large may be chance.
     if stats.binomtest(count, samples, _MANY_OUTLIERS, alternative="greater").pvalue >= _CHANCE:
         return None
@@ -215,11 +264,3 @@ def _outlier_caution(visits: Sequence[Visit]) -> Caution | None:
         f"{count:,} of {samples:,} samples are more than 3.5 robust deviations from their visit's median",
         "they are kept; compare the medians beside the means, and look for what shares the machine",
     )
-
-
-def log_latencies(latencies: ArrayLike) -> NDArray[np.float64]:
-    """Natural logs. Raises ValueError for no latencies, or one that is not positive and finite."""
-    x = np.asarray(latencies, dtype=np.float64)
-    if x.size == 0 or not (np.isfinite(x).all() and (x > 0).all()):
-        raise ValueError("latencies must be positive, finite and at least one")
-    return np.log(x)

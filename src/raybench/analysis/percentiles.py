@@ -104,8 +104,9 @@ def percentile(visits: Sequence[ArrayLike], percent: float, confidence: float = 
     standard_error = math.sqrt(len(groups) - 1) * float(left_out.std())
     level = (1 + confidence) / 2
     reach = float(stats.t.ppf(level, len(groups) - 1)) * standard_error
-    if len(groups) < _MANY:
-        # A few visits may agree by chance; their samples are no surer than independent ones all the same.
+    if len(groups) < _MANY or not standard_error:
+        # A few visits may agree by chance, and any number on a coarse clock; their samples are no surer than
+        # independent ones all the same.
         reach = max(reach, float(stats.norm.ppf(level)) * math.sqrt(p * (1 - p) / n))
     low, high = _share_interval(p, reach)
     if high >= 1:

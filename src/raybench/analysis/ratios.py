@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from raybench.analysis import stats
+from raybench.analysis import blocks
 from raybench.analysis.stats import Estimate
 
 CLOCKS: Final[Mapping[str, str]] = {
@@ -29,7 +30,7 @@ _Visits = TypeVar("_Visits")
 def chain_of(
     parts: Mapping[str, tuple[_Visits, Mapping[str, _Visits]]],
 ) -> list[tuple[Mapping[str, _Visits], Mapping[str, float] | None]]:
-    """The links (`stats.Link`) whose product is the average of several configurations' ratios.
+    """The links (`blocks.Link`) whose product is the average of several configurations' ratios.
 
     ``parts``: of each configuration its first ratio, and those that are averaged into a second (none: there is only
     the first). What several have in common is one link and counts once.
@@ -42,6 +43,10 @@ def chain_of(
             weights[link] += 1 / len(of_links) / len(parts)
     first = {name: visits for name, (visits, _) in parts.items()}
     return [(first, None), (links, weights)] if links else [(first, None)]
+
+
+def _levels() -> dict[tuple[str, str], dict[str, list[float]]]:
+    return defaultdict(lambda: defaultdict(list))
 
 
 class Ratios:
@@ -60,12 +65,15 @@ class Ratios:
         rounds: int | None = None,
     ) -> None:
         self._visits: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._levels = (_levels(), _levels())
         for row in visit_ratios:
             if rounds is None or row["round"] < rounds:
+                pair, device = (row["configuration"], row["reference_strategy"]), row["device"]
                 for column, clock in CLOCKS.items():
                     if row[column] is not None:
-                        key = (row["configuration"], row["reference_strategy"], clock)
-                        self._visits[key]["any" if independent else row["device"]].append(row[column])
+                        self._visits[*pair, clock]["any" if independent else device].append(row[column])
+                for levels, column in zip(self._levels, ("compared_ms", "reference_ms"), strict=True):
+                    levels[pair]["any" if independent else device].append(math.log(row[column]))
         self._links: dict[tuple[str, str], tuple[str, list[str]]] = {}
         for row in chains:
             chained = (row["configuration"], row["reference_strategy"])
@@ -83,12 +91,31 @@ class Ratios:
         against the reference. Several configurations may have links in common, which then count once.
         """
         found = {name: parts for name in names if (parts := self._parts(name, reference, clock)) is not None}
-        return stats.from_chain(chain_of(found)) if found else None
+        return blocks.from_chain(chain_of(found)) if found else None
+
+    def means_ms(self, names: Sequence[str], reference: str) -> tuple[float, float] | None:
+        """The mean wall times whose ratio the estimate is: of ``names``, and of what they are compared with.
+
+        Geometric means over visits, each configuration counting alike: so their ratio is that of `estimate` to the
+        last digit, which those of all samples are not. None for a chain, which is of two ratios.
+        """
+        found = {name for name in names if self._parts(name, reference, "wall") is not None}
+        if not found or any((name, reference, "wall") not in self._visits for name in found):
+            return None
+        own, theirs = (
+            math.exp(blocks.from_blocks({name: levels[name, reference] for name in names if name in found}).log_ratio)
+            for levels in self._levels
+        )
+        return own, theirs
+
+    def via(self, names: Sequence[str], reference: str) -> str | None:
+        """The strategy by which ``names`` are chained to ``reference``; None where they were measured beside it."""
+        return next((self._links[name, reference][0] for name in names if (name, reference) in self._links), None)
 
     def units(self, names: Sequence[str], reference: str, clock: str) -> list[float]:
-        """The log ratios that a permutation test may flip (`stats.device_ratios`); empty for a chain."""
+        """The log ratios that a permutation test may flip (`blocks.device_ratios`); empty for a chain."""
         first = {name: self._visits[key] for name in names if (key := (name, reference, clock)) in self._visits}
-        return stats.device_ratios(first) if first else []
+        return blocks.device_ratios(first) if first else []
 
     def _parts(self, name: str, reference: str, clock: str) -> tuple[ByDevice, dict[str, ByDevice]] | None:
         """The visits of the ratio's first part and, for a chain, those of each link."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from raybench.analysis.diagnostics import Caution, Visit, log_latencies
+from raybench.analysis.diagnostics import Caution, Visit
 from raybench.analysis.stats import ROUNDING
 
 _FEWEST_VISITS: Final = 6
@@ -115,7 +115,8 @@ def drift(levels: Sequence[float], strata: Sequence[int] | None = None, seed: in
 def first_visit(levels: Sequence[float], strata: Sequence[int] | None = None) -> FirstVisit | None:
     """Whether the first visit's log latency is one more of the others'; None below four visits.
 
-    The two-sample t test of one value against the rest. With ``strata`` the ratio is to those of its own.
+    The two-sample t test of one value against the rest; where the rest are equal, how likely the first place is by
+    chance. With ``strata`` the ratio is to those of its own.
     """
     x = np.asarray(levels, dtype=np.float64)
     if x.size < 4:
@@ -126,7 +127,8 @@ def first_visit(levels: Sequence[float], strata: Sequence[int] | None = None) ->
     alike = rest if strata is None else rest[np.asarray(strata[1:]) == strata[0]]
     ratio = math.exp(float(x[0] - alike.mean()) if alike.size else difference)
     if float(np.ptp(rest)) <= ROUNDING:
-        return FirstVisit(ratio, 1.0 if abs(difference) <= ROUNDING else 0.0)
+        # Equal values have no spread to set it against: only that of as many places the odd one has the first.
+        return FirstVisit(ratio, 1.0 if abs(difference) <= ROUNDING else 1 / x.size)
     return FirstVisit(ratio, float(2 * stats.t.sf(abs(difference) / error, rest.size - 1)))
 
 
@@ -141,7 +143,7 @@ def visit_levels(configurations: Iterable[Sequence[Visit]]) -> list[Level]:
     for number, visits in enumerate(configurations):
         by_device: dict[str, list[tuple[Visit, float]]] = defaultdict(list)
         for visit in visits:
-            by_device[visit.device].append((visit, float(np.log(np.mean(np.exp(log_latencies(visit.latencies)))))))
+            by_device[visit.device].append((visit, visit.log_mean))
         for device, of_device in by_device.items():
             if len(of_device) > 1:
                 average = float(np.mean([log for _, log in of_device]))

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy import stats
 
-from raybench.analysis.stats import finite
+from raybench.analysis.stats import ROUNDING, finite
 
 _EXACT_UP_TO: Final = 2**14
 """Sign patterns up to which the permutation test counts them all (14 visits); above it draws this many."""
@@ -55,7 +55,7 @@ def permutation_p(log_ratios: Sequence[float], seed: int) -> float:
 
 
 class PairedTest(NamedTuple):
-    """A paired t test; all nan with fewer than two pairs."""
+    """A paired t test; all nan with fewer than two pairs, or where these differ by the same to the last digit."""
 
     t: float
     df: float
@@ -70,7 +70,8 @@ def study_paired_test(means: Sequence[float], reference_means: Sequence[float]) 
     """
     if len(means) != len(reference_means):
         raise ValueError(f"{len(means)} means and {len(reference_means)} reference means cannot be paired")
-    if len(means) < 2:
+    differences = np.subtract(means, reference_means)
+    if len(means) < 2 or float(np.ptp(differences)) <= ROUNDING * float(np.max(np.abs(means))):
         return PairedTest(math.nan, math.nan, math.nan)
     result = stats.ttest_rel(means, reference_means)
     return PairedTest(float(result.statistic), float(result.df), float(result.pvalue))

@@ -15,15 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from raybench.analysis import ROUNDING, Estimate, Verdict, combine, from_chain, holm, rounds_to_settle, verdict
+from raybench.analysis import ROUNDING, Estimate, Unknown, Verdict, combine, from_chain, holm, rounds_to_settle, verdict
 
 Method = Literal["paired", "welch", "devices"]
 """``paired``: one difference a round. ``welch``: visits of either run, unpaired. ``devices``: one difference a GPU."""
-
-Unknown = Literal["one visit", "one device", "devices apart"]
-"""Why an interval is unknown. ``one visit``: a run has one of a block, which says nothing of how far they differ.
-``one device``: a single one in a run stands against others, and nothing tells how far devices differ.
-``devices apart``: blocks met the GPUs so that how far GPUs differ cannot be told from how far blocks do."""
 
 
 class Visit(NamedTuple):
@@ -39,30 +34,38 @@ Visits = Mapping[int, Visit]
 
 
 class Compared(NamedTuple):
-    """B / A, how it was compared, and why its interval is unknown; None where it is known."""
+    """B / A, how it was compared, and what each run says by itself, as logarithms: B less A is the change."""
 
     estimate: Estimate
     method: Method
-    unknown: Unknown | None = None
+    a: float
+    b: float
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """B / A with its uncertainty: 1.1 is 10 % slower in B. ``p_holm``: p after Holm over all rows of its kind.
 
+    ``a``, ``b``: what each run says by itself, nanoseconds or the ratio to the baseline; ``b / a`` is the change.
     ``more_rounds``: how many more of each run would settle an inconclusive one (`stats.rounds_to_settle`).
     """
 
     estimate: Estimate
     method: Method
-    unknown: Unknown | None
+    a: float
+    b: float
     p_equivalence: float
     p_holm: float
     verdict: Verdict
     more_rounds: int | None
 
+    @property
+    def unknown(self) -> Unknown | None:
+        """Why there is no interval; None where there is one."""
+        return self.estimate.unknown
+
     def as_json(self) -> dict[str, Any]:
-        """Ratios, p-values and counts; None for what one visit leaves unknown."""
+        """Ratios, p-values and counts; None for what is unknown."""
         interval = self.estimate.interval()
         known = math.isfinite(interval.high)
         return {
@@ -96,11 +99,9 @@ def estimate_change(links: Sequence[Link], matched: bool, devices_alike: bool = 
     devices_a, devices_b = ({visit.device for pair in pairs for visit in pair[i].values()} for i in (0, 1))
     estimate, method = _estimate(links, matched, devices_a, devices_b)
     if devices_a != devices_b and min(len(devices_a), len(devices_b)) == 1:
-        return Compared(_rounded(estimate).without_interval(), method, "one device")
-    unknown: Unknown | None = None
-    if math.isinf(estimate.standard_error):
-        unknown = "one visit" if any(len(visits) == 1 for pair in pairs for visits in pair) else "devices apart"
-    return Compared(_rounded(estimate), method, unknown)
+        estimate = estimate.without_interval("one device")
+    a, b = (from_chain(_one_run(links, i)).log_ratio for i in (0, 1))
+    return Compared(_rounded(estimate), method, a, b)
 
 
 def _estimate(
@@ -109,7 +110,11 @@ def _estimate(
     one_each = len(devices_a) == len(devices_b) == 1
     if matched and all(_pairable(a, b, one_each) for blocks, _ in links for a, b in blocks.values()):
         changes = [({name: _differences(a, b) for name, (a, b) in blocks.items()}, w) for blocks, w in links]
-        return from_chain(changes), "paired"
+        found = from_chain(changes)
+        if found.unknown == "equal visits" and all(_is_copy(a, b) for blocks, _ in links for a, b in blocks.values()):
+            # The same measurements twice: that they are equal is no estimate.
+            found = Estimate(0.0, 0.0, found.n - found.strata, found.n, found.strata, found.devices)
+        return found, "paired"
     in_a, in_b = (_one_run(links, i) for i in (0, 1))
     if devices_a == devices_b and len(devices_a) > 1:
         # The same GPUs in both runs: B less A on each of them, in which its own speed cancels.
@@ -124,21 +129,28 @@ def _alike(visits: Visits) -> Visits:
 
 def judge(found: Mapping[str, Compared], margin: float) -> dict[str, Change]:
     """Verdicts, after Holm over all that is ``found``."""
-    p_values = {name: estimate.p_value() for name, (estimate, _, _) in found.items()}
+    p_values = {name: one.estimate.p_value() for name, one in found.items()}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     changes = {}
-    for name, (estimate, method, unknown) in found.items():
+    for name, (estimate, method, a, b) in found.items():
         judged = verdict(estimate, margin=margin, adjusted_p=adjusted[name])
         more = None
         if judged == "inconclusive":
             more = rounds_to_settle(estimate, margin=margin, claims=len(p_values))
-        changes[name] = Change(estimate, method, unknown, estimate.equivalence_p(margin), adjusted[name], judged, more)
+        p_equivalence = estimate.equivalence_p(margin)
+        changes[name] = Change(estimate, method, math.exp(a), math.exp(b), p_equivalence, adjusted[name], judged, more)
     return changes
 
 
 def _pairable(a: Visits, b: Visits, one_each: bool) -> bool:
     same_requests = a.keys() == b.keys() and all(a[r].served == b[r].served for r in a)
     return same_requests and (one_each or all(a[r].device == b[r].device for r in a))
+
+
+def _is_copy(a: Visits, b: Visits) -> bool:
+    """Whether each visit has the same level in both, and levels differ, as no clock gives them twice."""
+    levels = [visit.log for visit in a.values()]
+    return max(levels) - min(levels) > ROUNDING and all(abs(a[r].log - b[r].log) <= ROUNDING for r in a)
 
 
 def _differences(a: Visits, b: Visits) -> dict[str, list[float]]:

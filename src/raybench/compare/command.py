@@ -88,17 +88,11 @@ class _Compared:
         absolute = {label: self._estimate(self._absolute(names)) for label, names in groups.items()}
         relative = {label: self._estimate(links) for label, names in groups.items() if (links := self._relative(names))}
         absolutes, relatives = judge(absolute, self._margin), judge(relative, self._margin)
-        a_ms, b_ms = (
-            {label: sum(run.mean_ms[n] for n in names) / len(names) for label, names in groups.items()}
-            for run in self._both
-        )
         return tuple(
             Row(
                 label,
                 deployment[label],
                 tuple(names),
-                a_ms[label],
-                b_ms[label],
                 absolutes[label],
                 relatives.get(label),
             )

@@ -16,31 +16,43 @@ By = Literal["relative", "absolute"]
 class Row:
     """One deployment, or one configuration, in both runs.
 
-    ``configurations``: those it averages (itself alone, if it is one). ``a_ms``, ``b_ms``: mean wall time of the
-    compared requests, milliseconds. ``relative``: the change of its ratio to the baseline; None for the baseline itself
-    and where the two were not measured together in both runs.
+    ``configurations``: those it averages (itself alone, if it is one). ``relative``: the change of its ratio to the
+    baseline; None for the baseline itself and where the two were not measured together in both runs.
     """
 
     name: str
     deployment: str
     configurations: tuple[str, ...]
-    a_ms: float
-    b_ms: float
     absolute: Change
     relative: Change | None
+
+    @property
+    def a_ms(self) -> float:
+        """Mean wall time of the compared requests in A, milliseconds: geometric over visits, configurations alike.
+
+        So ``b_ms / a_ms`` is the absolute change to the last digit, which means over all samples are not.
+        """
+        return self.absolute.a / 1e6
+
+    @property
+    def b_ms(self) -> float:
+        """The same in B."""
+        return self.absolute.b / 1e6
 
     def judged(self, by: By) -> Change | None:
         """The change that counts."""
         return self.relative if by == "relative" else self.absolute
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as JSON values; ratios are B / A, times are milliseconds."""
+        """Everything, as JSON values; ratios are B / A but those to the baseline, times are milliseconds."""
         return {
             "name": self.name,
             "deployment": self.deployment,
             "configurations": list(self.configurations),
             "a_ms": self.a_ms,
             "b_ms": self.b_ms,
+            "a_to_baseline": None if self.relative is None else self.relative.a,
+            "b_to_baseline": None if self.relative is None else self.relative.b,
             "absolute": self.absolute.as_json(),
             "relative": None if self.relative is None else self.relative.as_json(),
         }

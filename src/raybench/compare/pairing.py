@@ -23,7 +23,6 @@ _KEPT = pa.schema([("configuration", pa.string()), ("task", pa.string()), ("requ
 class Measured(NamedTuple):
     """What one run says of the requests that are compared."""
 
-    mean_ms: dict[str, float]
     absolute: dict[str, dict[int, Visit]]
     relative: dict[tuple[str, str], dict[int, Visit]]
 
@@ -101,7 +100,6 @@ def compared_requests(a: Tables, b: Tables, names: Sequence[str]) -> tuple[tuple
 
 def measured(tables: Tables, kept: pa.Table) -> Measured:
     """The visits of a run, from the compared requests only; over a connection of its own, whose views it narrows."""
-    mean_ms: dict[str, list[tuple[int, float]]] = defaultdict(list)
     absolute: dict[str, dict[int, Visit]] = defaultdict(dict)
     relative: dict[tuple[str, str], dict[int, Visit]] = defaultdict(dict)
     # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
@@ -111,7 +109,6 @@ def measured(tables: Tables, kept: pa.Table) -> Measured:
         connection.execute(shipped_sql("compare_requests"))
         for row in connection.sql(shipped_sql("compare_visits")).to_arrow_table().to_pylist():
             name = row["configuration"]
-            mean_ms[name].append((row["n"], row["mean_ms"]))
             absolute[name][row["round"]] = Visit(row["device"], row["requests"], row["wall"])
         for row in connection.sql("FROM visit_ratios").to_arrow_table().to_pylist():
             name, round_index = row["configuration"], row["round"]
@@ -119,8 +116,7 @@ def measured(tables: Tables, kept: pa.Table) -> Measured:
             key = name, row["reference_strategy"]
             device = "any" if independent else row["device"]
             relative[key][round_index] = Visit(device, served, row["wall"])
-    means = {name: sum(n * ms for n, ms in v) / sum(n for n, _ in v) for name, v in mean_ms.items()}
-    return Measured(means, absolute, relative)
+    return Measured(absolute, relative)
 
 
 Pair = tuple[str, str]

@@ -9,7 +9,8 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from raybench.compare.changes import Change, Unknown
+from raybench.analysis import Unknown
+from raybench.compare.changes import Change
 from raybench.compare.comparison import By, Row, RunComparison
 from raybench.report import Screen, more_rounds, percent, print_line, run_argument, shell_command
 
@@ -20,6 +21,7 @@ ON_OTHER_DEVICES: Final = (
 """What to do where a single device stands against others."""
 
 _WHY_UNKNOWN: Final[dict[Unknown, str]] = {
+    "equal visits": "visits are equal to the last digit, so the clock is too coarse or a run is made up",
     "one visit": "one visit in a run says nothing of how far visits differ; run more --rounds",
     "one device": ON_OTHER_DEVICES,
     "devices apart": "blocks met the GPUs so that these cannot be told apart; run more --rounds",
@@ -51,11 +53,14 @@ def row_names(rows: Iterable[Row]) -> str:
 
 def _table(found: RunComparison, title: str, rows: Sequence[Row]) -> Table:
     table = Table(title=f"B against A, {title} (wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
-    relative_to = f"relative to {found.baseline}" if found.baseline else "relative"
-    for header in (title[:-1], "A, ms", "B, ms", "absolute", "", relative_to, ""):
-        table.add_column(header, justify="right" if header.endswith("ms") else "left")
+    baseline = found.baseline or "baseline"
+    # Before each percentage the two numbers that it is of.
+    for header in (title[:-1], "A, ms", "B, ms", "absolute", "", f"A / {baseline}", "B / it", "relative", ""):
+        table.add_column(header, justify="right" if header.startswith(("A", "B")) else "left")
     for row in rows:
-        relative = ("-", "") if row.relative is None else _cells(row.relative)
+        relative = ("-", "-", "-", "")
+        if row.relative is not None:
+            relative = (f"{row.relative.a:.3f}", f"{row.relative.b:.3f}", *_cells(row.relative))
         table.add_row(row.name, f"{row.a_ms:.3f}", f"{row.b_ms:.3f}", *_cells(row.absolute), *relative)
     return table
 

@@ -142,7 +142,8 @@ class Evidence:
             one, other = strategies.get(row["deployment"], ""), row["reference_strategy"]
             if one and other in STRATEGIES:
                 decides = row["verdict"] in ("slower", "faster")
-                new = Comparison(one, other, row["ratio"], row["low"], row["high"], row["verdict"], decides)
+                low, high = (0.0, math.inf) if row["low"] is None else (row["low"], row["high"])
+                new = Comparison(one, other, row["ratio"], low, high, row["verdict"], decides)
                 pair = _pair(one, other)
                 found[pair] = _both_ways(found[pair], new) if pair in found else new
         direct = dict(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.table import Table
@@ -13,6 +13,13 @@ from rich.table import Table
 from raybench.analysis import Tables
 from raybench.report.terminal import Screen, print_line, run_argument, shell_command
 from raybench.store import Location
+
+_NO_INTERVAL: Final[dict[str, str]] = {
+    "one visit": "one launch",
+    "equal visits": "all visits equal",
+    "devices apart": "GPUs not told from blocks",
+}
+"""Why there is none, in few words, by the column ``unknown``."""
 
 
 def print_summary(tables: Tables, console: Screen) -> None:
@@ -38,10 +45,9 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "n": ("n", _count),
             "mean_ms": ("mean", _ms),
             "median_ms": ("median", _ms),
-            "p95_ms": ("p95", _ms),
             "sd_ms": ("sd", _ms),
             "device_ms": ("device", _ms),
-            "requests_per_second": ("requests/s", _one),
+            "requests_per_second": ("requests/s, switches in it", _one),
         },
     )
     percentile_table(tables, console)
@@ -53,6 +59,9 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "configuration": ("configuration", str),
             "reference_strategy": ("against", str),
             "visits": ("visits", _count),
+            "compared_ms": ("its mean", _ms),
+            "reference_ms": ("theirs", _ms),
+            "via": ("by way of", str),
             "ratio": ("overhead", percent),
             "low": ("95 % from", _end),
             "high": ("to", _end),
@@ -87,7 +96,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "n": ("n", _count),
             "mean_ms": ("mean", _ms),
             "p95_ms": ("p95", _ms),
-            "share_of_request": ("of a request", lambda v: f"{v:.1%}"),
+            "share_of_request": ("mean, of a request", lambda v: f"{v:.1%}"),
+            "request_ms": ("which takes", _ms),
         },
     )
     _table(
@@ -123,7 +133,7 @@ def study_table(tables: Tables, console: Screen) -> None:
     )
     table.add_column("Configuration")
     table.add_column("n", justify="right")
-    table.add_column("Mean latency", justify="right")
+    table.add_column("Mean latency of all", justify="right")
     for reference in references:
         table.add_column(f"vs {labels.get(reference, reference)} (95 % interval)", justify="right")
     by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
@@ -136,9 +146,26 @@ def study_table(tables: Tables, console: Screen) -> None:
             deployment,
             _count(first["n"]),
             mean,
-            *("-" if r not in cells else _cell(cells[r], cells[r]["strategy"] == r) for r in references),
+            *("-" if r not in cells else _cell(cells[r], labels) for r in references),
         )
     console.print(table)
+    for line in _what_percentages_are_of(rows, labels):
+        print_line(console, line)
+
+
+def _what_percentages_are_of(rows: Sequence[dict[str, Any]], labels: dict[str, str]) -> list[str]:
+    """Why a percentage is not the quotient of two of the means of all requests."""
+    lines = []
+    if any(row["compared_ms"] is not None for row in rows):
+        lines += [
+            "Each percentage is of the two means before it: the same requests in the same visits (geometric over "
+            "visits, configurations alike).",
+            "The mean of all requests is also over others, at other times: two of those may give another percentage.",
+        ]
+    for via in dict.fromkeys(row["via"] for row in rows if row["via"] and row["ratio"] is not None):
+        who = labels.get(via, via)
+        lines.append(f"By {who}: the two were never measured together; against {who}, times {who} against the other.")
+    return lines
 
 
 def verdict_lines(tables: Tables) -> list[str]:
@@ -154,7 +181,7 @@ def verdict_lines(tables: Tables) -> list[str]:
             "slower": f"is slower than {reference}: {interval}",
             "faster": f"is faster than {reference}: {interval}",
             "equivalent": f"is equivalent to {reference}: {interval}, within {margin}",
-            "inconclusive": f"against {reference} is inconclusive: {interval}; {_more(row['more_rounds'])}",
+            "inconclusive": f"against {reference} is inconclusive: {interval}; {_more(row)}",
         }[row["verdict"]]
         lines.append(f"{row['deployment']} {words}")
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
@@ -163,10 +190,15 @@ def verdict_lines(tables: Tables) -> list[str]:
     return lines
 
 
-def _more(rounds: int | None) -> str:
-    if rounds is None:
+def _more(row: dict[str, Any]) -> str:
+    """What would settle an inconclusive row."""
+    if row["unknown"] == "equal visits":
+        return "the clock is too coarse for these latencies, or the run is made up"
+    if row["unknown"] == "devices apart":
+        return "rounds in which blocks meet other GPUs would settle it"
+    if row["more_rounds"] is None:
         return "only repeated launches, or further GPUs, can settle it"
-    return f"about {more_rounds(rounds)} would settle it, if ratio and spread stay as they are"
+    return f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
 
 
 def percentile_table(tables: Tables, console: Screen) -> None:
@@ -258,15 +290,21 @@ def _devices(tables: Tables) -> str:
     )
 
 
-def _cell(row: dict[str, Any], is_reference: bool) -> str:
-    if is_reference:
+def _cell(row: dict[str, Any], labels: dict[str, str]) -> str:
+    """The two means that the percentage is of, or the strategy it is chained by, and the verdict."""
+    if row["strategy"] == row["reference_strategy"]:
         return "baseline"
-    return "-" if row["ratio"] is None else f"{_interval(row)} {row['verdict']}"
+    if row["ratio"] is None:
+        return "-"
+    answer = f"{_interval(row)} {row['verdict']}"
+    if row["compared_ms"] is None:
+        return f"by {labels.get(row['via'], row['via'])}: {answer}" if row["via"] else answer
+    return f"{row['compared_ms']:.2f} / {row['reference_ms']:.2f} ms: {answer}"
 
 
 def _interval(row: dict[str, Any]) -> str:
-    if math.isinf(row["high"]):
-        return f"{percent(row['ratio'])} [no interval: one launch]"
+    if row["unknown"] is not None:
+        return f"{percent(row['ratio'])} [no interval: {_NO_INTERVAL[row['unknown']]}]"
     return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
 
 

@@ -3,11 +3,17 @@
 -- Columns:
 --   deployment, strategy              what it is, and what it is compared as
 --   configurations, complete, n       how many it has, how many of them are complete, their timed samples
---   mean_ms                           mean wall time of a request
+--   mean_ms                           mean wall time of a request, over all timed samples: not what ratios are of
 --   claim                             whether the plan claims it
 --   reference_strategy, clock         (wall, host, device, and each with " median")
 --   visits                            visits of its ratio (of a chain: of all its links)
 --   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
 --   p, p_holm, p_equivalence          t test of no difference; after Holm; two one-sided tests against the margin
 --   verdict, more_rounds              slower, faster, equivalent, inconclusive; rounds that would settle the last
+--   compared_ms, reference_ms         the two mean wall times that the ratio is of, on the same requests in the same visits:
+--                                     geometric means over visits, each configuration counting alike; null for other
+--                                     clocks, and for a chain
+--   via                               the strategy by which the two are chained, being never measured together
+--   unknown                           why there is no interval: one visit, equal visits (to the last digit: a clock too
+--                                     coarse, or a made-up run; ends and p are null then), devices apart
 CREATE OR REPLACE VIEW by_strategy AS FROM read_parquet(getvariable('raybench_run') || '/tables/by_strategy.parquet', hive_partitioning = false);

@@ -4,13 +4,9 @@
 --   configuration, round
 --   device     where the visit ran
 --   requests   what it served, in order: (task, request)
---   n          how many
---   mean_ms    mean wall time of a request
 --   wall       natural log of the mean wall time in nanoseconds
 SELECT t.configuration, t.round, any_value(t.device) AS device,
     list((t.task, t.request) ORDER BY t.task, t.request) AS requests,
-    count(*) AS n,
-    avg(t.wall_ns) / 1e6 AS mean_ms,
     ln(avg(t.wall_ns)) AS wall
 FROM timed AS t
 JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block

@@ -6,4 +6,10 @@
 --   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
 --   p, p_holm, p_equivalence          t test of no difference; after Holm; two one-sided tests against the margin
 --   verdict, more_rounds              slower, faster, equivalent, inconclusive; rounds that would settle the last
+--   compared_ms, reference_ms         the two mean wall times that the ratio is of, on the same requests in the same visits:
+--                                     geometric means over visits, each configuration counting alike; null for other
+--                                     clocks, and for a chain
+--   via                               the strategy by which the two are chained, being never measured together
+--   unknown                           why there is no interval: one visit, equal visits (to the last digit: a clock too
+--                                     coarse, or a made-up run; ends and p are null then), devices apart
 CREATE OR REPLACE VIEW overhead AS FROM read_parquet(getvariable('raybench_run') || '/tables/overhead.parquet', hive_partitioning = false);

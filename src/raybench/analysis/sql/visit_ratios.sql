@@ -6,6 +6,8 @@
 --   n                                 requests that both served
 --   wall, host, device_time           natural log of the ratio of mean times, by each clock (device_time null on a CPU)
 --   wall_median, host_median, device_median   natural log of the ratio of median times
+--   compared_ms, reference_ms         the mean wall times whose ratio it is, milliseconds: of the configuration, of its
+--                                     reference
 CREATE OR REPLACE VIEW visit_ratios AS
 SELECT c.configuration, c.deployment, c.reference_strategy, c.block, t.round, any_value(t.device) AS device,
     count(*) AS n,
@@ -14,7 +16,9 @@ SELECT c.configuration, c.deployment, c.reference_strategy, c.block, t.round, an
     ln(avg(t.device_ns) / avg(r.device_ns)) AS device_time,
     ln(median(t.wall_ns) / median(r.wall_ns)) AS wall_median,
     ln(median(t.host_ns) / median(r.host_ns)) AS host_median,
-    ln(median(t.device_ns) / median(r.device_ns)) AS device_median
+    ln(median(t.device_ns) / median(r.device_ns)) AS device_median,
+    avg(t.wall_ns) / 1e6 AS compared_ms,
+    avg(r.wall_ns) / 1e6 AS reference_ms
 FROM comparisons AS c
 JOIN timed AS t ON t.configuration = c.configuration AND t.block = c.block
 JOIN timed AS r ON r.configuration = c.reference AND r.block = c.reference_block

@@ -1,0 +1,91 @@
+"""What is compared with what, adjusted for being several (Holm), and the verdict on each."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from raybench.analysis import significance, stats
+from raybench.analysis.stats import Estimate
+
+
+class Compared(NamedTuple):
+    """A row of a table: what is compared, by which clock, whether it is a claim, and the estimate if there is one.
+
+    ``row``: the columns that stand before those of the ratio. ``pair``: the two, whichever way round.
+    """
+
+    row: dict[str, Any]
+    pair: frozenset[str]
+    reference_strategy: str
+    clock: str
+    claim: bool
+    estimate: Estimate | None
+
+
+_Claim = tuple[frozenset[str], str, bool]
+"""What is compared, whichever way round, by which clock, and whether the plan claims it (else: one of the rest)."""
+
+
+def judged(rows: Sequence[Compared], margin: float) -> list[dict[str, Any]]:
+    """The rows, completed with interval, p and verdict; ``margin``: within it two are equivalent (0.02 is 2 %)."""
+    claims = _claims_of(rows)
+    families = Counter(claim[1:] for claim in {claim for claim in claims if claim is not None})
+    found = []
+    for compared, claim, p_holm in zip(rows, claims, adjusted_p(rows), strict=True):
+        row = {**compared.row, "reference_strategy": compared.reference_strategy, "clock": compared.clock}
+        if compared.estimate is not None:
+            beside = families[claim[1:]] if claim else 1
+            row |= _answer(compared.estimate, margin, p_holm, beside, compared.clock == "wall")
+        found.append(row)
+    return found
+
+
+def adjusted_p(rows: Sequence[Compared]) -> list[float]:
+    """Holm's adjusted p, within each clock over the claims, and over the rest among themselves.
+
+    A claim that could not be tested counts too: that one failed makes the others no surer. nan for a baseline.
+    """
+    families: dict[tuple[str, bool], dict[_Claim, float]] = defaultdict(dict)
+    claims = _claims_of(rows)
+    for claim, row in zip(claims, rows, strict=True):
+        if claim is not None:
+            p = math.nan if row.estimate is None else row.estimate.p_value()
+            family = families[claim[1:]]
+            # Where the two sides are not the same visits (one has more configurations), the larger p counts.
+            family[claim] = p if claim not in family or math.isnan(p) else max(p, family[claim])
+    adjusted = {
+        claim: p
+        for family in families.values()
+        for claim, p in zip(family, significance.holm(list(family.values())), strict=True)
+    }
+    return [math.nan if claim is None else adjusted[claim] for claim in claims]
+
+
+def _claims_of(rows: Sequence[Compared]) -> list[_Claim | None]:
+    """Each row's claim; None for a baseline, which claims nothing. A pair and its mirror are one."""
+    claimed = {(row.pair, row.clock) for row in rows if row.claim}
+    return [
+        (row.pair, row.clock, (row.pair, row.clock) in claimed) if row.claim or row.estimate is not None else None
+        for row in rows
+    ]
+
+
+def _answer(estimate: Estimate, margin: float, p_holm: float, claims: int, forecast: bool) -> dict[str, Any]:
+    """What one estimate says; ``claims``: in how large a family. ``forecast``: the rounds that would settle it."""
+    interval = estimate.interval()
+    verdict = stats.verdict(estimate, margin=margin, adjusted_p=p_holm)
+    found = {"visits": estimate.n, "ratio": estimate.ratio, "verdict": verdict, "unknown": estimate.unknown}
+    if estimate.unknown == "equal visits":  # neither open ends nor p: nothing was seen that they could be said of
+        return found
+    if forecast and verdict == "inconclusive":
+        found["more_rounds"] = stats.rounds_to_settle(estimate, margin=margin, claims=claims)
+    return found | {
+        "low": interval.low,
+        "high": interval.high,
+        "p": estimate.p_value(),
+        "p_holm": p_holm,
+        "p_equivalence": estimate.equivalence_p(margin),
+    }

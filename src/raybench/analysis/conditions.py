@@ -1,0 +1,98 @@
+"""What each configuration's latencies say of themselves: the tables percentiles, diagnostics and cautions."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raybench.analysis.diagnostics import Caution, Diagnosis, Visit, no_spread
+from raybench.analysis.loading import load_cautions
+from raybench.analysis.percentiles import over_devices
+from raybench.analysis.run_order import diagnose_run, visit_levels
+
+Latencies = Mapping[str, Sequence[Visit]]
+"""Each configuration's wall times in ms, by visit, in the order in which they were taken."""
+
+
+def latencies_of(rows: Iterable[Mapping[str, Any]]) -> Latencies:
+    """From the rows of the view ``latencies``."""
+    found: dict[str, dict[str, tuple[tuple[str, float], list[float]]]] = defaultdict(dict)
+    for row in rows:
+        key = (row["device"], row["started_at"].timestamp())
+        found[row["configuration"]].setdefault(row["visit"], (key, []))[1].append(row["wall_ms"])
+    return {
+        name: [Visit(device, ms, visit, started) for visit, ((device, started), ms) in visits.items()]
+        for name, visits in found.items()
+    }
+
+
+def percentile_rows(latencies: Latencies) -> list[dict[str, Any]]:
+    """A row for each configuration and percentile, milliseconds."""
+    return [
+        {
+            "configuration": name,
+            "percentile": one.percent,
+            "ms": one.value,
+            "low_ms": None if one.value is None else one.interval.low,
+            "high_ms": None if one.value is None else one.interval.high,
+            "n": one.samples,
+            "visits": one.visits,
+            "refused": one.refused,
+        }
+        for name, visits in latencies.items()
+        for one in over_devices([(visit.device, visit.latencies) for visit in visits])
+    ]
+
+
+def diagnosis_rows(diagnoses: Mapping[str, Diagnosis]) -> list[dict[str, Any]]:
+    """A row for each configuration that has two samples."""
+    return [
+        {
+            "configuration": name,
+            "samples": one.dependence.samples,
+            "visits": one.visits,
+            "lag1": None if math.isnan(one.dependence.lag1) else one.dependence.lag1,
+            "effective_samples": one.dependence.effective_samples,
+            "requests_share": one.shares.requests,
+            "visits_share": one.shares.visits,
+            "devices_share": one.shares.devices,
+            "outliers": one.outliers,
+        }
+        for name, one in diagnoses.items()
+        if one.dependence.samples > 1
+    ]
+
+
+def caution_rows(
+    latencies: Latencies,
+    diagnoses: Mapping[str, Diagnosis],
+    overhead: Iterable[Mapping[str, Any]],
+    notes: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Those of the run as a whole first; they have no configuration.
+
+    ``overhead``: the rows of that table. ``notes``: of the view ``load_notes``.
+    """
+    found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(visit_levels(latencies.values()))]
+    equal: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in overhead:
+        if row.get("unknown") == "equal visits" and row["via"] is None:
+            equal[row["configuration"]].append(row)
+    for name, one in diagnoses.items():
+        found += [(name, caution) for caution in one.cautions()]
+        if equal[name] and not one.all_equal:
+            found.append((name, _equal_visits(equal[name])))
+    found += load_cautions(notes)
+    return [
+        {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
+        for name, caution in found
+    ]
+
+
+def _equal_visits(rows: Sequence[Mapping[str, Any]]) -> Caution:
+    references, clocks = (", ".join(dict.fromkeys(row[k] for row in rows)) for k in ("reference_strategy", "clock"))
+    return no_spread(
+        f"the ratio to {references} is the same to the last digit in all of {rows[0]['visits']:,} visits, by {clocks}"
+    )
