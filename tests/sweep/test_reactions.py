@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from transformers import LlamaForCausalLM
 
-from raybench.cluster.agenda import Agenda
+from model.small_checkpoints import llama_config, save_model
+from raybench.analysis.tables import Tables, write_views
+from raybench.cluster.agenda import Agenda, Job
+from raybench.deploy.strategies import all_traits
+from raybench.machine.device import CpuDevice
+from raybench.model.prepare import Recipe
+from raybench.model.weights import resolve_model
+from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
+from raybench.store.store import RunStore
+from raybench.sweep.describe import describe
 from raybench.sweep.progress import RunProgress
 from raybench.sweep.reactions import react
-from raybench.visit.visit import Loaded
+from raybench.sweep.recorder import Recorder
+from raybench.visit.visit import Loaded, run_visit
 from runs import job_of
 
 
@@ -37,3 +49,21 @@ def test_what_a_load_found_of_the_model_is_said_once(load_plan: Callable[..., Pl
         "[00:00] Caution: base has no score.weight: drawn at random, the same for all",
         "[00:00] Caution: /models/mine holds an adapter beside the model: the model was loaded without it",
     ]
+
+
+def test_what_loading_found_becomes_a_caution_of_the_tables(load_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = load_plan(rounds=1, requests=2)
+    model = resolve_model(save_model(LlamaForCausalLM, llama_config(vocab_size=1024), tmp_path / "base"))
+    job = Job(plan, GlueLengths(0), model, Recipe("", (), ()), "cpu")
+    spec = Agenda(job).next()
+    assert spec is not None
+    description = describe("run", plan, job.workload, model, [], all_traits())
+    with RunStore.create(tmp_path, "run", description) as store:
+        write_views(store.root)
+        recorder = Recorder(store)
+        for message in run_visit(spec, CpuDevice(), lambda index: None):
+            recorder.add(spec, message)
+        recorder.commit()
+    (caution,) = Tables(tmp_path / "run").rows("FROM cautions WHERE code = 'random_weights'")
+    assert caution["configuration"] is None
+    assert caution["message"] == "base has no score.weight: drawn at random, the same for all"
