@@ -103,6 +103,43 @@ def test_a_folder_where_a_file_should_be_is_named(three: RunStore) -> None:
         three.verify()
 
 
+@pytest.mark.parametrize("name", ["run.json", "manifest/00000002.json", "samples", "live.json"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(three: RunStore, name: str) -> None:
+    path = three.files("samples")[1] if name == "samples" else three.root / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match=rf"^{path}: cannot be read: no regular file; restore"):
+        RunStore.open(three.root).live() if name == "live.json" else RunStore.open(three.root).verify()
+
+
+def test_a_pipe_in_the_place_of_the_lock_is_no_lock(three: RunStore) -> None:
+    three.close()
+    (three.root / "driver.lock").unlink()
+    os.mkfifo(three.root / "driver.lock")
+    with pytest.raises(StoreError, match=rf"^{three.root}/driver.lock: cannot be read: no regular file"):
+        RunStore.resume(three.root)
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest/00000002.json", "samples"])
+def test_a_file_of_terabytes_is_refused_unread(three: RunStore, name: str) -> None:
+    path = three.files("samples")[1] if name == "samples" else three.root / name
+    os.truncate(path, 2**40)
+    with pytest.raises(StoreError, match=rf"^{path}: 1099511627776 bytes, [0-9]+ are the most it can have; restore"):
+        RunStore.open(three.root).verify()
+
+
+def test_a_folder_that_a_link_leads_out_of_the_run_is_not_tidied(three: RunStore, tmp_path: Path) -> None:
+    three.close()
+    (tmp_path / "else").mkdir()
+    kept = tmp_path / "else/.work.tmp"
+    kept.write_text("mine")
+    (three.root / "failures").rmdir()
+    (three.root / "failures").symlink_to(tmp_path / "else")
+    with pytest.raises(StoreError, match=rf"^{three.root}/failures: a link leads out of the run"):
+        RunStore.resume(three.root)
+    assert kept.read_text() == "mine"
+
+
 def test_a_file_in_the_place_of_a_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("thesis")
     with pytest.raises(InputError, match="exists"):

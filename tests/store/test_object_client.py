@@ -7,6 +7,7 @@ import datetime
 import functools
 import http.server
 import json
+import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -49,6 +50,14 @@ def test_of_several_that_create_or_update_one_object_one_succeeds(client: Object
         update = functools.partial(client.update, name, version=found.version)
         assert sorted(race(writers(update, b"updated"))) == ["changed"] * 3 + ["written"]
         assert client.read(name).startswith(b"updated by ")
+
+
+def test_an_object_that_is_longer_than_it_can_be_is_not_fetched(client: ObjectClient) -> None:
+    client.create("x", b"12345")
+    assert client.read("x", 5) == b"12345"
+    for read in (client.read, client.find):
+        with pytest.raises(StoreError, match=rf"^{re.escape(str(client.root))}/x: 5 bytes, 4 are the most"):
+            read("x", 4)
 
 
 def test_an_object_is_found_with_its_version_and_the_store_tells_the_time(client: ObjectClient) -> None:

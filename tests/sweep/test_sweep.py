@@ -248,24 +248,3 @@ def test_counts_are_checked(option: list[str], capsys: pytest.CaptureFixture[str
         sweep.main(option)
     assert stopped.value.code == 2
     assert option[0] in capsys.readouterr().err
-
-
-def test_resume_without_a_run_id_takes_the_newest_run_of_the_plan(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def begin(run_id: str, plan: str, created_at: str) -> None:
-        RunStore.create(tmp_path, run_id, {**BEGUN, "plan": {"name": plan}, "created_at": created_at}).close()
-
-    begin("a-mine", "smoke", "2026-01-02T00:00:00+00:00")
-    begin("smoke-z", "smoke", "2026-01-01T00:00:00+00:00")
-    begin("smoke-other", "smoke-other", "2026-01-03T00:00:00+00:00")
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "run.json").write_text("{")
-    assert sweep.main(["--plan", "smoke", "--results", str(tmp_path), "--resume"]) == 2
-    assert f"{tmp_path}/a-mine: cannot be resumed" in capsys.readouterr().err
-
-
-BEGUN = {
-    "model": {"name": "micro", "kind": "preset_files", "location": None},
-    "environment": {"driver": {"versions": {}}},
-}

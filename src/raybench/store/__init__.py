@@ -5,7 +5,7 @@ from raybench.store.location import Location, location_argument
 from raybench.store.redaction import redact_uris
 from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
 from raybench.store.storage import DESCRIPTION, exists_already
-from raybench.store.store import Entry, RunStore, StoreError, VisitKey
+from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
 
 __all__ = [
     "DESCRIPTION",
@@ -20,6 +20,7 @@ __all__ = [
     "exists_already",
     "location_argument",
     "open_storage",
+    "read_description",
     "redact_uris",
     "run_ids",
     "validate_run_id",

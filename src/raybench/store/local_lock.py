@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import weakref
@@ -12,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from raybench.records import InputError
+from raybench.store.holder import Holder
+from raybench.store.regular_file import refuse_irregular
 
 _held: weakref.WeakSet[DriverLock] = weakref.WeakSet()
 
@@ -26,17 +27,15 @@ class DriverLock:
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises `InputError` when a live driver has it, `OSError` when the disk refuses."""
         self._fd: int | None = None
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # Python closes it on exec
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)  # Python closes it on exec
         try:
+            refuse_irregular(path, os.fstat(fd).st_mode)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left = _read(fd)
-            holder = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
+            started_at = datetime.now(UTC).isoformat(timespec="seconds")
+            holder = Holder(host=socket.gethostname(), pid=os.getpid(), started_at=started_at)
             os.ftruncate(fd, 0)
-            os.pwrite(fd, (json.dumps(holder, sort_keys=True, indent=1) + "\n").encode(), 0)
+            os.pwrite(fd, holder.encode(), 0)
         except BlockingIOError:
             message = f"{path.parent}: {_holder(fd)}; wait for it, stop it, or choose another --run-id"
             os.close(fd)
@@ -46,7 +45,7 @@ class DriverLock:
             raise
         self._fd = fd
         # Who releases it empties the file: a name in it is that of one who could not.
-        self.notice: str | None = f"{left[0]} is gone and did not release this run: taken over." if left else None
+        self.notice: str | None = f"{left} is gone and did not release this run: taken over." if left else None
         _held.add(self)
 
     def check(self) -> None:
@@ -77,16 +76,12 @@ class DriverLock:
 def _holder(fd: int) -> str:
     if (found := _read(fd)) is None:  # taken an instant ago: its name is not written yet
         return "another process drives this run"
-    return f"{found[0]} drives this run since {found[1]}"
+    return f"{found} drives this run since {found.started_at}"
 
 
-def _read(fd: int) -> tuple[str, str] | None:
-    """Whom the file names, and since when; None where it names nobody."""
-    try:
-        holder = json.loads(os.pread(fd, 4096, 0))
-        return f"process {holder['pid']} on {holder['host']}", str(holder["started_at"])
-    except (ValueError, KeyError, TypeError):
-        return None
+def _read(fd: int) -> Holder | None:
+    """Whom the file names; None where it names nobody."""
+    return Holder.parse(os.pread(fd, 4096, 0))
 
 
 def _forget_in_child() -> None:

@@ -8,12 +8,14 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Final
 
 from raybench.records import InputError
 from raybench.store.local_lock import DriverLock
-from raybench.store.storage import LOCK, RESTORE, AlreadyThereError, StoreError, exists_already
+from raybench.store.regular_file import read_regular
+from raybench.store.storage import LOCK, LONGEST_JSON, RESTORE, AlreadyThereError, StoreError, exists_already
 
 _REMEDIES: Final = {
     errno.ENOSPC: "free some space and start again (--resume keeps what is committed)",
@@ -63,20 +65,20 @@ class LocalStorage:
         """Make ``folders``; remove temporary files."""
         with explained(self.root, "written"):
             for name in folders:  # a copy made by git lacks the empty ones
-                (self.root / name).mkdir(exist_ok=True)
+                self.locate(name).mkdir(exist_ok=True)
             for folder in (self.root, *(self.root / name for name in folders)):
                 for path in folder.glob(".*.tmp"):
                     path.unlink()
 
-    def read(self, name: str) -> bytes:
-        """The bytes of ``name``."""
+    def read(self, name: str, most_bytes: int = LONGEST_JSON) -> bytes:
+        """The bytes of ``name``, if it is a regular file."""
         path = self.locate(name)
         with explained(path, "read"):
-            return path.read_bytes()
+            return read_regular(path, most_bytes)
 
-    def read_many(self, names: Iterable[str]) -> Iterator[bytes]:
+    def read_many(self, files: Iterable[tuple[str, int]]) -> Iterator[bytes]:
         """One file at a time."""
-        return map(self.read, names)
+        return starmap(self.read, files)
 
     def create(self, name: str, data: bytes) -> None:
         """Written under another name, made durable, then linked to its own, which fails if that is taken."""

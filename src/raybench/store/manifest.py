@@ -22,7 +22,7 @@ from pydantic import (
 from raybench.records import SCHEMAS
 from raybench.store.documents import parse_json, validated
 from raybench.store.location import Location
-from raybench.store.storage import RESTORE, Storage, StoreError
+from raybench.store.storage import LONGEST_JSON, RESTORE, Storage, StoreError
 
 MANIFEST: Final = "manifest"
 
@@ -92,7 +92,7 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
         raise StoreError(f"{where}: not a manifest entry; move it out of the manifest")
     # An entry is published after the one before it, so every number below a listed one can be opened.
     sequences = range(1, int(names[-1][:8]) + 1 if names else 1)
-    contents = storage.read_many(entry_name(sequence) for sequence in sequences)
+    contents = storage.read_many((entry_name(sequence), LONGEST_JSON) for sequence in sequences)
     entries = [
         _parse_entry(data, sequence, version, storage.locate(entry_name(sequence)))
         for sequence, data in zip(sequences, contents, strict=True)

@@ -25,10 +25,10 @@ from obstore.store import GCSStore, S3Store
 from raybench.records import InputError
 from raybench.store.location import ObjectUri
 from raybench.store.object_errors import explain
-from raybench.store.storage import StoreError
+from raybench.store.storage import LONGEST_JSON, StoreError, too_long
 
 if TYPE_CHECKING:
-    from obstore import UpdateVersion
+    from obstore import GetResult, UpdateVersion
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
@@ -79,11 +79,11 @@ class ObjectClient:
         self.root, self.patience = root, patience
         self._store = _open(root, patience)
 
-    def read(self, name: str) -> bytes:
-        """The bytes of ``name``."""
-        return self._insist(name, "read", lambda: bytes(self._store.get(name).bytes()))
+    def read(self, name: str, most_bytes: int = LONGEST_JSON) -> bytes:
+        """The bytes of ``name``; where there are more than ``most_bytes``, none is fetched."""
+        return self._insist(name, "read", lambda: self._bytes(name, self._store.get(name), most_bytes))
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str, most_bytes: int = LONGEST_JSON) -> Found | None:
         """The bytes of ``name`` and the version they are; None if nothing is there."""
 
         def get() -> Found | None:
@@ -94,7 +94,8 @@ class ObjectClient:
                     raise
                 return None
             meta = found.meta
-            return Found(bytes(found.bytes()), _version(meta.get("e_tag"), meta.get("version")), meta["last_modified"])
+            data = self._bytes(name, found, most_bytes)
+            return Found(data, _version(meta.get("e_tag"), meta.get("version")), meta["last_modified"])
 
         return self._insist(name, "read", get)
 
@@ -143,6 +144,11 @@ class ObjectClient:
         self.replace(self.CLOCK, secrets.token_bytes(8))
         with self._explained(self.CLOCK, "read"):
             return self._store.head(self.CLOCK)["last_modified"]
+
+    def _bytes(self, name: str, found: GetResult, most_bytes: int) -> bytes:
+        if (size := found.meta["size"]) > most_bytes:
+            raise too_long(self.root / name, size, most_bytes)
+        return bytes(found.bytes())
 
     def _put_if(self, name: str, data: bytes, version: UpdateVersion | None) -> UpdateVersion:
         def put() -> UpdateVersion:

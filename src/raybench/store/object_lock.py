@@ -9,8 +9,6 @@ is that manifest entries are put-if-absent.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import secrets
 import socket
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raybench.records import InputError
+from raybench.store.holder import Holder
 from raybench.store.object_client import ChangedError, Found, ObjectClient
 from raybench.store.storage import LOCK, StoreError
 
@@ -31,32 +30,14 @@ LOCK_NAMES: Final = (LOCK, ObjectClient.CLOCK)
 _TRIES: Final = 4
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Holder:
-    """What the lock says. ``machine`` and ``process`` tell on the same machine whether the holder lives."""
+class _Leaseholder(Holder):
+    """``machine`` and ``process`` tell on the same machine whether the holder lives."""
 
-    host: str
-    pid: int
     token: str
-    started_at: str
     machine: str = ""
     process: str = ""
     renewed: int = 0
     released: bool = False
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
-    @classmethod
-    def parse(cls, data: bytes) -> _Holder | None:
-        """None for what is not a lock, which counts as a holder that nobody knows."""
-        try:
-            return cls(**json.loads(data))
-        except (ValueError, TypeError):
-            return None
-
-    def encode(self) -> bytes:
-        return (json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1) + "\n").encode()
 
     def is_dead(self) -> bool:
         """Whether it surely is: it ran on this machine, and its process is gone."""
@@ -70,7 +51,7 @@ class ObjectLock:
         """Take it. Raises `InputError` while a live driver has it, `StoreError` where the store refuses."""
         self._client, self._name, self._lease_s = client, name, lease_s
         self._pid = os.getpid()
-        self._holder = _Holder(
+        self._holder = _Leaseholder(
             host=socket.gethostname(),
             pid=self._pid,
             token=secrets.token_hex(16),
@@ -103,12 +84,12 @@ class ObjectLock:
         with self._mutex:
             if self._lost is not None or not self.held:
                 return
-            renewed = dataclasses.replace(self._holder, renewed=self._holder.renewed + 1)
+            renewed = self._holder.model_copy(update={"renewed": self._holder.renewed + 1})
             try:
                 self._version = self._client.update(self._name, renewed.encode(), self._version)
             except ChangedError:
                 found = self._client.find(self._name)
-                holder = None if found is None else _Holder.parse(found.data)
+                holder = None if found is None else _Leaseholder.parse(found.data)
                 if found is None or holder is None or holder.token != self._holder.token:
                     by = "its lock was removed" if found is None else f"{holder or 'another driver'} took it over"
                     self._lost = (
@@ -128,7 +109,7 @@ class ObjectLock:
             if self._lost is None:
                 # Not removed: that knows no condition, and would remove the lock of who took it over.
                 with contextlib.suppress(StoreError, ChangedError):  # else it is stale in a while
-                    data = dataclasses.replace(self._holder, released=True).encode()
+                    data = self._holder.model_copy(update={"released": True}).encode()
                     self._client.update(self._name, data, self._version)
         self._thread.join()
 
@@ -138,7 +119,7 @@ class ObjectLock:
             try:
                 if found is None:
                     return self._client.create(self._name, self._holder.encode())
-                holder = _Holder.parse(found.data)
+                holder = _Leaseholder.parse(found.data)
                 if holder is not None and holder.token == self._holder.token:
                     return found.version  # the answer to an earlier try was lost
                 self.notice = self._refuse_if_live(holder, found)
@@ -147,7 +128,7 @@ class ObjectLock:
                 continue  # another was faster, or it was this very write: look again
         raise InputError(f"{self._client.root}: several drivers want this run; let one of them go on with it")
 
-    def _refuse_if_live(self, holder: _Holder | None, found: Found) -> str | None:
+    def _refuse_if_live(self, holder: _Leaseholder | None, found: Found) -> str | None:
         if holder is not None and holder.released:
             return None
         who = f"{holder or 'a driver that left no name'}"

@@ -18,7 +18,7 @@ from raybench.store.location import ObjectUri
 from raybench.store.object_client import BRISK, PATIENT, ChangedError, ObjectClient, Patience
 from raybench.store.object_errors import is_input
 from raybench.store.object_lock import LOCK_NAMES, ObjectLock
-from raybench.store.storage import LOCK, AlreadyThereError, StoreError, exists_already
+from raybench.store.storage import LOCK, LONGEST_JSON, AlreadyThereError, StoreError, exists_already
 
 _READERS: Final = 16
 """Objects that are asked for at once: an answer takes tens of milliseconds, whatever the size."""
@@ -58,17 +58,17 @@ class ObjectStorage:
     def prepare(self, folders: Sequence[str]) -> None:
         """A store has no folders to make."""
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = LONGEST_JSON) -> bytes:
         """The bytes of ``name``."""
-        return self._client.read(name)
+        return self._client.read(name, most_bytes)
 
-    def read_many(self, names: Iterable[str]) -> Iterator[bytes]:
+    def read_many(self, files: Iterable[tuple[str, int]]) -> Iterator[bytes]:
         """Several are asked for ahead."""
         waiting: deque[Future[bytes]] = deque()
         with ThreadPoolExecutor(_READERS) as pool:
             try:
-                for name in names:
-                    waiting.append(pool.submit(self.read, name))
+                for name, most_bytes in files:
+                    waiting.append(pool.submit(self.read, name, most_bytes))
                     if len(waiting) >= 2 * _READERS:
                         yield waiting.popleft().result()
                 while waiting:

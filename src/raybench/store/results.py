@@ -34,12 +34,13 @@ def open_storage(root: Location) -> Storage:
 
 
 def run_ids(results: Location) -> Iterator[str]:
-    """The names of what seem to be runs. Raises `StoreError`."""
+    """The names of what seem to be runs, sorted. Raises `StoreError`."""
     if isinstance(results, ObjectUri):
         from raybench.store.object_client import ObjectClient
 
         return iter([name for name in ObjectClient(results).folders() if _RUN_ID.fullmatch(name)])
-    return (path.parent.name for path in results.glob(f"*/{DESCRIPTION}"))
+    names = sorted(path.parent.name for path in results.glob(f"*/{DESCRIPTION}"))
+    return iter([name for name in names if _RUN_ID.fullmatch(name)])
 
 
 def check_writable(results: Location) -> None:

@@ -41,14 +41,15 @@ def decode_rows(entry: Entry, file: FileEntry, data: bytes, where: str) -> pa.Ta
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise StoreError(f"{where}: not the bytes that were committed (SHA-256 differs); {RESTORE}")
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        parquet = pq.ParquetFile(pa.BufferReader(data))
+        version = (parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+        if version != str(entry.schema_version):
+            raise StoreError(f"{where}: schema version {version}, its entry says {entry.schema_version}; {RESTORE}")
+        if parquet.metadata.num_rows != file.rows:  # before they are unpacked
+            raise StoreError(f"{where}: {parquet.metadata.num_rows} rows, {file.rows} were committed; {RESTORE}")
+        table = parquet.read()
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{where}: not readable as Parquet ({error}); {RESTORE}") from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-    if version != str(entry.schema_version):
-        raise StoreError(f"{where}: schema version {version}, its entry says {entry.schema_version}; {RESTORE}")
-    if table.num_rows != file.rows:
-        raise StoreError(f"{where}: {table.num_rows} rows, {file.rows} were committed; {RESTORE}")
     check_columns(file.table, table, where, entry.schema_version)
     for index, field in enumerate(SCHEMAS[file.table]):
         if field.name not in table.schema.names:

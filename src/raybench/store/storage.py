@@ -11,6 +11,8 @@ from raybench.store.location import Location
 DESCRIPTION: Final = "run.json"
 LOCK: Final = "driver.lock"
 RESTORE: Final = "restore it from a copy, or measure again under another --run-id"
+LONGEST_JSON: Final = 128 * 2**20
+"""Bytes. The description of the largest plan, 10,000 configurations, takes about a tenth."""
 
 
 class StoreError(RaybenchError):
@@ -61,11 +63,11 @@ class Storage(Protocol):
     def prepare(self, folders: Sequence[str]) -> None:
         """Before writing: make what the files need, and remove what a dead driver was in the midst of writing."""
 
-    def read(self, name: str) -> bytes:
-        """The bytes of ``name``."""
+    def read(self, name: str, most_bytes: int = LONGEST_JSON) -> bytes:
+        """The bytes of ``name``; where there are more than ``most_bytes``, none is read."""
 
-    def read_many(self, names: Iterable[str]) -> Iterator[bytes]:
-        """The bytes of each of ``names``, in order; few at a time are in memory."""
+    def read_many(self, files: Iterable[tuple[str, int]]) -> Iterator[bytes]:
+        """The bytes of each of ``files``, a name and its most bytes, in order; few at a time are in memory."""
 
     def create(self, name: str, data: bytes) -> None:
         """Put ``data`` at ``name`` if nothing is there: durable and whole when this returns, or absent.
@@ -95,3 +97,8 @@ class Storage(Protocol):
 def exists_already(root: Location) -> InputError:
     """What a person is told who begins a run under a name that is taken."""
     return InputError(f"{root}: exists already; go on with it by --resume, or choose another --run-id")
+
+
+def too_long(where: Location, found_bytes: int, most_bytes: int) -> StoreError:
+    """What a person is told of a file that is longer than it can be."""
+    return StoreError(f"{where}: {found_bytes} bytes, {most_bytes} are the most it can have; {RESTORE}")

@@ -39,6 +39,7 @@ from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage
 __all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
 
 _LIVE: Final = "live.json"
+_NAME_IT: Final = "name a run's own folder or URI, as data/runs/ID"
 _FOLDERS: Final = (*SCHEMAS, MANIFEST)
 
 
@@ -99,7 +100,7 @@ class RunStore:
 
         Raises `InputError` if there is none, `StoreError` if it is damaged.
         """
-        return cls(_storage_of_run(path, "name a run's own folder or URI, as data/runs/ID"), None)
+        return cls(_storage_of_run(path, _NAME_IT), None)
 
     @property
     def notice(self) -> str | None:
@@ -262,9 +263,15 @@ class RunStore:
         return ((entry, file) for entry in self._entries for file in entry.files if file.table in tables)
 
     def _load(self, tables: Sequence[str]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
-        contents = self._storage.read_many(file.path for _, file in self._listed(tables))
+        contents = self._storage.read_many((file.path, file.bytes) for _, file in self._listed(tables))
         for (entry, file), data in zip(self._listed(tables), contents, strict=True):
             yield file, data, decode_rows(entry, file, data, str(self._storage.locate(file.path)))
+
+
+def read_description(path: Location) -> Description:
+    """What the run at ``path`` is, nothing else of it read. Raises `InputError` and `StoreError` as `RunStore.open`."""
+    storage = _storage_of_run(path, _NAME_IT)
+    return validated(Description, _read_document(storage), storage.locate(DESCRIPTION))
 
 
 def _storage_of_run(path: Location, remedy: str) -> Storage:

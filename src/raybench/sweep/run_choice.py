@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from raybench.deploy import all_traits
 from raybench.model import ModelSpec
 from raybench.records import InputError, RaybenchError
-from raybench.store import DESCRIPTION, Location, RunStore, exists_already, open_storage, run_ids
+from raybench.store import DESCRIPTION, Location, RunStore, exists_already, open_storage, read_description, run_ids
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.describe import describe, differences
+
+_CLOCKS_DIFFER: Final = datetime.timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,13 +36,15 @@ def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namesp
     new = f"{plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
     if not options.resume:
         return _new_run(results, named or new)
-    run_id = named or _newest_run(results, plan.name)
+    run_id, notices = (named, []) if named else _newest_run(results, plan.name)
     if run_id is None or (options.new_run and not _is_run(results, run_id)):
         if not options.new_run:
-            raise InputError(f"{results}: no run of plan {plan.name} to resume; name one by --run-id")
-        return _new_run(results, named or new)
+            raise InputError(
+                "; ".join([f"{results}: no run of plan {plan.name} to resume; name one by --run-id", *notices])
+            )
+        return _new_run(results, named or new, notices)
     with RunStore.resume(results / run_id) as store:
-        notices = [] if store.notice is None else [f"{store.root}: {store.notice}"]
+        notices += [] if store.notice is None else [f"{store.root}: {store.notice}"]
         model = checked.model or ModelSpec(**store.description.model.model_dump())
         described = describe(run_id, plan, checked.workload(model), model, [], all_traits())
         if options.new_run and (differing := differences(store.document, described)):
@@ -62,22 +64,33 @@ def check_same(store: RunStore, description: Mapping[str, Any]) -> None:
         )
 
 
-def _new_run(results: Location, run_id: str) -> RunChoice:
+def _new_run(results: Location, run_id: str, notices: Sequence[str] = ()) -> RunChoice:
     if _is_run(results, run_id):
         raise exists_already(results / run_id)
-    return RunChoice(run_id, False)
+    return RunChoice(run_id, False, tuple(notices))
 
 
 def _is_run(results: Location, run_id: str) -> bool:
     return open_storage(results / run_id).exists(DESCRIPTION)
 
 
-def _newest_run(results: Location, plan_name: str) -> str | None:
-    begun = {}
+def _newest_run(results: Location, plan_name: str) -> tuple[str | None, list[str]]:
+    """The run of that plan that was begun last, and what there is to say of those that were passed over."""
+    latest = datetime.datetime.now(datetime.UTC) + _CLOCKS_DIFFER
+    begun: list[tuple[datetime.datetime, str]] = []
+    passed: list[str] = []
     for run_id in run_ids(results):
-        # Not ours, or damaged: not the one.
-        with contextlib.suppress(RaybenchError, ValueError, KeyError, TypeError):
-            description = json.loads(open_storage(results / run_id).read(DESCRIPTION))
-            if description["plan"]["name"] == plan_name:
-                begun[str(description["created_at"])] = run_id
-    return begun[max(begun)] if begun else None
+        try:
+            description = read_description(results / run_id)
+        except RaybenchError as error:
+            passed.append(str(error))
+            continue
+        if description.plan.name != plan_name:
+            continue
+        if description.created_at > latest:
+            passed.append(f"{results / run_id}: begun at {description.created_at}, a time that has not come")
+        else:
+            begun.append((description.created_at, run_id))
+    more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""
+    notices = [f"Not looked at for the newest run{more}: {passed[0]}"] if passed else []
+    return max(begun)[1] if begun else None, notices

@@ -1,0 +1,35 @@
+"""Reading a file that may be anything: a pipe that never ends, a device, a thousand times as long as it should be."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from raybench.store.storage import RESTORE, StoreError, too_long
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The bytes of ``path``.
+
+    Raises `StoreError`, with nothing read, for what is no regular file and for one of more than ``most_bytes``;
+    `OSError` where it cannot be read.
+    """
+    refuse_irregular(path, path.stat().st_mode)  # before it is opened: that alone does something to a device
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe put there meanwhile does not block
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        refuse_irregular(path, status.st_mode)
+        if status.st_size > most_bytes:
+            raise too_long(path, status.st_size, most_bytes)
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:  # it grows
+        raise too_long(path, len(data), most_bytes)
+    return data
+
+
+def refuse_irregular(path: Path, mode: int) -> None:
+    """Raise `StoreError` unless ``mode`` is a regular file's."""
+    if not stat.S_ISREG(mode):
+        kind = "Is a directory" if stat.S_ISDIR(mode) else "no regular file"
+        raise StoreError(f"{path}: cannot be read: {kind}; {RESTORE}")
