@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import socket
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -24,6 +25,7 @@ from raybench.plan.plan import Plan
 from raybench.records import RaybenchError
 from raybench.visit.process import ProcessHost, in_parcels
 from raybench.visit.visit import Died, Finished, Loaded, Message, Samples, VisitSpec
+from visit import in_fork
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +66,14 @@ def test_a_visit_runs_in_a_fresh_process_that_has_no_ray_and_one_thread(host: Pr
     assert len(pids) == 2
     assert os.getpid() not in pids
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    assert host._ask(_modules) == (False, True, 1)
+    assert host._ask(in_fork.modules) == (False, True, 1)
 
 
-def _modules() -> tuple[bool, bool, int]:
-    import torch
-
-    return "ray" in sys.modules, "peft.tuners.lora" in sys.modules, torch.get_num_threads()
+def test_all_that_is_to_be_imported_once_is(host: ProcessHost) -> None:
+    """multiprocessing says nothing of a module that its fork server did not find."""
+    missing, frozen = host._ask(in_fork.preloaded)
+    assert missing == []
+    assert frozen > 100_000
 
 
 def test_samples_stream_back_while_the_visit_runs(host: ProcessHost, spec: VisitSpec) -> None:
@@ -99,9 +102,12 @@ def test_a_killed_visit_is_told_with_what_it_was_busy_with_and_the_host_lives(
 
 
 def test_a_visit_that_dies_with_its_fork_server_was_killed_and_the_host_lives(
-    host: ProcessHost, spec: VisitSpec
+    host: ProcessHost, spec: VisitSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No configuration of it has crashed: it is measured again."""
+    """No configuration of it has crashed: it is measured again. The new fork server leaves no folder of its own."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     messages = []
     for message in host.visit(spec):
         messages.append(message)
@@ -114,6 +120,7 @@ def test_a_visit_that_dies_with_its_fork_server_was_killed_and_the_host_lives(
     assert isinstance(died, Died)
     assert died.kind == "killed"
     assert isinstance(list(host.visit(spec))[-1], Finished)
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_visit_past_its_deadline_is_killed(host: ProcessHost, spec: VisitSpec) -> None:
@@ -170,11 +177,7 @@ def test_what_goes_wrong_in_preparing_is_told_in_one_line(host: ProcessHost, tmp
 
 def test_a_process_that_dies_while_looking_is_told(host: ProcessHost) -> None:
     with pytest.raises(RaybenchError, match="SIGKILL"):
-        host._ask(_kill_me)
-
-
-def _kill_me() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+        host._ask(in_fork.kill_me)
 
 
 def test_overrides_reach_the_visit(load_plan: Callable[..., Plan]) -> None:

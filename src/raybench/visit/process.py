@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 from raybench.machine import describe_machine, gpu_settings, open_device, package_versions
 from raybench.model import ModelSpec, Recipe, check_checkpoint, prepared
 from raybench.records import FailureKind, RaybenchError
+from raybench.visit import fork_server
 from raybench.visit.visit import Died, Finished, Message, VisitSpec, run_visit
 
 PRELOAD = (
@@ -31,8 +32,8 @@ PRELOAD = (
     "transformers.models.auto",
     "transformers.models.llama.modeling_llama",
     "peft.tuners.lora",
-    "raybench.worker",
-    "raybench.preload",
+    "raybench.visit.process",
+    "raybench.visit.preload",
 )
 """Imported once by the fork server. A visit's process then starts in hundredths of a second instead of seconds."""
 
@@ -113,7 +114,8 @@ class ProcessHost:
         Raises RaybenchError after the last message where a visit hung and the device no longer answers either.
         """
         deadline = time.monotonic() + spec.timeout_s
-        current = self._context.RawValue("i", -1)
+        with fork_server.temporary_folder():
+            current = self._context.RawValue("i", -1)
         environment = {key: self._described.get(key) for key in ("machine", "versions", "gpu")}
         receiver, process = self._start(_visit_main, spec, current, time.perf_counter_ns(), json.dumps(environment))
         over = False
@@ -142,6 +144,7 @@ class ProcessHost:
         return Died(configuration, kind, message, socket.gethostname(), self._described.get("device", ""))
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
+        fork_server.ensure_running()
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=target, args=(sender, *arguments), daemon=True)
         # multiprocessing would import this process's main module (Ray's worker) again in the fork.
