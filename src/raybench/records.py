@@ -176,7 +176,7 @@ def schema_of(table: str, version: int) -> pa.Schema:
 
 
 def visit_name(block: str, round_index: int, attempt: int = 0) -> str:
-    """The name a visit has in Ray's dashboard and in every row: ``mrpc_seed42/r03``, retried ``.../r03/a1``."""
+    """The name a visit has in every row: ``mrpc_seed42/r03``, retried ``.../r03/a1``."""
     name = f"{block}/r{round_index:02d}"
     return f"{name}/a{attempt}" if attempt else name
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import ray
 
+import raybench
+from raybench.cluster import cluster as cluster_module
 from raybench.cluster.agenda import Agenda, Job
 from raybench.cluster.cluster import Cluster
+from raybench.cluster.connect import socket_path
 from raybench.model.prepare import Recipe
 from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
 from raybench.records import InputError, RaybenchError
-from raybench.visit.visit import Died, Finished, Samples
+from raybench.visit.visit import Died, Finished, Samples, VisitSpec
 
 LoadPlan = Callable[..., Plan]
 
@@ -93,6 +100,41 @@ def _actor_of(message: Samples) -> int:
     raise AssertionError(f"no worker is busy, and yet {message.batch.num_rows} samples came")
 
 
+def _named_worker() -> Any:
+    # A class of this function travels whole; workers do not find this module.
+    class Named:
+        """Stands for a worker: its visits say the name under which Ray knows them."""
+
+        def __init__(self, device_kind: str) -> None:
+            pass
+
+        def start(self, model: object, recipe: object) -> dict[str, Any]:
+            return {
+                "machine": {"host": "here"},
+                "versions": {"raybench": raybench.__version__},
+                "device": f"GPU-{os.getpid()}",
+                "device_name": "made up",
+            }
+
+        def visit(self, spec: VisitSpec) -> Iterator[list[Finished]]:
+            yield [Finished({"visit": ray.get_runtime_context().get_task_name(), "block": spec.block})]
+
+    return ray.remote(max_restarts=0, max_task_retries=0)(Named)
+
+
+def test_ray_sees_no_more_names_than_there_are_blocks(
+    address: str, load_plan: LoadPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray keeps counters in its driver for each name that a task ever had, and exports all of them each time."""
+    monkeypatch.setattr(cluster_module, "_Worker", _named_worker())
+    work = job(load_plan(rounds=5))
+    with Cluster(address) as cluster:
+        cluster.start(work.model, work.recipe, wanted=2)
+        ends = [message.row for _, message in cluster.run(Agenda(work)) if isinstance(message, Finished)]
+    assert len(ends) == 5 * len(work.plan.blocks)
+    assert all(end["visit"] == end["block"] for end in ends)
+
+
 def test_a_cluster_without_the_wanted_gpu_says_what_it_has_and_gives_up(address: str, load_plan: LoadPlan) -> None:
     work = job(load_plan())
     told: list[str] = []
@@ -105,12 +147,21 @@ def test_a_cluster_without_the_wanted_gpu_says_what_it_has_and_gives_up(address:
     assert told == [f"waiting for a GPU of type L4: {has}; giving up after 3 s (--wait)"]
 
 
-def test_here_a_gpu_that_is_not_there_is_refused_at_once() -> None:
+def test_here_a_gpu_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a temporary folder that has just not too long a name for Ray's sockets."""
+    room = 107 - len(socket_path(Path("/tmp/ray"), os.getpid())) - len("/")
+    folder = Path("/tmp", f"{secrets.token_hex(4)}{'x' * room}"[:room])
+    folder.mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    assert len(socket_path(folder / "ray", os.getpid())) == 107
     try:
         with pytest.raises(InputError, match=r"no GPU of type 'L4': the cluster has 1 node\(s\)"):
             Cluster(None, accelerator_type="L4")
+        node = ray._private.worker._global_node
+        assert len(node.plasma_store_socket_name) == 107 > len(node.raylet_socket_name)
     finally:
         ray.shutdown()
+        shutil.rmtree(folder)
 
 
 def test_machines_that_are_lost_before_their_workers_start_do_not_end_the_asking(

@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -124,20 +122,12 @@ def test_a_visit_that_dies_with_its_fork_server_was_killed_and_the_host_lives(
 
 
 def test_a_visit_past_its_deadline_is_killed(host: ProcessHost, spec: VisitSpec) -> None:
-    slow = dataclasses.replace(spec, timeout_s=1.5)
-    stopped = threading.Event()
-
-    def stop_it() -> None:
-        while not stopped.is_set():
-            for child in children():
-                child.suspend()
-                stopped.set()
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=stop_it)
-    thread.start()
-    died = list(host.visit(slow))[-1]
-    thread.join()
+    messages = []
+    for message in host.visit(dataclasses.replace(spec, timeout_s=1.5)):
+        messages.append(message)
+        for child in children() if len(messages) == 1 else ():
+            child.suspend()
+    died = messages[-1]
     assert isinstance(died, Died)
     assert (died.kind, died.message) == ("timeout", "not done in 1.5 s")
     assert not list(children())

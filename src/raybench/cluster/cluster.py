@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
@@ -18,8 +16,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raybench
 from raybench.cluster.agenda import Agenda
+from raybench.cluster.connect import connect
 from raybench.cluster.metrics import RunMetrics
-from raybench.cluster.nodes import check_reachable, describe_nodes, gpu_count
+from raybench.cluster.nodes import describe_nodes, gpu_count
 from raybench.model import ModelSpec, Recipe
 from raybench.records import InputError, RaybenchError
 from raybench.visit import Died, Finished, Message, ProcessHost, VisitSpec, in_parcels
@@ -103,7 +102,7 @@ class Cluster:
         ``workers``: how many at most, and to be asked for. ``wait_s``: how long to be without any worker before giving
         up. Raises InputError where no cluster answers, or where Ray was started here and has no such GPU.
         """
-        joined = _connect(address)
+        joined = connect(address)
         self._accelerator_type, self._per_node = accelerator_type, workers_per_node
         self._wait_s = wait_s if wait_s is not None else JOINED_WAIT_S if joined else _LOCAL_WAIT_S
         self._workers: list[_Held] = []
@@ -300,7 +299,8 @@ class Cluster:
 
     def _begin(self, worker: _Held, spec: VisitSpec) -> None:
         worker.spec = spec
-        worker.waits_for = worker.actor.visit.options(num_returns="streaming", name=spec.visit).remote(spec)
+        # Named by its block: Ray keeps counters for each name that a task ever had, and exports all of them each time.
+        worker.waits_for = worker.actor.visit.options(num_returns="streaming", name=spec.block).remote(spec)
         worker.began_at, worker.over = time.monotonic(), False
         worker.overdue_at = worker.began_at + spec.timeout_s + _OVERDUE_S
 
@@ -356,30 +356,6 @@ class Cluster:
         if waited_s > _TELL_EVERY_S or (self.device_kind == "cuda" and not gpu_count(nodes, self._accelerator_type)):
             self._told_at = now
             note(f"waiting for {wanted}: {describe_nodes(nodes)}; giving up after {self._wait_s:g} s (--wait)")
-
-
-def _connect(address: str | None) -> bool:
-    """Whether a cluster was joined, not started here."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Without these a node that vanishes in silence, as a preempted one may, is noticed after seven minutes.
-    os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "10000")
-    os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "10000")
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address not in (None, "local", "auto"):
-        check_reachable(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address is None or address == "local":
-            ray.init("local", include_dashboard=False, object_store_memory=256 * 1024**2, **quiet)
-            return False
-        ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"Ray cluster at {address or 'this machine'} cannot be reached: {reason}; is it up, and does "
-            "RAY_AUTH_MODE=token with its token apply here?"
-        ) from None
-    return True
 
 
 def _nodes() -> list[dict[str, Any]]:
