@@ -16,8 +16,9 @@ from model.small_checkpoints import adapter_at, deploying, llama_config, save_ad
 from raybench.deploy.gate import TOLERANCE, Gate, GateError, GateResult
 from raybench.deploy.strategies import Deployment, LoadCosts, deploy
 from raybench.machine.device import CpuDevice
+from raybench.model.adapters import peft_name
 from raybench.model.prepare import Recipe, prepared
-from raybench.model.weights import Weights, peft_name, resolve_model
+from raybench.model.weights import Weights, resolve_model
 from raybench.model.workload import GlueLengths, draw_token_ids
 from raybench.plan.plan import Configuration, Plan
 from raybench.records import RaybenchError

@@ -14,8 +14,9 @@ import torch
 from raybench.deploy import strategies
 from raybench.deploy.strategies import STRATEGIES, Deployment, LoadCosts, Strategy, all_traits, deploy
 from raybench.machine.device import CpuDevice
+from raybench.model.adapters import peft_name
 from raybench.model.prepare import Recipe, prepared
-from raybench.model.weights import ModelSpec, Weights, peft_name, resolve_model
+from raybench.model.weights import ModelSpec, Weights, resolve_model
 from raybench.model.workload import GlueLengths, draw_token_ids, glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.plan import Configuration, Plan

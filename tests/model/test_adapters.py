@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from model.small_checkpoints import bert_config, gpt2_config, llama_config, logits, save_adapter, save_model
+from model.small_checkpoints import adapter_at, bert_config, gpt2_config, llama_config, logits, save_adapter, save_model
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.adapters import is_zero, load_adapter, lora_layers, without_low_rank
 from raybench.model.hub import ModelFiles
@@ -36,7 +37,8 @@ def opened(base: str) -> Any:
 
 
 def put(model: Any, path: str, name: str = "mine") -> Any:
-    return load_adapter(model, name, path, autocast_adapter_dtype=True).eval()
+    stated = adapter_at(path, name, r=None, alpha=None, target_modules=None)
+    return load_adapter(model, stated, path, autocast_adapter_dtype=True).eval()
 
 
 def refused(model: Any, path: str, name: str = "mine") -> str:
@@ -148,6 +150,21 @@ def test_a_module_that_the_model_does_not_have_is_refused(base: str, tmp_path: P
     path = save_adapter(other, tmp_path / "adapter", target_modules=["c_attn"])
     message = refused(opened(base), path)
     assert message.startswith(f"adapter mine in {path} does not fit the model: No modules were targeted")
+
+
+def test_target_modules_are_those_of_the_file_however_long_peft_finds_the_list(tmp_path: Path) -> None:
+    """It rewrites one of 20 or more as it makes the layers."""
+    base = save_model(LlamaForSequenceClassification, llama_config(num_hidden_layers=3), tmp_path / "base")
+    path = save_adapter(base, tmp_path / "adapter", target_modules="all-linear")
+    paths = sorted(name for name, _ in opened(base).named_modules() if name.endswith("_proj"))
+    assert len(paths) == 21
+    file = Path(path, "adapter_config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"target_modules": paths}))
+    stated = adapter_at(path, target_modules=tuple(paths))
+    model = load_adapter(opened(base), stated, path, autocast_adapter_dtype=True)
+    assert len(lora_layers(model)) == 21
+    with pytest.raises(InputError, match="make them agree"):
+        load_adapter(opened(base), adapter_at(path, target_modules=("q_proj",)), path, autocast_adapter_dtype=True)
 
 
 def test_a_name_is_given_once(base: str, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from raybench.plan import Adapter
 from raybench.records import InputError
 
 _SHOWN = 3
@@ -34,21 +35,22 @@ def peft_name(name: str) -> str:
     return f"adapter_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
-def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bool) -> Any:
+def load_adapter(model: Any, adapter: Adapter, path: str, *, autocast_adapter_dtype: bool) -> Any:
     """Put the LoRA adapter at ``path``, a folder or hub id, on ``model``, plain or a PeftModel. Returns a PeftModel.
 
-    Raises InputError where it is no LoRA adapter of a classifier, where a weight that the model needs is not in its
-    file, and where one of its file has no place in the model: PEFT would go on without these.
+    Raises InputError where it is no LoRA adapter of a classifier or not what ``adapter`` says, where a weight that the
+    model needs is not in its file, and where one of its file has no place in the model: PEFT would go on without these.
     """
     import peft
 
     config = peft.PeftConfig.from_pretrained(path)
-    where, key = f"adapter {name} in {path}", peft_name(name)
+    where, key = f"adapter {adapter.name} in {path}", peft_name(adapter.name)
     if config.peft_type != peft.PeftType.LORA:
         raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
     if config.task_type not in (None, peft.TaskType.SEQ_CLS):
         raise InputError(f"{where} is for {_word(config.task_type)}, not SEQ_CLS; give one of a sequence classifier")
     check_initialization(where, config.init_lora_weights)
+    _check_stated(where, config, adapter)  # as it is read: PEFT rewrites long lists of target_modules
     config.inference_mode = True
     device = str(next(model.parameters()).device)
     try:
@@ -69,6 +71,35 @@ def load_adapter(model: Any, name: str, path: str, *, autocast_adapter_dtype: bo
     if missing or found.unexpected_keys:
         raise InputError(_misfit(where, missing, found.unexpected_keys))
     return model
+
+
+def _check_stated(where: str, found: Any, adapter: Adapter) -> None:
+    """What the run's description says of an adapter is what is loaded; None stands for whatever that is."""
+    targets = sorted(_names(found.target_modules))
+    said = (
+        found.r if adapter.r is None else adapter.r,
+        found.lora_alpha if adapter.alpha is None else adapter.alpha,
+        targets if adapter.target_modules is None else sorted(_names(adapter.target_modules)),
+    )
+    if (found.r, found.lora_alpha, targets) != said:
+        raise InputError(
+            f"{where} has r={found.r}, alpha={found.lora_alpha}, targets {targets}; "
+            f"the plan says r={said[0]}, alpha={said[1]}, targets {said[2]}: make them agree"
+        )
+
+
+def _names(targets: Iterable[str] | str | None) -> tuple[str, ...]:
+    """Target modules as names; a pattern is one."""
+    return (targets,) if isinstance(targets, str) else tuple(targets or ())
+
+
+def drop_dropout(model: Any) -> None:
+    """Dropout does nothing in evaluation, but a Dropout module would still be called and timed."""
+    import torch
+
+    for module in model.modules():
+        for name in getattr(module, "lora_dropout", {}):
+            module.lora_dropout[name] = torch.nn.Identity()
 
 
 def check_initialization(where: str, init_lora_weights: object) -> None:

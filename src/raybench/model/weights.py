@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raybench.machine import Device, torch_dtype
-from raybench.model.adapters import load_adapter, peft_name
+from raybench.model.adapters import drop_dropout, load_adapter
 from raybench.model.heads import check_layers, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
@@ -131,9 +130,8 @@ class Weights:
                 raise InputError(f"{path}: no adapter_model.safetensors; only safetensors adapters are loaded")
             if adapter.path is None and not Path(path).is_dir():
                 raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
-            model = load_adapter(model, adapter.name, path, autocast_adapter_dtype=autocast)
-            _check_adapter(path, model.peft_config[peft_name(adapter.name)], adapter)
-        _drop_dropout(model)
+            model = load_adapter(model, adapter, path, autocast_adapter_dtype=autocast)
+        drop_dropout(model)
         return model.to(self.device.kind).eval()
 
     def noticed(self) -> Noticed:
@@ -200,35 +198,6 @@ def _check_folder(location: Path) -> None:
         raise InputError(f"{location}: no config.json; give the folder of a whole model, not an adapter's")
     if not any(location.glob("*.safetensors")):
         raise InputError(f"{location}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
-
-
-def _check_adapter(path: str, found: Any, adapter: Adapter) -> None:
-    """What the run's description says of an adapter is what has been loaded; None stands for whatever that is."""
-    targets = sorted(_names(found.target_modules))
-    said = (
-        found.r if adapter.r is None else adapter.r,
-        found.lora_alpha if adapter.alpha is None else adapter.alpha,
-        targets if adapter.target_modules is None else sorted(_names(adapter.target_modules)),
-    )
-    if (found.r, found.lora_alpha, targets) != said:
-        raise InputError(
-            f"adapter {adapter.name} in {path} has r={found.r}, alpha={found.lora_alpha}, targets {targets}; "
-            f"the plan says r={said[0]}, alpha={said[1]}, targets {said[2]}: make them agree"
-        )
-
-
-def _names(targets: Iterable[str] | str | None) -> tuple[str, ...]:
-    """Target modules as names; a pattern is one."""
-    return (targets,) if isinstance(targets, str) else tuple(targets or ())
-
-
-def _drop_dropout(model: Any) -> None:
-    """Dropout does nothing in evaluation, but a Dropout module would still be called and timed."""
-    import torch
-
-    for module in model.modules():
-        for name in getattr(module, "lora_dropout", {}):
-            module.lora_dropout[name] = torch.nn.Identity()
 
 
 def _seed(name: str) -> int:
