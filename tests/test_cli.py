@@ -287,6 +287,53 @@ def test_a_reader_of_no_run_is_told_what_to_name_and_nothing_of_a_sweep_s_option
     )
 
 
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("ray", "torch", "transformers", "peft", "safetensors", "tokenizers"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Missing())
+from raybench.__main__ import main
+
+run = sys.argv[1]
+needs = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
+ended = []
+for words in (["plan", "smoke"], ["status", run], ["tables", run], ["sql", run, "FROM run"], ["compare", run, run],
+              ["decide", run, *needs]):
+    sys.argv[1:] = words
+    ended.append((words[0], main()))
+print(ended)
+"""
+
+
+def test_what_only_reads_needs_no_measuring_library(run: Path) -> None:
+    """A laptop without ray, torch, transformers and peft: importing them fails in this process."""
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = [("plan", 0), ("status", 0), ("tables", 0), ("sql", 0), ("compare", 0), ("decide", 1)]  # no p95 there
+    assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_ctrl_c_while_it_is_imported_is_a_line() -> None:
+    code = (
+        "import sys; sys.meta_path.insert(0, type('', (), {'find_spec': lambda self, name, *_: "
+        "exec('raise KeyboardInterrupt') if name == 'duckdb' else None})()); "
+        "from raybench.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "raybench: interrupted\n")
+
+
+def test_sql_takes_its_query_after_options_too(run: Path, capsys: Capture) -> None:
+    for words in (["--format", "csv", "SELECT 1 AS a"], ["SELECT 1 AS a", "--format", "csv"]):
+        assert cli.main(["sql", str(run), *words]) == 0
+        assert capsys.readouterr().out == "a\n1\n"
+
+
 def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
     many = "".join(
         f'[[configurations]]\nname = "c{i}"\nstrategy = "full_ft"\ntask = "mrpc"\nseed = {i}\n' for i in range(1000)

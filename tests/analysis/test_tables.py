@@ -379,7 +379,7 @@ def test_an_empty_run_has_empty_tables(known_latencies: Known, load_plan: LoadPl
     assert isinstance(tables.connection, duckdb.DuckDBPyConnection)
 
 
-@pytest.mark.parametrize("name", ["x[1]y", "a*b", "what?"])
+@pytest.mark.parametrize("name", ["x[1]y", "a*b", "what?", "a\\b", "~", "file:x", "it's"])
 def test_a_folder_whose_name_is_special_to_glob_is_read_all_the_same(
     known_run: Path, tmp_path: Path, name: str
 ) -> None:

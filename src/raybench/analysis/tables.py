@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import secrets
 import tempfile
 import weakref
 from importlib import resources
@@ -96,9 +97,12 @@ class _Checked:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
-        connection = duckdb.connect()
+        whole = str(self.folder.absolute())  # DuckDB gives '~' and 'file:' at the start a meaning
         # What read_parquet takes for a pattern must not be in the folder's own name.
-        folder = re.sub(r"([*?\[])", r"[\1]", str(self.folder))
+        folder = re.sub(r"([*?\[])", r"[\1]", whole)
+        if folder != whole and "\\" in folder:  # in a pattern that ends a name
+            raise InputError(f"{self.folder}: DuckDB reads no path with a backslash and one of * ? [; rename it")
+        connection = _open_duckdb()
         connection.execute("SET VARIABLE raybench_run = ?", [folder])
         connection.execute("SET VARIABLE raybench_description = ?", [self.description])
         for table, names in self.files.items():
@@ -106,6 +110,12 @@ class _Checked:
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
         return connection
+
+
+def _open_duckdb() -> duckdb.DuckDBPyConnection:
+    """In memory. What does not fit goes to the temporary folder: the current one, DuckDB's choice, may be a run's."""
+    spilled = Path(tempfile.gettempdir(), f"raybench-{secrets.token_hex(8)}")  # DuckDB makes it, and removes it
+    return duckdb.connect(config={"temp_directory": str(spilled)})
 
 
 def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] | None]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from raybench.analysis import Tables
 from raybench.report.terminal import Screen, print_line, run_argument, shell_command
-from raybench.store import Location
+from raybench.store import Location, redact_uris
 
 _NO_INTERVAL: Final[dict[str, str]] = {
     "one visit": "one launch",
@@ -247,7 +247,7 @@ def completeness_lines(tables: Tables, console: Screen) -> bool:
     print_line(console, f"{complete} of {len(rows)} configurations complete.")
     for row in rows:
         if not row["complete"]:
-            why = row["failure"] or "not measured yet"
+            why = redact_uris(row["failure"] or "not measured yet")
             print_line(
                 console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}"
             )

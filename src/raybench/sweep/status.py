@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from raybench.records import INFRASTRUCTURE
 from raybench.report import Screen, open_console, print_line, run_argument, shell_command, write_json
-from raybench.store import Entry, Location, RunStore, location_argument
+from raybench.store import Entry, Location, RunStore, location_argument, redact_uris
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 from raybench.sweep.progress import duration
 
@@ -146,7 +146,7 @@ def _lines(found: Status, where: Location) -> list[str]:
         f"Configurations: {found.configurations_complete:,} of {found.configurations:,} complete, "
         f"{len(found.failed):,} failed."
     )
-    lines += [f"  {name}: {reason}" for name, reason in found.failed]
+    lines += [f"  {name}: {redact_uris(reason)}" for name, reason in found.failed]
     served = ", ".join(f"{number} x {name}" for name, number in found.devices.items()) or "none yet"
     states = Counter(worker.state for worker in found.workers)
     held = ", ".join(f"{states[state]} {state}" for state in ("busy", "idle", "starting") if states[state])
