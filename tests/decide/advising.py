@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from fake_device import known_strategy, uneven
 from raybench.analysis.tables import Tables
+from raybench.analysis.verdicts import Verdicts
 from raybench.decide.advice import Advice, WayResult
 from raybench.decide.command import decide
 from raybench.decide.needs import Needs
@@ -102,3 +103,20 @@ def advise(tables: Tables, **changes: Any) -> Advice:
 def or_more(gpus: int | None) -> float:
     """A number to compare by: what is not feasible needs more GPUs than anything."""
     return math.inf if gpus is None else gpus
+
+
+def as_if(tables: Tables, factors: Mapping[tuple[str, int], float]) -> Tables:
+    """The run's tables, had each request of a strategy in a round taken so many times as long."""
+    values = ", ".join(f"('{name}', {round_index}, {factor!r})" for (name, round_index), factor in factors.items())
+    tables.connection.execute(
+        f"""
+        CREATE TABLE factors AS SELECT * FROM (VALUES {values}) AS t(strategy, round, factor);
+        CREATE TABLE timed_as_measured AS FROM timed;
+        CREATE OR REPLACE VIEW timed AS SELECT t.* REPLACE (round(t.wall_ns * coalesce(f.factor, 1))::BIGINT AS wall_ns)
+        FROM timed_as_measured AS t JOIN configurations AS c ON c.name = t.configuration
+        LEFT JOIN factors AS f ON f.strategy = c.strategy AND f.round = t.round
+        """
+    )
+    tables.verdicts = Verdicts(tables.rows, tables.description.plan)
+    tables._register()
+    return tables

@@ -14,16 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decide.advising import MS, advise, by_way, or_more
+from raybench.analysis.stats import Estimate
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import WayResult
-from raybench.decide.capacity import WAYS, Measured, Way, gpus_needed
+from raybench.decide.capacity import WAYS, Measured, gpus_needed
 from raybench.decide.needs import Needs
 from raybench.decide.queueing import Service
 
+SURE = Estimate(0.0, 1e-6, 9, 10)
 
-def only(way: Way, walls: np.ndarray) -> dict[str, Service]:
-    """A latency class of the way's strategy alone: its wall times, each counting alike."""
-    return {way.strategy: Service(walls, np.full(walls.size, 1 / walls.size))}
+
+def only(walls: np.ndarray) -> Service:
+    """Wall times, each counting alike."""
+    return Service(walls, np.full(walls.size, 1 / walls.size))
 
 
 def test_what_breaks_first_breaks_exactly_there(known_tables: Tables) -> None:
@@ -74,7 +77,7 @@ def test_five_percent_of_requests_above_the_slo_by_themselves_are_too_many(
     late: int, slo_ms: int, feasible: bool, why_not: str | None
 ) -> None:
     walls = np.array([1 * MS] * (100 - late) + [10 * MS] * late)
-    way = Measured(WAYS[0], each=1, beside=0, switch_ns=0, services=only(WAYS[0], walls))
+    way = Measured(WAYS[0], each=1, beside=0, switch_ns=0, service=only(walls), speed=SURE)
     found = way.result(Needs(1, 10, slo_ms / 1e3, 1.0))
     assert (found.feasible, found.why_not) == (feasible, why_not)
     text = " ".join((Path(__file__).parents[2] / "docs" / "decide.md").read_text().split())
@@ -84,14 +87,20 @@ def test_five_percent_of_requests_above_the_slo_by_themselves_are_too_many(
 # Monotone in its inputs
 
 MEASURED = st.builds(
-    lambda way, each, beside, switch_ns, walls: Measured(
-        way, 0 if way.sharing == "swap" else each, beside, switch_ns, only(way, np.sort(np.array(walls)))
+    lambda way, each, beside, switch_ns, walls, error: Measured(
+        way,
+        0 if way.sharing == "swap" else each,
+        beside,
+        switch_ns,
+        only(np.sort(np.array(walls))),
+        Estimate(0.0, error, 5, 6) if error else Estimate(0.0, math.inf, 0, 1, unknown="one visit"),
     ),
     st.sampled_from(WAYS),
     st.integers(1, 50),
     st.integers(0, 50),
     st.integers(0, 200 * MS),
     st.lists(st.integers(1 * MS, 80 * MS), min_size=1, max_size=40),
+    st.sampled_from([0.0, 1e-4, 0.01, 0.05, 0.3]),
 )
 ASKED = st.builds(
     Needs,
@@ -120,6 +129,52 @@ def test_asking_more_never_takes_fewer_gpus(
     if asked.switches is not None:
         assert or_more(measured.gpus(dataclasses.replace(asked, switches=1.0))) >= now
     assert or_more(measured.gpus(dataclasses.replace(asked, **harder))) >= now
+
+
+@settings(max_examples=150)
+@given(MEASURED, ASKED)
+def test_the_number_lies_within_what_the_way_s_own_interval_allows(measured: Measured, asked: Needs) -> None:
+    way = measured.result(asked)
+    assert or_more(way.gpus_least) <= or_more(way.gpus) <= or_more(way.gpus_most)
+    assert way.p95_low_s <= way.p95_s <= way.p95_high_s
+    assert way.is_settled == (way.gpus_least == way.gpus_most)
+    high = 1 + measured.speed.halfwidth()
+    for factor, gpus in ((1 / high, way.gpus_least), (high, way.gpus_most)):
+        if 0 < factor < math.inf:
+            # As if the run had measured those times.
+            times = Service(measured.service.wall_ns * factor, measured.service.weights)
+            assert gpus == dataclasses.replace(measured, service=times, carried={}).gpus(asked)
+
+
+@settings(max_examples=100)
+@given(MEASURED, ASKED)
+def test_as_many_rounds_as_are_said_settle_it_and_one_less_does_not(measured: Measured, asked: Needs) -> None:
+    way = measured.result(asked)
+    if way.is_settled:
+        assert way.more_rounds == 0
+    elif way.more_rounds is not None:
+        error, n = measured.speed.standard_error, measured.speed.n
+
+        def after(rounds: int) -> bool:
+            later = Estimate(0.0, error * math.sqrt(n / (n + rounds)), n + rounds - 1, n + rounds)
+            least, most = measured.gpus_between(asked, later)
+            return least == most
+
+        assert after(way.more_rounds)
+        assert not after(way.more_rounds - 1)
+
+
+@settings(max_examples=60)
+@given(MEASURED, ASKED, st.floats(1.0, 4.0), st.floats(0.2, 1.0))
+def test_both_ends_are_monotone_too(measured: Measured, asked: Needs, load: float, slo: float) -> None:
+    now = measured.gpus_between(asked, measured.speed)
+    for name, value in {
+        "tasks": asked.tasks + 5,
+        "requests_per_second": asked.requests_per_second * load,
+        "slo_p95_s": asked.slo_p95_s * slo,
+    }.items():
+        harder = measured.gpus_between(dataclasses.replace(asked, **{name: value}), measured.speed)
+        assert [or_more(a) >= or_more(b) for a, b in zip(harder, now, strict=True)] == [True, True], name
 
 
 # GPUs for any split of the load
@@ -178,7 +233,7 @@ def test_the_worst_split_needs_them_all(tasks: int, by_load: int, places: int) -
 
 def test_the_docs_example_is_what_the_rule_says() -> None:
     text = (Path(__file__).parents[2] / "docs" / "decide.md").read_text()
-    example = Measured(WAYS[0], each=10, beside=4, switch_ns=0, services=only(WAYS[0], np.array([10 * MS])))
+    example = Measured(WAYS[0], each=10, beside=4, switch_ns=0, service=only(np.array([10 * MS])), speed=SURE)
     way = example.result(Needs(40, 64, 0.04, 70.0, gpu_price=0.8))
     assert (way.tasks_per_gpu, way.gpus_by_load, way.gpus, way.binds) == (6, 2, 7, "memory")
     assert way.growth is not None

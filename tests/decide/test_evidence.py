@@ -1,18 +1,15 @@
-"""What a run holds of each strategy, what it lacks, and which strategies it tells apart."""
+"""What a run holds of each strategy, and what it lacks."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from decide.advising import LATENCIES_MS, MB, MEMORY, MS, NEEDS, advise, by_way, make_run, with_memory
+from decide.advising import LATENCIES_MS, MB, MEMORY, MS, advise, by_way, make_run, with_memory
+from raybench.analysis.stats import Estimate
 from raybench.analysis.tables import Tables
-from raybench.decide import evidence
-from raybench.decide.advice import Comparison
 from raybench.decide.evidence import Evidence
 from raybench.decide.queueing import Service
 from small_plans import SMALL_PLAN
@@ -22,7 +19,8 @@ def test_a_load_that_peaks_above_a_forward_is_what_must_fit(short_run: Path) -> 
     peaks = {**MEMORY, "lora_merged": (1000, 0, 900, 1500, 100), "multi_lora": (1000, 20, 900, 1220, 120)}
     run = Evidence(with_memory(short_run, peaks))
     run.services = dict.fromkeys(peaks, Service(np.array([MS]), np.array([1.0])))
-    found = {m.way.name: (m.each // MB, m.beside // MB) for m in run.measured({})}
+    run.speeds = dict.fromkeys(peaks, Estimate(0.0, 0.01, 9, 10))
+    found = {m.way.name: (m.each // MB, m.beside // MB) for m in run.measured()}
     assert found["merged"] == (1000, 500)
     # The counter said 900, the parameters alone are 1000 and 1020: those count. So the peak adds 1220 - 1020 there,
     # beside a base of 1000.
@@ -106,92 +104,3 @@ def test_a_run_on_a_cpu_is_known_by_its_devices(short_run: Path) -> None:
         "CREATE OR REPLACE VIEW visits AS SELECT * REPLACE ('cpu@host' AS device) FROM measured_visits"
     )
     assert Evidence(tables).on_cpu
-
-
-# Which strategies a run tells apart
-
-
-def compared(tables: Tables) -> dict[tuple[str, str], Comparison]:
-    """Each pair once, as the run has it."""
-    return {(c.strategy, c.reference): c for c in Evidence(tables).comparisons().values()}
-
-
-def test_pairs_that_were_never_compared_are_told_apart_through_a_third(known_tables: Tables) -> None:
-    through = compared(known_tables)["multi_lora", "lora_merged"]
-    assert (through.verdict, through.decides) == ("slower", True)
-    assert through.through in ("full_ft", "lora_separate")
-    assert through.ratio == pytest.approx(5.5 / 4.02, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("intervals", "expected"),
-    [
-        (((1.2, 1.3), (0.9, 1.1)), ("slower", True)),
-        (((1.0, 1.2), (1.1, 1.3)), ("inconclusive", False)),
-        (((0.7, 0.8), (0.9, 1.1)), ("faster", True)),
-        (((1.004, 1.005), (1.001, 1.002)), ("equivalent", False)),
-        (((0.0, math.inf), (0.9, 1.1)), ("inconclusive", False)),
-    ],
-)
-def test_through_a_third_only_intervals_apart_by_more_than_the_margin_decide(
-    intervals: tuple[tuple[float, float], tuple[float, float]], expected: tuple[str, bool]
-) -> None:
-    one, other = (
-        Comparison(name, "r", math.sqrt(low * high) if low else 1.0, low, high, "slower", True)
-        for name, (low, high) in zip("ab", intervals, strict=True)
-    )
-    found = evidence._within_margin(evidence._through(one, other), 1.02)
-    assert found.low == intervals[0][0] / intervals[1][1]
-    assert found.high == intervals[0][1] / intervals[1][0]
-    assert (found.verdict, found.decides) == expected
-
-
-@pytest.mark.parametrize(
-    ("one_way", "other_way", "found", "decides"),
-    [
-        ("slower", "faster", "slower", True),
-        ("slower", "inconclusive", "inconclusive", False),
-        ("inconclusive", "faster", "inconclusive", False),
-        ("slower", "equivalent", "equivalent", False),
-        ("equivalent", "inconclusive", "inconclusive", False),
-        ("slower", "slower", "inconclusive", False),  # each is slower than the other: both intervals in one
-    ],
-)
-def test_where_both_directions_were_compared_both_must_decide(
-    known_tables: Tables, one_way: str, other_way: str, found: str, decides: bool
-) -> None:
-    tables = with_memory(known_tables.root)
-    intervals = {"slower": (1.2, 1.3), "faster": (1 / 1.3, 1 / 1.2)}
-    for (strategy, reference), verdict in {
-        ("full_ft", "lora_separate"): one_way,
-        ("lora_separate", "full_ft"): other_way,
-    }.items():
-        low, high = intervals.get(verdict, (0.9, 1.1))
-        tables.connection.execute(
-            f"UPDATE by_strategy SET verdict = '{verdict}', low = {low}, high = {high}"
-            f" WHERE strategy = '{strategy}' AND reference_strategy = '{reference}'"
-        )
-    run = Evidence(tables)
-    pair = run.comparisons()["full_ft", "lora_separate"]
-    assert (pair.verdict, pair.decides) == (found, decides)
-    assert decides or pair.low <= 1 <= pair.high
-    full = next(m for m in run.measured(run.comparisons()) if m.way.name == "full_ft")
-    assert ("lora_separate" in full.services) is not decides
-
-
-def test_an_inconclusive_run_lets_simplicity_decide(known_tables: Tables) -> None:
-    run = Evidence(known_tables)
-    inconclusive = {
-        pair: dataclasses.replace(c, verdict="inconclusive", decides=False) for pair, c in run.comparisons().items()
-    }
-    ways = [m.result(dataclasses.replace(NEEDS, tasks=1)) for m in run.measured(inconclusive)]
-    # One class: every way is planned with the least favourable latency, multi's 5.5 ms.
-    assert {(way.p95_s, way.p95_of) for way in ways} == {(0.0055, "multi_lora")}
-    assert {way.way: way.own_p95_s for way in ways} == {
-        "merged": 0.00402,
-        "multi_adapter": 0.0055,
-        "separate_swapped": 0.005,
-        "full_ft": 0.004,
-        "separate_copies": 0.005,
-    }
-    assert all(len(way.same_latency_as) == 3 for way in ways)

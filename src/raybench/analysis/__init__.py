@@ -1,13 +1,22 @@
 """From samples to verdicts: DuckDB views and the statistics drawn from them."""
 
-from raybench.analysis.blocks import from_chain
+from raybench.analysis.blocks import from_blocks, from_chain
 from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.ratios import chain_of
 from raybench.analysis.sandbox import shut_off
 from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
 from raybench.analysis.significance import holm
-from raybench.analysis.stats import ROUNDING, Estimate, Unknown, Verdict, combine, rounds_to_settle, verdict
+from raybench.analysis.stats import (
+    ROUNDING,
+    Estimate,
+    Unknown,
+    Verdict,
+    combine,
+    rounds_to_settle,
+    rounds_until,
+    verdict,
+)
 from raybench.analysis.tables import Tables, Views, open_input, shipped_sql, write_derived, write_views
 
 __all__ = [
@@ -21,11 +30,13 @@ __all__ = [
     "Views",
     "chain_of",
     "combine",
+    "from_blocks",
     "from_chain",
     "holm",
     "load_cautions",
     "open_input",
     "rounds_to_settle",
+    "rounds_until",
     "samples_needed",
     "shipped_sql",
     "shut_off",

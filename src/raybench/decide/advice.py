@@ -24,14 +24,16 @@ class Growth:
 class WayResult:
     """One way to deploy, counted for the needs. Times in seconds, memory in bytes.
 
-    ``gpus`` is None where the way is not feasible; ``why_not`` then says so. ``tasks_per_gpu``: that fit into memory
-    (None: any number). ``p95_s``: what it is planned with, of a request with its share of switches, without waiting:
-    the largest among ``strategy`` and ``same_latency_as``, that of ``p95_of``; ``own_p95_s`` is its own.
+    ``gpus`` is None where the way is not feasible; ``why_not`` then says so. ``gpus_least``, ``gpus_most``: as many as
+    the interval of its own speed allows; None: there it is not feasible. ``more_rounds``: how many would leave one
+    number, if speed and spread stay as they are; 0 where there is one; None: no number of rounds would.
+    ``no_interval``: why that interval is unknown (`stats.Unknown`); None where it is known.
+    ``tasks_per_gpu``: that fit into memory (None: any number). ``p95_s``: what it is planned with, of a request with
+    its share of switches, without waiting; ``p95_low_s``, ``p95_high_s``: where its speed is at the ends.
     ``switch_s``: what a switch takes; ``switch_is``: which of the measured ones that is, in words.
     ``requests_per_second_per_gpu``: the most that one GPU carries within the SLO. ``binds``: what another GPU less
     would break: ``memory``, ``load``, ``memory and load``, or ``nothing`` (one GPU is enough); where the way is not
     feasible ``memory``, ``slo``, or ``memory and slo``.
-    ``same_latency_as``: the other strategies of its latency class, of which the least favourable is planned with.
     ``cost_per_million_requests``: in the unit of the GPU price.
     """
 
@@ -40,6 +42,10 @@ class WayResult:
     strategy: str
     feasible: bool
     gpus: int | None
+    gpus_least: int | None
+    gpus_most: int | None
+    more_rounds: int | None
+    no_interval: str | None
     gpus_by_memory: int | None
     gpus_by_load: int | None
     tasks_per_gpu: int | None
@@ -47,20 +53,24 @@ class WayResult:
     bytes_beside: int
     requests_per_second_per_gpu: float
     p95_s: float
-    p95_of: str
-    own_p95_s: float
+    p95_low_s: float
+    p95_high_s: float
     switch_s: float
     switch_is: str
     binds: str
     cost_per_million_requests: float | None
     growth: Growth | None
-    same_latency_as: tuple[str, ...]
     why_not: str | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval of its speed leaves one number of GPUs."""
+        return self.gpus_least == self.gpus_most
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Mean wall time of one strategy against another: ratio, 95 % interval, verdict, and whether latency may decide.
+    """Mean wall time of one strategy against another: ratio, 95 % interval, verdict, and whether that tells them apart.
 
     ``through``: both were compared with this strategy and not with each other; the interval then runs from the one's
     low over the other's high to the opposite, wider than 95 %.
@@ -93,18 +103,25 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Number:
-    """A measured number that the advice rests on, and the table of the run that holds it."""
+    """A measured number that the advice rests on, and the table of the run that holds it.
+
+    ``low``, ``high``: its 95 % interval, where it has one.
+    """
 
     what: str
     value: float
     unit: Literal["s", "bytes"]
     table: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Advice:
     """The answer. ``way`` is None where no way is feasible, or where ``missing`` says what the run lacks.
 
+    ``gpus_least``, ``gpus_most``: of the way, as its interval allows (None: not feasible there). ``may_be_better``:
+    ways that would be advised instead somewhere within the interval of the two. ``settled``: one number, and one way.
     ``sentence``: the advice in words. ``ways``: each way, in the order that breaks ties. ``because``: why this way.
     ``cautions``: what to keep in mind. ``next_command``: what to type next.
     """
@@ -115,6 +132,10 @@ class Advice:
     measured_tasks: tuple[str, ...]
     way: str | None
     gpus: int | None
+    gpus_least: int | None
+    gpus_most: int | None
+    may_be_better: tuple[str, ...]
+    settled: bool
     sentence: str
     because: tuple[str, ...]
     ways: tuple[WayResult, ...]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+from raybench.analysis import Estimate, rounds_until
 from raybench.decide.advice import Growth, WayResult, gigabytes, milliseconds
 from raybench.decide.needs import MOST_TASKS, Needs
 from raybench.decide.queueing import ROUNDING, Service
+from raybench.decide.speed import reach
 
 
 class Way(NamedTuple):
@@ -67,21 +68,23 @@ def gpus_needed(tasks: int, by_load: int, tasks_per_gpu: int | None) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """What the run says of one way: memory in bytes, a switch, and the service times of its latency class.
+    """What the run says of one way: memory in bytes, a switch, the service times and how sure they are.
 
-    ``services``: by strategy, the way's own and those from which the run does not tell it apart. ``switch_is``: what
-    of the run ``switch_ns`` is.
+    ``speed``: the mean of ``service`` over visits. ``switch_is``: what of the run ``switch_ns`` is.
     ``each``: bytes that one more task takes (0 where adapters are swapped: one at a time has its place). ``beside``:
     bytes that are needed once, whatever the number of tasks.
+
+    A ``factor`` is how many times as long as measured its requests take, the switch not included.
     """
 
     way: Way
     each: int
     beside: int
     switch_ns: int
-    services: Mapping[str, Service]
+    service: Service
+    speed: Estimate
     switch_is: str = ""
-    carried: dict[tuple[float, int], float] = dataclasses.field(default_factory=dict)
+    carried: dict[tuple[float, int, float], float] = dataclasses.field(default_factory=dict)
 
     def tasks_per_gpu(self, memory_bytes: int) -> int | None:
         """How many tasks fit; 0: not one; None: any number."""
@@ -90,43 +93,50 @@ class Measured:
             return None if left >= 0 else 0
         return max(0, left // self.each)
 
-    def requests_per_second(self, needs: Needs) -> float:
+    def requests_per_second(self, needs: Needs, factor: float = 1.0) -> float:
         """The most that one GPU carries within the SLO; 0: the service times do not allow it at any load."""
-        key = (needs.switch_share, round(needs.slo_p95_s * 1e9))
+        if factor in (0.0, math.inf):
+            return 0.0 if factor else math.inf
+        key = (needs.switch_share, round(needs.slo_p95_s * 1e9), factor)
         if key not in self.carried:
-            self.carried[key] = min(s.requests_per_second(self.switch_ns, *key) for s in self.services.values())
+            self.carried[key] = self.service.times(factor).requests_per_second(self.switch_ns, *key[:2])
         return self.carried[key]
 
-    def p95s_s(self, needs: Needs) -> dict[str, float]:
-        """The p95 of each strategy's requests with this way's share of switches, without waiting, in seconds."""
-        return {name: s.p95_s(self.switch_ns, needs.switch_share) for name, s in self.services.items()}
+    def p95_s(self, needs: Needs, factor: float = 1.0) -> float:
+        """The p95 of requests with this way's share of switches, without waiting, in seconds."""
+        if math.isinf(factor):
+            return math.inf
+        return self.service.times(factor).p95_s(self.switch_ns, needs.switch_share)
 
-    def by_load(self, needs: Needs) -> int | None:
+    def by_load(self, needs: Needs, factor: float = 1.0) -> int | None:
         """GPUs that the load alone needs; None: the service times do not allow the SLO at any load."""
-        carried = self.requests_per_second(needs)
+        carried = self.requests_per_second(needs, factor)
         if not carried:
             return None
         return max(1, math.ceil(needs.requests_per_second / carried - ROUNDING))
 
-    def gpus(self, needs: Needs) -> int | None:
+    def gpus(self, needs: Needs, factor: float = 1.0) -> int | None:
         """GPUs needed; None: not feasible."""
-        fit, by_load = self.tasks_per_gpu(needs.gpu_memory_bytes), self.by_load(needs)
+        fit, by_load = self.tasks_per_gpu(needs.gpu_memory_bytes), self.by_load(needs, factor)
         return None if fit == 0 or by_load is None else gpus_needed(needs.tasks, by_load, fit)
+
+    def gpus_between(self, needs: Needs, speed: Estimate) -> tuple[int | None, int | None]:
+        """GPUs needed at either end of the interval of ``speed``; None: not feasible there."""
+        ends = reach(speed)
+        return self.gpus(needs, ends.low), self.gpus(needs, ends.high)
 
     def result(self, needs: Needs) -> WayResult:
         """The way, counted for ``needs``."""
         fit, by_load, gpus = self.tasks_per_gpu(needs.gpu_memory_bytes), self.by_load(needs), self.gpus(needs)
-        p95s_s, own = self.p95s_s(needs), self.way.strategy
-        p95_of = max(p95s_s, key=lambda name: (p95s_s[name], name == own))
-        p95_s = p95s_s[p95_of]
+        p95_s, ends = self.p95_s(needs), reach(self.speed)
+        least, most = self.gpus_between(needs, self.speed)
         by_memory = None if fit == 0 else gpus_needed(needs.tasks, 1, fit)
         why_not = {}
         if fit == 0:
             why_not["memory"] = f"one task needs {gigabytes(self.each + self.beside)}"
         if by_load is None:
-            whose = "" if p95_of == own else f" (of {p95_of})"
             late = "is above it" if p95_s > needs.slo_p95_s else "leaves no time to wait"
-            why_not["slo"] = f"p95 {milliseconds(p95_s)}{whose} {late}"
+            why_not["slo"] = f"p95 {milliseconds(p95_s)} {late}"
         cost = None
         if gpus is not None and needs.gpu_price is not None:
             cost = gpus * needs.gpu_price / 3600 / needs.requests_per_second * 1e6
@@ -136,6 +146,10 @@ class Measured:
             strategy=self.way.strategy,
             feasible=gpus is not None,
             gpus=gpus,
+            gpus_least=least,
+            gpus_most=most,
+            more_rounds=0 if least == most else self._more_rounds(needs),
+            no_interval=self.speed.unknown,
             gpus_by_memory=by_memory,
             gpus_by_load=by_load,
             tasks_per_gpu=fit,
@@ -143,16 +157,24 @@ class Measured:
             bytes_beside=self.beside,
             requests_per_second_per_gpu=self.requests_per_second(needs),
             p95_s=p95_s,
-            p95_of=p95_of,
-            own_p95_s=p95s_s[own],
+            p95_low_s=self.p95_s(needs, ends.low),
+            p95_high_s=self.p95_s(needs, ends.high),
             switch_s=self.switch_ns / 1e9,
             switch_is=self.switch_is,
             binds=" and ".join(why_not) or _binds(gpus, by_memory, by_load or 1),
             cost_per_million_requests=cost,
             growth=None if gpus is None else self._growth(needs, gpus),
-            same_latency_as=tuple(name for name in self.services if name != own),
             why_not="; ".join(f"{what}: {why}" for what, why in why_not.items()) or None,
         )
+
+    def _more_rounds(self, needs: Needs) -> int | None:
+        """Rounds that would leave one number of GPUs, if speed and spread stay as they are; None: none would."""
+
+        def one_number(forecast: Estimate) -> bool:
+            least, most = self.gpus_between(needs, forecast)
+            return least == most
+
+        return rounds_until(self.speed, one_number)
 
     def _growth(self, needs: Needs, gpus: int) -> Growth:
         fit = self.tasks_per_gpu(needs.gpu_memory_bytes)

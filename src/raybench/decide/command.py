@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from raybench.analysis import Tables, open_input
 from raybench.decide.advice import Advice, Comparison, WayResult, advice_to_dict, count
 from raybench.decide.capacity import WAYS
-from raybench.decide.evidence import FOR_A_P95, PAIRS, Evidence, Pair
+from raybench.decide.choice import best_of, may_be_better
+from raybench.decide.evidence import FOR_A_P95, Evidence
+from raybench.decide.headline import reasons, sentence
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
 from raybench.decide.next_step import next_command
-from raybench.decide.report import deciding_numbers, reasons, render, sentence
+from raybench.decide.report import deciding_numbers, render
+from raybench.decide.telling import PAIRS, Pair, comparisons_of
 from raybench.report import open_console, write_json
 from raybench.store import location_argument
 
@@ -26,11 +29,12 @@ def decide(tables: Tables, needs: Needs) -> Advice:
     Where the run lacks what that needs, the advice has no way, and ``missing`` says what it lacks.
     """
     evidence = Evidence(tables)
-    compared = evidence.comparisons() if not evidence.lacks else {}
-    measured = evidence.measured(compared) if not evidence.lacks else []
+    compared = comparisons_of(tables, evidence.rows) if not evidence.lacks else {}
+    measured = evidence.measured() if not evidence.lacks else []
     missing = tuple(lack.what for lack in evidence.lacks)
     ways = tuple(one.result(needs) for one in measured)
-    best = min((way for way in ways if way.gpus is not None), key=lambda way: way.gpus or 0, default=None)
+    best = best_of(ways)
+    others = () if best is None else may_be_better(best, measured, needs, compared)
     virtue = next((way.virtue for way in WAYS if best is not None and way.name == best.way), "")
     return Advice(
         run=tables.root.name,
@@ -39,7 +43,11 @@ def decide(tables: Tables, needs: Needs) -> Advice:
         measured_tasks=evidence.tasks,
         way=None if best is None else best.way,
         gpus=None if best is None else best.gpus,
-        sentence=sentence(needs, best, ways, missing),
+        gpus_least=None if best is None else best.gpus_least,
+        gpus_most=None if best is None else best.gpus_most,
+        may_be_better=others,
+        settled=not missing and not others and all(way.is_settled for way in ([best] if best else ways)),
+        sentence=sentence(needs, best, ways, missing, others),
         because=reasons(best, ways, virtue),
         ways=ways,
         comparisons=_telling(best, compared),
@@ -73,12 +81,13 @@ def cautions(
         )
     if unsure := [f"{c.strategy} against {c.reference}" for c in compared.values() if c.verdict == "inconclusive"]:
         found.append(
-            f"Inconclusive, so of one latency class: {', '.join(unsure)}. More rounds (--rounds) in a new run may tell."
+            f"Not told apart by mean wall time: {', '.join(unsure)}. Each way is planned with its own numbers all the "
+            "same. More rounds (--rounds) in a new run may tell."
         )
     if never := [" against ".join(pair) for pair in PAIRS if pair not in compared]:
         found.append(
-            f"Never compared, nor with a common reference, so of one latency class: {', '.join(never)}. A plan that "
-            "compares them, such as rq2, may tell."
+            f"Never compared, nor with a common reference: {', '.join(never)}. A plan that compares them, such as rq2, "
+            "may tell."
         )
     if needs.switches is None and needs.tasks > 1:
         found.append("No --switches given: every request is taken to ask for another task than the one before.")

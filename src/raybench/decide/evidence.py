@@ -1,11 +1,10 @@
-"""What a run holds of each strategy: its memory and service times, and from which others its latency is told apart.
+"""What a run holds of each strategy: its memory, its service times and how sure they are; and what it lacks.
 
 Sections 1, 2 and 4 of the rule in `docs/decide.md`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import textwrap
 from collections.abc import Mapping
@@ -13,16 +12,12 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from raybench.analysis import Tables, samples_needed, shipped_sql
-from raybench.decide.advice import Comparison, count
+from raybench.analysis import Estimate, Tables, samples_needed, shipped_sql
+from raybench.decide.advice import count
 from raybench.decide.capacity import STRATEGIES, WAYS, Measured
 from raybench.decide.queueing import Service
+from raybench.decide.speed import speed_of
 from raybench.records import INFRASTRUCTURE
-
-Pair = tuple[str, str]
-
-PAIRS: Final[tuple[Pair, ...]] = tuple((one, other) for i, one in enumerate(STRATEGIES) for other in STRATEGIES[:i])
-"""Every two strategies once."""
 
 FOR_A_P95: Final = samples_needed(95.0)
 
@@ -46,8 +41,8 @@ class Evidence:
 
     ``lacks``: what advice needs and is not there; `measured` is not to be asked while there is any.
     ``rows``: of each strategy the deployment that stands for it, as `sql/decide_deployments.sql` finds it. ``tasks``:
-    those that every strategy served. ``services``: how long each strategy took on them. ``devices``: what measured;
-    ``on_cpu``: whether a CPU was among them.
+    those that every strategy served. ``services``: how long each strategy took on them; ``speeds``: how sure that is.
+    ``devices``: what measured; ``on_cpu``: whether a CPU was among them.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -59,6 +54,7 @@ class Evidence:
         self.rows = self._rows()
         self.tasks: tuple[str, ...] = ()
         self.services: dict[str, Service] = {}
+        self.speeds: dict[str, Estimate] = {}
         if not self.lacks:
             self._serve()
 
@@ -114,6 +110,7 @@ class Evidence:
         table = self.tables.query(shipped_sql("decide_latencies"))
         deployment, task = (np.asarray(table[name].to_pylist(), dtype=str) for name in ("deployment", "task"))
         wall_ns = table["wall_ns"].to_numpy()
+        visits = self.tables.rows(shipped_sql("decide_levels"))
         served = {name: set(task[deployment == row["deployment"]].tolist()) for name, row in self.rows.items()}
         self.tasks = tuple(sorted(set.intersection(*served.values())))
         if not self.tasks:
@@ -130,38 +127,11 @@ class Evidence:
                 values = np.concatenate(parts)
                 order = np.argsort(values, kind="stable")
                 self.services[name] = Service(values[order], weights[order])
+                mine = [visit for visit in visits if visit["deployment"] == row["deployment"]]
+                self.speeds[name] = speed_of(mine, self.tasks)
 
-    def comparisons(self) -> dict[Pair, Comparison]:
-        """Pairs of strategies by mean wall time: directly where the run compared them, else through a third.
-
-        A pair that is not there was compared neither way.
-        """
-        strategies = {row["deployment"]: name for name, row in self.rows.items()}
-        found: dict[Pair, Comparison] = {}
-        for row in self.tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL"):
-            one, other = strategies.get(row["deployment"], ""), row["reference_strategy"]
-            if one and other in STRATEGIES:
-                decides = row["verdict"] in ("slower", "faster")
-                low, high = (0.0, math.inf) if row["low"] is None else (row["low"], row["high"])
-                new = Comparison(one, other, row["ratio"], low, high, row["verdict"], decides)
-                pair = _pair(one, other)
-                found[pair] = _both_ways(found[pair], new) if pair in found else new
-        direct = dict(found)
-        for one, other in PAIRS:
-            if (one, other) not in direct:
-                through = [
-                    _through(direct[_pair(one, third)].seen_from(one), direct[_pair(other, third)].seen_from(other))
-                    for third in STRATEGIES
-                    if _pair(one, third) in direct and _pair(other, third) in direct
-                ]
-                if through:
-                    found[one, other] = min(through, key=lambda c: (not c.decides, c.high - c.low))
-        margin = 1 + self.tables.margin
-        return {pair: _within_margin(c, margin) if c.through else c for pair, c in found.items()}
-
-    def measured(self, compared: Mapping[Pair, Comparison]) -> list[Measured]:
-        """Each way in numbers."""
-        classes = _latency_classes(compared)
+    def measured(self) -> list[Measured]:
+        """Each way in numbers: its own, whatever it is compared with."""
         found = []
         for way in WAYS:
             row = self.rows[way.strategy]
@@ -175,8 +145,8 @@ class Evidence:
             elif way.sharing == "swap":
                 each, beside = 0, resident + transient
                 switch_ns, switch_is = _swap(row)
-            services = {name: self.services[name] for name in classes[way.strategy]}
-            found.append(Measured(way, each, beside, switch_ns, services, switch_is))
+            service, speed = self.services[way.strategy], self.speeds[way.strategy]
+            found.append(Measured(way, each, beside, switch_ns, service, speed, switch_is))
         return found
 
 
@@ -193,56 +163,3 @@ def _swap(row: Mapping[str, Any]) -> tuple[int, str]:
     if loads < FOR_A_P95:
         return row["longest_adapter_load_ns"], f"longest of {count(loads, 'adapter load')}"
     return math.ceil(row["adapter_load_ns"]), f"p95 of {loads:,} adapter loads"
-
-
-def _pair(one: str, other: str) -> Pair:
-    """The two as `PAIRS` has them."""
-    return (one, other) if (one, other) in PAIRS else (other, one)
-
-
-def _both_ways(one: Comparison, other: Comparison) -> Comparison:
-    """A pair that was compared in both directions: it is told apart only if both say so, and alike.
-
-    The two need not agree: where one strategy has more configurations, other visits enter.
-    """
-    other = other.seen_from(one.strategy)
-    if one.decides and other.decides and one.verdict != other.verdict:
-        low, high = min(one.low, other.low), max(one.high, other.high)
-        return dataclasses.replace(one, low=low, high=high, verdict="inconclusive", decides=False)
-    return min(one, other, key=lambda c: (c.decides, c.verdict != "inconclusive"))
-
-
-def _through(one: Comparison, other: Comparison) -> Comparison:
-    """Two strategies compared with one reference: their ratio, within the widest that both intervals allow."""
-    low = one.low / other.high
-    high = one.high / other.low if other.low else math.inf
-    verdict = "slower" if low > 1 else "faster" if high < 1 else "inconclusive"
-    return Comparison(
-        one.strategy,
-        other.strategy,
-        one.ratio / other.ratio,
-        low,
-        high,
-        verdict,
-        verdict != "inconclusive",
-        one.reference,
-    )
-
-
-def _within_margin(compared: Comparison, margin: float) -> Comparison:
-    """A difference that surely lies within the margin is one that nobody has to act on, as in `stats.verdict`."""
-    if 1 / margin < compared.low and compared.high < margin:
-        return dataclasses.replace(compared, verdict="equivalent", decides=False)
-    return compared
-
-
-def _latency_classes(compared: Mapping[Pair, Comparison]) -> dict[str, tuple[str, ...]]:
-    """Strategies that the run cannot tell apart, directly or by way of others, are one class."""
-    classes = {name: {name} for name in STRATEGIES}
-    for one, other in PAIRS:
-        told_apart = (one, other) in compared and compared[one, other].decides
-        if not told_apart and classes[one] is not classes[other]:
-            classes[one] |= classes[other]
-            for name in classes[one]:
-                classes[name] = classes[one]
-    return {name: tuple(one for one in STRATEGIES if one in same) for name, same in classes.items()}

@@ -21,6 +21,9 @@ _WHY: Final[dict[Remedy, str]] = {
 }
 """What takes more comes first: it brings what those below bring too."""
 
+_TIMES_AS_LONG: Final = 20
+"""A run that would have to be that many times as long again is no next step."""
+
 
 def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, ways: Sequence[WayResult]) -> str:
     """A command, and in parentheses what it is for; ``lacks``: what the run of ``tables`` lacks."""
@@ -30,6 +33,12 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
         words = ["python", "-m", "raybench.sweep", *_sweep_options(tables, remedy, times)]
         return f"{shell_command(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
     command = shell_command(["raybench", "tables", run_argument(tables.root)])
+    if best is not None and best.more_rounds and not lacks:
+        rounds = tables.rows("SELECT max(round) + 1 AS n FROM visits")[0]["n"]
+        if best.more_rounds < _TIMES_AS_LONG * rounds:
+            words = ["python", "-m", "raybench.sweep"]
+            words += _sweep_options(tables, "longer", 1 + best.more_rounds / rounds)
+            return f"{shell_command(words)}    (settles how many GPUs; {_WHY['longer']}{_file_words(tables, 'longer')})"
     if best is not None:
         return f"{command}    (all numbers behind this)"
     return f"{command}    ({_other_gpus(ways)})"

@@ -23,8 +23,12 @@ ROUNDING: Final = 1e-9
 class Service:
     """How long requests take a GPU: measured wall times (nanoseconds, ascending), their weights (sum 1)."""
 
-    wall_ns: NDArray[np.int64]
+    wall_ns: NDArray[np.int64] | NDArray[np.float64]
     weights: NDArray[np.float64]
+
+    def times(self, factor: float) -> Service:
+        """The same requests, each ``factor`` times as long."""
+        return self if factor == 1 else Service(self.wall_ns.astype(np.float64) * factor, self.weights)
 
     def p95_s(self, switch_ns: int, share: float) -> float:
         """The smallest time within which 95 % of requests are served, a ``share`` of them after a switch. Seconds."""
