@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from raybench.analysis import Tables
+from raybench.store import differing
 
 _BY_VISITS: Final = ("device", "device_name", "gpu.name", "gpu.uuid")
 """What an environment says of devices; the visits say which were used."""
@@ -15,7 +16,7 @@ _BY_VISITS: Final = ("device", "device_name", "gpu.name", "gpu.uuid")
 def differences(a: Tables, b: Tables) -> list[str]:
     """In what the runs differ, one line each: plan, model, workload, configurations, versions, machines, devices."""
     old, new = _keyed(a.document), _keyed(b.document)
-    found = [line for key in old for line in _walk(key, old[key], new[key])]
+    found = [line for key in old for line in _differing(key, old[key], new[key])]
     here, there = _environment(a.document), _environment(b.document)
     found += [
         f"{key}: {_listed(here.get(key, ()))} in A, {_listed(there.get(key, ()))} in B"
@@ -44,19 +45,16 @@ def _keyed(description: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _walk(where: str, a: Any, b: Any) -> list[str]:
+def _differing(where: str, a: Any, b: Any) -> list[str]:
     """The leaves that differ, one line each. A thing of a list of named ones that only one run has is only named."""
-    if a == b:
-        return []
-    if isinstance(a, dict) and isinstance(b, dict):
-        if where in ("configurations", "comparisons"):
-            lines = [f"{where} only in A: {', '.join(k for k in a if k not in b)}"] if a.keys() - b.keys() else []
-            lines += [f"{where} only in B: {', '.join(k for k in b if k not in a)}"] if b.keys() - a.keys() else []
-            return lines + [line for key in a if key in b for line in _walk(f"{where}.{key}", a[key], b[key])]
-        return [line for key in sorted(a.keys() | b.keys()) for line in _walk(f"{where}.{key}", a.get(key), b.get(key))]
-    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [line for i, (x, y) in enumerate(zip(a, b, strict=True)) for line in _walk(f"{where}[{i}]", x, y)]
-    return [f"{where}: {a!r} in A, {b!r} in B"]
+    lines = []
+    if where in ("configurations", "comparisons"):
+        lines += [f"{where} only in A: {', '.join(k for k in a if k not in b)}"] if a.keys() - b.keys() else []
+        lines += [f"{where} only in B: {', '.join(k for k in b if k not in a)}"] if b.keys() - a.keys() else []
+        leaves = [leaf for key in a if key in b for leaf in differing(f"{where}.{key}", a[key], b[key])]
+    else:
+        leaves = differing(where, a, b)
+    return lines + [f"{leaf.where}: {leaf.a!r} in A, {leaf.b!r} in B" for leaf in leaves]
 
 
 def _environment(description: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """Raw samples kept: rows, commits and their manifest, in a folder or on an object store."""
 
 from raybench.store.description import Description, PlanOfRun
+from raybench.store.leaves import differing
 from raybench.store.location import Location, location_argument
 from raybench.store.redaction import redact_uris
 from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
@@ -17,6 +18,7 @@ __all__ = [
     "StoreError",
     "VisitKey",
     "check_writable",
+    "differing",
     "exists_already",
     "location_argument",
     "open_storage",

@@ -11,6 +11,7 @@ from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
 from raybench.plan import Adapter, Configuration, Plan, homes
 from raybench.records import SCHEMA_VERSION, StrategyTraits
+from raybench.store import differing
 
 FIXED = ("plan", "model", "workload", "configurations", "comparisons")
 """What must be the same for a run to be gone on with."""
@@ -51,7 +52,6 @@ def describe(
     traits: Mapping[str, StrategyTraits],
 ) -> dict[str, Any]:
     """The description of a new run, as JSON values."""
-    comparisons = [dataclasses.asdict(c) for c in plan.comparisons]
     home = homes(plan.blocks)
     return {
         "run_id": run_id,
@@ -83,7 +83,7 @@ def describe(
                 "deployment": deployment(c, traits),
                 "seed": c.seed,
                 "tasks": list(c.tasks),
-                "adapters": [dataclasses.asdict(a)["name"] for a in c.adapters],
+                "adapters": [a.name for a in c.adapters],
                 "lora": [lora(a) for a in c.adapters],
                 "num_labels": c.num_labels,
                 "checkpoint": c.checkpoint,
@@ -95,7 +95,9 @@ def describe(
             }
             for c in plan.configurations
         ],
-        "comparisons": [{**c, "references": list(c["references"])} for c in comparisons],
+        "comparisons": [
+            {**one, "references": list(one["references"])} for one in map(dataclasses.asdict, plan.comparisons)
+        ],
         "environment": {
             "driver": {"machine": describe_machine(), "versions": package_versions()},
             "workers": [dict(worker) for worker in workers],
@@ -105,27 +107,16 @@ def describe(
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two descriptions in what must be the same, one line each."""
-    found = _differences("schema version", old.get("schema_version", SCHEMA_VERSION), SCHEMA_VERSION)
+    found = differing("schema version", old.get("schema_version", SCHEMA_VERSION), SCHEMA_VERSION)
     for key in FIXED:
-        found += _differences(key, old.get(key), new.get(key))
-    found += _differences(
-        "versions", old["environment"]["driver"]["versions"], new["environment"]["driver"]["versions"]
-    )
-    return found
+        found += differing(key, old.get(key), new.get(key))
+    versions = (described["environment"]["driver"]["versions"] for described in (old, new))
+    found += differing("versions", *versions)
+    # A deployment follows from what differs beside it.
+    return [_line(where, a, b) for where, a, b in found if not where.endswith(".deployment")]
 
 
-def _differences(where: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [line for key in keys for line in _differences(f"{where}.{key}", old.get(key), new.get(key))]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [
-            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in _differences(f"{where}[{i}]", a, b)
-        ]
-    if old == new:
-        return []
-    if where.endswith(".deployment"):
-        return []  # follows from what differs beside it
+def _line(where: str, old: Any, new: Any) -> str:
     if isinstance(old, list) and isinstance(new, list):
-        return [f"{where}: {len(old)} entries, now {len(new)}"]
-    return [f"{where}: {old!r}, now {new!r}"]
+        return f"{where}: {len(old)} entries, now {len(new)}"
+    return f"{where}: {old!r}, now {new!r}"
