@@ -10,6 +10,7 @@ from typing import Any
 from raybench.analysis.diagnostics import Caution, Diagnosis, Visit, no_spread
 from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import over_devices
+from raybench.analysis.repeats import repeat_cautions
 from raybench.analysis.run_order import diagnose_run, visit_levels
 
 Latencies = Mapping[str, Sequence[Visit]]
@@ -70,10 +71,11 @@ def caution_rows(
     diagnoses: Mapping[str, Diagnosis],
     overhead: Iterable[Mapping[str, Any]],
     notes: Sequence[Mapping[str, Any]],
+    requests: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Those of the run as a whole first; they have no configuration.
 
-    ``overhead``: the rows of that table. ``notes``: of the view ``load_notes``.
+    ``overhead``: the rows of that table. ``notes``: of the view ``load_notes``. ``requests``: of ``distinct_requests``.
     """
     found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(visit_levels(latencies.values()))]
     equal: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -85,6 +87,7 @@ def caution_rows(
         if equal[name] and not one.all_equal:
             found.append((name, _equal_visits(equal[name])))
     found += load_cautions(notes)
+    found += repeat_cautions(requests)
     return [
         {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
         for name, caution in found

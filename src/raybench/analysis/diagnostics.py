@@ -32,6 +32,7 @@ Code = Literal[
     "random_weights",
     "unused_adapter",
     "weak_adapter",
+    "few_requests",
 ]
 
 _MANY_OUTLIERS: Final = 0.05

@@ -64,7 +64,8 @@ def percentile(visits: Sequence[ArrayLike], percent: float, confidence: float = 
     """The pooled samples' percentile with an interval over visits; ``visits`` holds the samples of each.
 
     It speaks of further visits on the GPU that was measured; for several GPUs see `over_devices`. Below three visits
-    the interval is (0, inf).
+    the interval is (0, inf). It also speaks of the requests that were served: where those are few and go round
+    again, as one's own texts may, samples are no further draws of them, and `repeats` has the caution.
 
     Method: whole visits are resampled by leaving out each of them once (the jackknife: Tukey 1958, Ann. Math. Stat.
     29, 614), which says how much the share of samples below the percentile varies; a t interval for that share is

@@ -31,6 +31,7 @@ VIEW_FILES = (
     "adapter_switch",
     "memory_and_load",
     "load_notes",
+    "distinct_requests",
     "run_time",
 )
 """The SQL files, in the order in which their views build on each other."""

@@ -40,7 +40,13 @@ class Verdicts:
             "significance": significance_rows(self._comparisons, mean_ms, compared),
             "percentiles": percentile_rows(latencies),
             "diagnostics": diagnosis_rows(diagnoses),
-            "cautions": caution_rows(latencies, diagnoses, overhead, self._rows("FROM load_notes")),
+            "cautions": caution_rows(
+                latencies,
+                diagnoses,
+                overhead,
+                self._rows("FROM load_notes"),
+                self._rows("FROM distinct_requests"),
+            ),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
 

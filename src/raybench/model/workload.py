@@ -106,7 +106,9 @@ class Texts:
     def describe(self) -> dict[str, Any]:
         texts = {task: len(rows) for task, rows in self._ids.items()}
         digest = hashlib.sha256(json.dumps(self._ids, sort_keys=True).encode()).hexdigest()
-        return {"source": self.path, "seed": self.seed, "texts": texts, "token_ids_sha256": digest}
+        described = {"source": self.path, "seed": self.seed, "texts": texts, "token_ids_sha256": digest}
+        distinct = {task: len(set(rows)) for task, rows in self._ids.items()}
+        return described if distinct == texts else {**described, "distinct_texts": distinct}
 
 
 @cache

@@ -84,6 +84,7 @@ SELECT unnest(json_transform(
         "run_id": "VARCHAR",
         "plan": {"name": "VARCHAR", "design": "VARCHAR", "rounds": "INTEGER", "requests": "INTEGER", "margin": "DOUBLE",
             "until_halfwidth": "DOUBLE"},
+        "workload": {"texts": "MAP(VARCHAR, BIGINT)", "distinct_texts": "MAP(VARCHAR, BIGINT)"},
         "configurations": [{"name": "VARCHAR", "strategy": "VARCHAR", "role": "VARCHAR", "deployment": "VARCHAR",
             "seed": "BIGINT", "tasks": ["VARCHAR"], "adapters": ["VARCHAR"], "block": "VARCHAR"}],
         "comparisons": [{"configuration": "VARCHAR", "block": "VARCHAR", "reference_strategy": "VARCHAR", "via": "VARCHAR",
