@@ -12,7 +12,7 @@ from raybench import compare, decide, sweep
 from raybench.analysis import Tables
 from raybench.deploy import all_traits
 from raybench.model import Recipe, cache_folder, glue_tasks, preset_shape, presets, write_preset
-from raybench.plan import Design, Overrides, Plan, load_plan, shipped_plans
+from raybench.plan import Design, Overrides, Plan, load_plan
 from raybench.records import InputError
 from raybench.report import (
     Parser,
@@ -36,10 +36,9 @@ def parser() -> Parser:
     sweep.add_arguments(p)
     p.set_defaults(run=sweep.run)
 
-    p = commands.add_parser("plan", help="what a plan would run")
-    p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
-    p.add_argument("--design", choices=("paired", "independent"), default="paired")
-    p.set_defaults(run=_plan)
+    p = commands.add_parser("plan", help="what a plan would run, and all that would keep it from running")
+    sweep.add_plan_arguments(p)
+    p.set_defaults(run=sweep.show_plan)
 
     p = commands.add_parser("prepare", help="write a preset as Hugging Face files")
     p.add_argument("preset", choices=presets())
@@ -82,24 +81,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load(name: str, design: Design = "paired") -> Plan:
     return load_plan(name, all_traits(), glue_tasks(), Overrides(design=design))[0]
-
-
-def _plan(options: argparse.Namespace) -> int:
-    plan = _load(options.plan, options.design)
-    say = partial(print_line, open_console())
-    say(f"{plan.name}: {' '.join(plan.description.split())}")
-    say(f"{len(plan.configurations)} configurations in {len(plan.blocks)} blocks ({plan.design} design)")
-    for block in plan.blocks:
-        guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
-        say(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
-    say(
-        f"{plan.rounds} rounds of {plan.requests} requests: {len(plan.blocks) * plan.rounds} visits, "
-        f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
-        f"(and {plan.warmups} warm-ups a configuration and visit)"
-    )
-    design = [] if plan.design == "paired" else ["--design", plan.design]
-    say(f"Run it: {shell_command(['python', '-m', 'raybench.sweep', '--plan', options.plan, *design])}")
-    return 0
 
 
 def _prepare(options: argparse.Namespace) -> int:

@@ -165,8 +165,7 @@ class MultiLora(Strategy):
         with costs.time("load"):
             model = weights.base(configuration)
         with costs.time("adapter_load"):
-            # PEFT loads one without a head of its own only before those that have one: KeyError else.
-            for adapter in sorted(configuration.adapters, key=lambda a: a.brings_head):
+            for adapter in configuration.adapters:
                 model = weights.attach(model, adapter, configuration)
         adapted: Any = model
         names = {a.name: peft_name(a.name) for a in configuration.adapters}

@@ -123,9 +123,4 @@ class AdapterFiles:
     @property
     def labels(self) -> int | None:
         """Labels of the classifier that it brings; None where it brings none."""
-        return labels_in(self.heads)
-
-    @property
-    def heads(self) -> dict[str, tuple[int, ...]]:
-        """The tensors that it brings whole, by their names in the model."""
-        return {n.removeprefix(_PREFIX): s for n, s in self.shapes.items() if ".lora_" not in n}
+        return labels_in({name: shape for name, shape in self.shapes.items() if ".lora_" not in name})

@@ -65,6 +65,7 @@ class CheckpointConfig(FromFile):
     max_position_embeddings: int | None = None
     n_positions: int | None = None
     pad_token_id: Any = None
+    is_encoder_decoder: bool = False
     num_labels: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     id2label: Annotated[dict[str, Any], Field(min_length=1, max_length=1_000_000)] | None = None
     name_or_path: Any = Field(None, alias="_name_or_path")
@@ -126,6 +127,13 @@ class CheckpointFiles:
     def positions_are_a_table(self) -> bool:
         """Whether it learned an embedding for each position, so that it can take no more."""
         return any(name.endswith(_POSITION_TABLES) for name in self.shapes or ())
+
+    @property
+    def renamed(self) -> bool:
+        """Whether transformers may load its tensors under other names than they have in the files."""
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+        return get_checkpoint_conversion_mapping(self.config.model_type) is not None
 
     def problems(self) -> list[str]:
         """What its files say that cannot be, one line each."""

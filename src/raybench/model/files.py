@@ -33,7 +33,10 @@ def read_json(path: Path, model: type[_Model]) -> _Model:
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
-        raise InputError(f"{path}: {'; '.join(_said(problem) for problem in error.errors()[:5])}") from None
+        said: dict[str, str] = {}
+        for problem in error.errors():
+            said.setdefault(_key(problem), _said(problem))  # a value of two possible types has two problems
+        raise InputError(f"{path}: {'; '.join(list(said.values())[:5])}") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -87,7 +90,10 @@ def _read(path: Path, limit: int) -> bytes:
     return data
 
 
+def _key(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("list[", "str", "int")))
+
+
 def _said(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    message = f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    message = f"{_key(problem)}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
     return message if problem["type"] == "missing" else f"{message}, got {str(problem['input'])[:60]!r}"

@@ -34,16 +34,20 @@ def disagreement(adapter: Adapter, files: AdapterFiles, base: CheckpointFiles | 
     if not found:
         return None
     return (
-        f"{files.location}: adapter {adapter.name}: {'; '.join(found)}: make them agree, or leave them out of the "
-        "plan: they are read from the adapter"
+        f"adapter {adapter.name}: {files.location}: {'; '.join(found)}: make them agree, or leave out of the plan "
+        "what is read from the adapter"
     )
 
 
 def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
     """What in the adapter's files cannot be of this base, one line each; what its files do not tell is left out."""
-    if base.shapes is None:
+    if base.shapes is None or not files.ranks:
         return []
     own = _modules(base.shapes, files.ranks)
+    if not any(module in own for module in files.ranks) and not base.renamed and not files.config.target_parameters:
+        return [
+            f"{files.location}: made for another base than {base.location}, which has no {_first(sorted(files.ranks))}"
+        ]
     places: dict[str, set[str]] = {}
     for name in own:
         places.setdefault(_NUMBER.sub("*", name), set()).add(name)

@@ -48,13 +48,10 @@ class _Check:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.models: list[CheckpointFiles] = []
+        self.read_already: set[str] = set()
         self.base_files: CheckpointFiles | None = None
         self.adapter_files: dict[str, AdapterFiles] = {}
         """By the adapter's name."""
-
-    @property
-    def all_adapters(self) -> dict[str, Adapter]:
-        return {a.name: a for c in self.plan.configurations for a in c.adapters}
 
     def base(self) -> None:
         if self.model is None:
@@ -64,27 +61,28 @@ class _Check:
             self.models.append(self.base_files)
             return
         location = self.model.location or ""
-        self.base_files = self.checkpoint(str(Path(location, "base")) if self.model.kind == "prepared" else location)
+        folder = str(Path(location, "base")) if self.model.kind == "prepared" else location
+        self.base_files = self.checkpoint("the base", folder)
 
     def checkpoints(self) -> None:
         for c in self.plan.configurations:
             if c.checkpoint is not None:
-                self.checkpoint(c.checkpoint)
+                self.checkpoint(f"configuration {c.name}", c.checkpoint)
             elif not c.adapters and self.model is not None and self.model.kind == "prepared":
                 self.prepared(Path("full_ft", c.name))
 
-    def checkpoint(self, location: str) -> CheckpointFiles | None:
-        known = next((m for m in self.models if m.location == location), None)
-        if known is not None:
-            return known
+    def checkpoint(self, whose: str, location: str) -> CheckpointFiles | None:
+        if location in self.read_already:
+            return None
+        self.read_already.add(location)
         try:
             found = CheckpointFiles.read(location, self.files)
             check_classifier(location)
         except InputError as error:
-            self.problems.append(str(error))
+            self.problems.append(f"{whose}: {error}")
             return None
         self.models.append(found)
-        self.problems += found.problems()
+        self.problems += (f"{whose}: {problem}" for problem in found.problems())
         return found
 
     def prepared(self, inner: Path) -> Path | None:
@@ -98,7 +96,7 @@ class _Check:
 
     def adapters(self) -> None:
         read: dict[str, AdapterFiles | None] = {}
-        for adapter in self.all_adapters.values():
+        for adapter in self.plan.adapters():
             location = adapter.path
             if location is None and self.model is not None and self.model.kind == "prepared":
                 folder = self.prepared(Path("adapters", adapter.name))
@@ -106,7 +104,7 @@ class _Check:
             if location is None:
                 continue
             if location not in read:
-                read[location] = self.adapter(location)
+                read[location] = self.adapter(adapter.name, location)
             files = read[location]
             if files is None:
                 continue
@@ -114,18 +112,18 @@ class _Check:
             if (line := disagreement(adapter, files, self.base_files)) is not None:
                 self.problems.append(line)
 
-    def adapter(self, location: str) -> AdapterFiles | None:
+    def adapter(self, name: str, location: str) -> AdapterFiles | None:
         try:
             found = AdapterFiles.read(location, self.files)
         except InputError as error:
-            self.problems.append(str(error))
+            self.problems.append(f"adapter {name}: {error}")
             return None
         if self.base_files is not None:
-            self.problems += misfits(found, self.base_files)
+            self.problems += (f"adapter {name}: {misfit}" for misfit in misfits(found, self.base_files))
             if (made_for := found.config.base_model_name_or_path) and not _same_base(made_for, self.base_files):
                 self.notes.append(
-                    f"{location}: made for the base {made_for[:200]}, as its adapter_config.json says; it is measured "
-                    f"on {self.base_files.location}"
+                    f"adapter {name}: {location}: made for the base {made_for[:200]}, as its adapter_config.json says; "
+                    f"it is measured on {self.base_files.location}"
                 )
         return found
 
@@ -148,10 +146,12 @@ class _Check:
 
     def labels(self, adapter: Adapter) -> int | None:
         """Labels of its own head, else of the base; None where neither is known."""
+        own = self.labels_of_head(adapter)
+        return own if own is not None or self.base_files is None else self.base_files.labels
+
+    def labels_of_head(self, adapter: Adapter) -> int | None:
         files = self.adapter_files.get(adapter.name)
-        if files is not None and files.labels is not None:
-            return files.labels
-        return None if self.base_files is None else self.base_files.labels
+        return None if files is None else files.labels
 
     def bias(self, adapter: Adapter) -> str | None:
         files = self.adapter_files.get(adapter.name)
@@ -172,7 +172,12 @@ class _Check:
                         f"{model.positions}, or take another model"
                     )
                 else:
-                    self.notes.append(f"{said}{model.positions} positions in its configuration")
+                    self.notes.append(f"{said}{model.positions} in its config.json: it computes what it never learned")
+            if largest is None and model.config.is_encoder_decoder:
+                self.problems.append(
+                    f"{model.location}: an encoder-decoder, whose classifier asks for an end token in each request: "
+                    "bring texts in [workload], or take another model"
+                )
             if largest is not None and model.config.vocab_size is not None and largest >= model.config.vocab_size:
                 self.problems.append(
                     f"{model.location}: a text has token id {largest}, the model's vocabulary has "
@@ -181,17 +186,17 @@ class _Check:
 
     def resolved(self) -> Plan:
         """The plan with all that its adapters' files say of them."""
-        adapters = {name: self.resolve(adapter) for name, adapter in self.all_adapters.items()}
-        by_task: dict[tuple[str, int], int | None] = {}
+        adapters = {adapter.name: self.resolve(adapter) for adapter in self.plan.adapters()}
+        heads: dict[tuple[str, int], int | None] = {}
         for adapter in adapters.values():
-            by_task.setdefault((adapter.task, adapter.seed), self.labels(adapter))
+            heads.setdefault((adapter.task, adapter.seed), self.labels_of_head(adapter))
 
         def labels(c: Configuration) -> int | None:
             if c.checkpoint is not None:
                 return None
-            if c.adapters:
-                return next((n for a in c.adapters if (n := self.labels(a)) is not None), None)
-            return by_task.get((c.tasks[0], c.seed))
+            if not c.adapters:  # the same classifier as that of its peers
+                return heads.get((c.tasks[0], c.seed))
+            return next((n for a in c.adapters if (n := self.labels_of_head(a)) is not None), None)
 
         return self.plan.replaced(
             dataclasses.replace(c, adapters=tuple(adapters[a.name] for a in c.adapters), num_labels=labels(c))
@@ -208,7 +213,6 @@ class _Check:
             alpha=files.config.lora_alpha,
             target_modules=files.config.targets,
             target_parameters=files.config.parameters,
-            brings_head=bool(files.heads),
         )
 
 

@@ -182,8 +182,9 @@ def build(
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     values = dict(preset_shape(preset)["config"])
-    labels = {} if num_labels is None else {"num_labels": num_labels}
-    config = AutoConfig.for_model(values.pop("model_type"), **values, **labels)
+    if num_labels is not None:
+        values["num_labels"] = num_labels
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
     torch.manual_seed(seed)
     with torch.device(device_kind):
         model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)

@@ -19,7 +19,7 @@ class Adapter:
     """One LoRA adapter: the shape it has, and where its weights are if they are somewhere.
 
     With a ``path`` its ``r``, ``alpha`` and ``target_modules`` (names, or one pattern) may be None until its files
-    have been read. ``brings_head``: whether it has a classifier of its own.
+    have been read. ``target_parameters``: what it changes besides, read only.
     """
 
     name: str
@@ -30,7 +30,6 @@ class Adapter:
     target_modules: tuple[str, ...] | str | None
     path: str | None = None
     target_parameters: tuple[str, ...] = ()
-    brings_head: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,6 +184,10 @@ class Plan:
 
         blocks = tuple(Block(b.name, new(b.members), new(b.guests)) for b in self.blocks)
         return dataclasses.replace(self, configurations=new(self.configurations), blocks=blocks)
+
+    def adapters(self) -> tuple[Adapter, ...]:
+        """Every adapter that is deployed, once."""
+        return tuple({a.name: a for c in self.configurations for a in c.adapters}.values())
 
     def expected_samples(self) -> int:
         """Timed samples of a complete run, guests' included."""

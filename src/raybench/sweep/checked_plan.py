@@ -7,7 +7,16 @@ from typing import Literal
 
 from raybench.analysis import LEAST_ROUNDS
 from raybench.deploy import all_traits
-from raybench.model import GlueLengths, ModelSpec, Workload, glue_tasks, read_texts, resolve_model, text_tokenizer
+from raybench.model import (
+    GlueLengths,
+    ModelSpec,
+    Workload,
+    check_files,
+    glue_tasks,
+    read_texts,
+    resolve_model,
+    text_tokenizer,
+)
 from raybench.plan import Overrides, Plan, WorkloadFile, load_plan
 from raybench.records import InputError, Problems
 
@@ -16,11 +25,17 @@ _DEFAULT_MODELS = {"cpu": "micro", "cuda": "tinyllama-1.1b"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckedPlan:
-    """A plan with the model and the texts it is measured on. ``model``: None where the device decides."""
+    """A plan with the model and the texts it is measured on. ``model``: None where the device decides.
+
+    What the adapters' own files say of them is in ``plan``; ``notes`` are what a reader should know of the files.
+    """
 
     plan: Plan
     texts: WorkloadFile | None
     model: ModelSpec | None
+    notes: tuple[str, ...] = ()
+    requests: Workload | None = None
+    """Those of ``model``, where they have been read."""
 
     def model_on(self, device_kind: Literal["cpu", "cuda"]) -> ModelSpec:
         """The model that was asked for, or the preset that suits the device."""
@@ -28,6 +43,8 @@ class CheckedPlan:
 
     def workload(self, model: ModelSpec) -> Workload:
         """The requests, with token ids by ``model``'s tokenizer where they are texts. Raises InputError."""
+        if self.requests is not None and model == self.model:
+            return self.requests
         if self.texts is None:
             return GlueLengths(self.plan.workload_seed)
         return read_texts(
@@ -42,12 +59,25 @@ class CheckedPlan:
 
 
 def check_plan(source: str, overrides: Overrides, model: str | None, problems: Problems) -> CheckedPlan | None:
-    """The plan ``source`` on ``model`` (None: the device decides); None where ``problems`` has what is wrong."""
-    plan, texts, spec = None, None, None
+    """The plan ``source`` on ``model`` (None: the device decides); None where ``problems`` has what is wrong.
+
+    Reads all that the plan names, texts whole and models and adapters by their headers, and loads nothing.
+    """
+    plan, texts, spec, requests = None, None, None, None
     with problems.gathered():
         plan, texts = load_plan(source, all_traits(), glue_tasks(), overrides)
         if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
     with problems.gathered():
         spec = None if model is None else resolve_model(model)
-    return None if plan is None or problems.found else CheckedPlan(plan, texts, spec)
+    if plan is None:
+        return None
+    if model is None or spec is not None:
+        with problems.gathered():
+            # Where the device decides, any of its presets shows whether the texts can be read.
+            requests = CheckedPlan(plan, texts, spec).workload(spec or resolve_model(_DEFAULT_MODELS["cpu"]))
+    files = check_files(plan, spec, requests)
+    problems.found += files.problems
+    if problems.found:
+        return None
+    return CheckedPlan(files.plan, texts, spec, files.notes, requests)

@@ -68,7 +68,7 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
         run_id=chosen.run_id,
         resuming=chosen.resuming,
         command=command_words(options, results, chosen.run_id),
-        notices=chosen.notices,
+        notices=checked.notes + chosen.notices,
     )
 
 

@@ -1,0 +1,59 @@
+"""``raybench plan``: what a plan would run, or all that would keep it from running."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from raybench.plan import Adapter, Overrides, shipped_plans
+from raybench.records import Problems
+from raybench.report import open_console, print_line, shell_command
+from raybench.sweep.checked_plan import check_plan
+
+
+def add_plan_arguments(p: argparse.ArgumentParser) -> None:
+    """What ``raybench plan`` can be told."""
+    p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
+    p.add_argument("--design", choices=("paired", "independent"), default="paired")
+    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """Raises InputError with every problem of the plan and of the files that it names."""
+    problems = Problems()
+    checked = check_plan(options.plan, Overrides(design=options.design), options.model, problems)
+    problems.raise_if_any()
+    assert checked is not None
+    plan = checked.plan
+    say = partial(print_line, open_console())
+    say(f"{plan.name}: {' '.join(plan.description.split())}")
+    say(f"{len(plan.configurations)} configurations in {len(plan.blocks)} blocks ({plan.design} design)")
+    for block in plan.blocks:
+        guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
+        say(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
+    for adapter in plan.adapters():
+        if adapter.path is not None:
+            say(f"  adapter {adapter.name}: {_read(adapter)}")
+    say(
+        f"{plan.rounds} rounds of {plan.requests} requests: {len(plan.blocks) * plan.rounds} visits, "
+        f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
+        f"(and {plan.warmups} warm-ups a configuration and visit)"
+    )
+    for note in checked.notes:
+        say(f"Caution: {note}")
+    words = ["python", "-m", "raybench.sweep", "--plan", options.plan]
+    words += [] if plan.design == "paired" else ["--design", plan.design]
+    words += [] if options.model is None else ["--model", options.model]
+    say(f"Run it: {shell_command(words)}")
+    return 0
+
+
+def _read(adapter: Adapter) -> str:
+    """What was read of an adapter's files."""
+    targets = adapter.target_modules or ()
+    shown = repr(targets) if isinstance(targets, str) else f"{len(targets)} target modules"
+    if isinstance(targets, tuple) and len(targets) <= 4:
+        shown = ", ".join(targets)
+    if adapter.target_parameters:
+        shown = ", ".join((*((shown,) if targets else ()), *adapter.target_parameters))
+    return f"r {adapter.r}, alpha {adapter.alpha:g}, on {shown}; {adapter.path}"

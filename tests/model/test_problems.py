@@ -1,0 +1,554 @@
+"""All that files tell before anything is started: of each thing that cannot be the exact line, and what is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    GPT2ForSequenceClassification,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    MixtralConfig,
+    MixtralForSequenceClassification,
+    T5Config,
+    T5ForSequenceClassification,
+)
+
+from model.small_checkpoints import (
+    adapter_at,
+    bert_config,
+    deploying,
+    gpt2_config,
+    llama_config,
+    save_adapter,
+    save_model,
+)
+from raybench.model.problems import FileCheck, check_files
+from raybench.model.weights import ModelSpec, resolve_model
+from raybench.model.workload import Extent, GlueLengths
+from raybench.plan.plan import Adapter, Configuration, Plan, make_blocks
+
+AGREE = ": make them agree, or leave out of the plan what is read from the adapter"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def llama(folder: Path) -> str:
+    return save_model(LlamaForSequenceClassification, llama_config(), folder / "llama")
+
+
+@pytest.fixture(scope="module")
+def bert(folder: Path) -> str:
+    return save_model(BertForSequenceClassification, bert_config(max_position_embeddings=32), folder / "bert")
+
+
+@pytest.fixture(scope="module")
+def plain(llama: str, folder: Path) -> str:
+    """An adapter of r 4, alpha 8 on q_proj and v_proj, with a head of two labels."""
+    return save_adapter(llama, folder / "plain")
+
+
+def plan_of(*configurations: Configuration) -> Plan:
+    return Plan(
+        name="mine",
+        description="",
+        design="paired",
+        rounds=2,
+        requests=10,
+        warmups=0,
+        turn_requests=1,
+        workload_seed=0,
+        order_seed=0,
+        margin=0.02,
+        references=("full_ft",),
+        visit_timeout_s=60.0,
+        accelerator_type=None,
+        configurations=configurations,
+        blocks=make_blocks(configurations, "paired"),
+        comparisons=(),
+    )
+
+
+def unstated(path: str, name: str = "mine", **changes: Any) -> Adapter:
+    """An adapter of which the plan says no more than where it is."""
+    return adapter_at(path, name, **{"r": None, "alpha": None, "target_modules": None} | changes)
+
+
+def check(base: str | None, *adapters: Adapter, **changes: Any) -> FileCheck:
+    """Each adapter in a configuration of its own."""
+    made = [deploying(adapter, **changes) for adapter in adapters]
+    plan = plan_of(*(Configuration(f"c{i}", c.strategy, 0, c.tasks, c.adapters) for i, c in enumerate(made)))
+    return check_files(plan, None if base is None else resolve_model(base), None)
+
+
+def problems(base: str | None, *adapters: Adapter) -> tuple[str, ...]:
+    return check(base, *adapters).problems
+
+
+def changed(path: str, to: Path, **values: Any) -> str:
+    """A copy of an adapter or model whose configuration says ``values``."""
+    shutil.copytree(path, to)
+    file = next(f for f in (to / "adapter_config.json", to / "config.json") if f.is_file())
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    return str(to)
+
+
+# What is read of an adapter
+
+
+def test_what_the_plan_leaves_out_is_read_from_the_adapter(llama: str, plain: str) -> None:
+    found = check(llama, unstated(plain))
+    assert (found.problems, found.notes) == ((), ())
+    (configuration,) = found.plan.configurations
+    (adapter,) = configuration.adapters
+    assert (adapter.r, adapter.alpha, adapter.target_modules) == (4, 8.0, ("q_proj", "v_proj"))
+    assert (adapter.path, configuration.num_labels) == (plain, 2)
+    assert found.plan.blocks[0].members == found.plan.configurations
+
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.mark.parametrize(
+    ("saved", "stated"),
+    [
+        ({"target_modules": "all-linear"}, ALL_LINEAR),
+        ({"target_modules": r".*\.(q|v)_proj"}, ("q_proj", "v_proj")),
+        ({"target_modules": r".*\.(q|v)_proj"}, r".*[qv]_proj"),
+        ({"target_modules": r".*\.(q|v)_proj"}, r".*\.(q|v)_proj"),
+        ({"target_modules": ["v_proj", "q_proj"]}, ("q_proj", "v_proj")),
+        ({"target_modules": ["q_proj"]}, ("self_attn.q_proj",)),
+        ({"target_modules": ["q_proj"]}, tuple(f"model.layers.{i}.self_attn.q_proj" for i in (0, 1))),
+        ({"target_modules": ["q_proj"], "layers_to_transform": [1]}, ("model.layers.1.self_attn.q_proj",)),
+    ],
+)
+def test_targets_that_mean_the_same_modules_are_the_same(
+    llama: str, tmp_path: Path, saved: dict[str, Any], stated: tuple[str, ...] | str
+) -> None:
+    path = save_adapter(llama, tmp_path / "a", **saved)
+    assert problems(llama, unstated(path, target_modules=stated)) == ()
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [
+        (("q_proj",), "q_proj"),
+        (("q_proj", "v_proj", "k_proj"), "q_proj, v_proj, k_proj"),
+        (("q_proj", "v_proj", "nope"), "q_proj, v_proj, nope"),
+        (r".*_proj", "'.*_proj'"),
+        ("(", "'('"),
+        ("(([a-z._0-9]+)*)*!", "'(([a-z._0-9]+)*)*!'"),  # takes for ever where it does not match
+    ],
+)
+def test_targets_that_mean_other_modules_are_refused(
+    llama: str, plain: str, stated: tuple[str, ...] | str, written: str
+) -> None:
+    assert problems(llama, unstated(plain, target_modules=stated)) == (
+        f"adapter mine: {plain}: target_modules are q_proj, v_proj, the plan says {written}{AGREE}",
+    )
+
+
+def test_an_alpha_of_a_half_can_be_stated_and_is_read(llama: str, tmp_path: Path) -> None:
+    path = save_adapter(llama, tmp_path / "a", lora_alpha=0.5)
+    assert check(llama, unstated(path)).plan.adapters()[0].alpha == 0.5
+    assert problems(llama, unstated(path, alpha=0.5)) == ()
+    assert problems(llama, unstated(path, alpha=1.0)) == (
+        f"adapter mine: {path}: alpha is 0.5, the plan says 1{AGREE}",
+    )
+
+
+def test_all_that_is_stated_otherwise_is_one_line(llama: str, plain: str) -> None:
+    assert problems(llama, adapter_at(plain, r=8, alpha=16.0, target_modules=("q_proj",))) == (
+        f"adapter mine: {plain}: r is 4, the plan says 8; alpha is 8, the plan says 16; target_modules are q_proj, "
+        f"v_proj, the plan says q_proj{AGREE}",
+    )
+
+
+def test_ranks_and_alphas_of_single_modules_count(llama: str, tmp_path: Path) -> None:
+    path = save_adapter(llama, tmp_path / "a", rank_pattern={"v_proj": 2}, alpha_pattern={"v_proj": 3})
+    assert problems(llama, unstated(path)) == ()
+    assert problems(llama, unstated(path, r=4, alpha=8.0)) == (
+        f"adapter mine: {path}: r is 2 and 4, the plan says 4; alpha is 3 and 8, the plan says 8{AGREE}",
+    )
+
+
+def test_an_adapter_of_parameters_only_is_read(tmp_path: Path) -> None:
+    config = MixtralConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=2,
+        pad_token_id=0,
+    )
+    base = save_model(MixtralForSequenceClassification, config, tmp_path / "mixtral")
+    parameters = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    path = save_adapter(base, tmp_path / "a", target_modules=[], target_parameters=parameters)
+    found = check(base, unstated(path, r=4))
+    assert found.problems == ()
+    (adapter,) = found.plan.adapters()
+    assert (adapter.r, adapter.target_modules, adapter.target_parameters) == (4, (), tuple(sorted(parameters)))
+    assert problems(base, unstated(path, target_modules=("q_proj",))) == (
+        f"adapter mine: {path}: target_modules are (target_parameters) mlp.experts.down_proj, "
+        f"mlp.experts.gate_up_proj, the plan says q_proj{AGREE}",
+    )
+
+
+# Adapters of another kind, of another base
+
+
+def test_an_adapter_that_is_no_lora_is_refused(llama: str, tmp_path: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(llama)
+    kind = peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[], task_type="SEQ_CLS")
+    peft.get_peft_model(model, kind).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    assert problems(llama, unstated(str(tmp_path))) == (
+        f"adapter mine: {file}: peft_type is IA3; only LoRA adapters (LORA) are measured",
+    )
+
+
+@pytest.mark.parametrize("task", ["CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "FEATURE_EXTRACTION"])
+def test_an_adapter_for_another_task_is_refused(llama: str, plain: str, tmp_path: Path, task: str) -> None:
+    path = changed(plain, tmp_path / "a", task_type=task)
+    assert problems(llama, unstated(path)) == (
+        f"adapter mine: {path}/adapter_config.json: task_type is {task}; only adapters of sequence classifiers "
+        "(SEQ_CLS) are measured",
+    )
+
+
+def test_an_adapter_saved_from_a_bare_model_is_refused(llama: str, tmp_path: Path) -> None:
+    path = save_adapter(llama, tmp_path / "a", AutoModel)
+    assert problems(llama, unstated(path)) == (
+        f"adapter mine: {path}/adapter_config.json: it was made on a LlamaModel, in which modules have other names "
+        "than in a sequence classifier; make it on one from AutoModelForSequenceClassification",
+    )
+
+
+def test_an_adapter_of_more_fewer_or_wider_layers_is_refused(llama: str, tmp_path: Path) -> None:
+    bases = {
+        name: save_model(LlamaForSequenceClassification, llama_config(**sizes), tmp_path / name)
+        for name, sizes in {
+            "more": {"num_hidden_layers": 3},
+            "fewer": {"num_hidden_layers": 1},
+            "wide": {"hidden_size": 32},
+        }.items()
+    }
+    paths = {name: save_adapter(base, tmp_path / f"a_{name}") for name, base in bases.items()}
+    where = {name: f"adapter {name}: {path}: made for another base than {llama}" for name, path in paths.items()}
+    found = check(llama, *(unstated(path, name) for name, path in paths.items()))
+    assert found.problems == (
+        f"{where['more']}: it has weights for model.layers.2.self_attn.q_proj and 1 more, which the base has not",
+        f"{where['fewer']}: it has no weights for model.layers.1.self_attn.q_proj and 1 more, which its target_modules "
+        "name",
+        f"{where['wide']}: its model.layers.0.self_attn.q_proj has 32 inputs and 32 outputs, the base's weight is "
+        "16 x 16",
+    )
+
+
+def test_an_adapter_of_another_architecture_is_refused(bert: str, plain: str) -> None:
+    assert problems(bert, unstated(plain)) == (
+        f"adapter mine: {plain}: made for another base than {bert}, which has no model.layers.0.self_attn.q_proj and 3 "
+        "more",
+    )
+
+
+def test_a_base_saved_without_its_head_has_the_same_modules(llama: str, plain: str, tmp_path: Path) -> None:
+    AutoModel.from_pretrained(llama).save_pretrained(tmp_path / "llama")
+    assert problems(str(tmp_path / "llama"), unstated(plain, target_modules=("q_proj", "v_proj"))) == ()
+    assert LlamaModel.from_pretrained(tmp_path / "llama").config.num_hidden_layers == 2
+
+
+def test_the_weights_of_a_gpt2_lie_the_other_way(folder: Path, tmp_path: Path) -> None:
+    base = save_model(GPT2ForSequenceClassification, gpt2_config(), tmp_path / "gpt2")
+    assert problems(base, unstated(save_adapter(base, tmp_path / "a", target_modules=["c_attn"]))) == ()
+
+
+def test_a_base_of_another_name_is_a_caution(llama: str, plain: str, tmp_path: Path) -> None:
+    path = changed(plain, tmp_path / "a", base_model_name_or_path="org/Other-1B")
+    found = check(llama, unstated(path), unstated(plain, "same"))
+    assert found.problems == ()
+    assert found.notes == (
+        f"adapter mine: {path}: made for the base org/Other-1B, as its adapter_config.json says; it is measured on "
+        f"{llama}",
+    )
+    assert check(llama, unstated(changed(plain, tmp_path / "b", base_model_name_or_path="org/Llama"))).notes == ()
+
+
+# Labels
+
+
+def test_labels_are_those_of_the_adapters_head(llama: str, tmp_path: Path) -> None:
+    three = save_model(LlamaForSequenceClassification, llama_config(num_labels=3), tmp_path / "three")
+    with_head = save_adapter(three, tmp_path / "head")
+    without = save_adapter(llama, tmp_path / "without", task_type=None)
+    configurations = (
+        Configuration("a", "lora_separate", 0, ("mrpc",), (unstated(with_head, "a"),)),
+        Configuration("b", "lora_separate", 0, ("sst2",), (unstated(without, "b", task="sst2"),)),
+        Configuration("full", "full_ft", 0, ("mrpc",)),
+        Configuration("own", "full_ft", 0, ("mrpc",), checkpoint=llama),
+        Configuration("other", "full_ft", 0, ("sst2",)),
+    )
+    found = check_files(plan_of(*configurations), resolve_model(llama), None)
+    assert found.problems == ()
+    assert {c.name: c.num_labels for c in found.plan.configurations} == {
+        "a": 3,
+        "b": None,
+        "full": 3,
+        "own": None,
+        "other": None,
+    }
+
+
+def test_adapters_of_other_numbers_of_labels_cannot_be_resident_together(llama: str, tmp_path: Path) -> None:
+    three = save_model(LlamaForSequenceClassification, llama_config(num_labels=3), tmp_path / "three")
+    a = unstated(save_adapter(three, tmp_path / "head"), "a")
+    b = unstated(save_adapter(llama, tmp_path / "without", task_type=None), "b", task="sst2")
+    plan = plan_of(Configuration("both", "multi_lora", 0, ("mrpc", "sst2"), (a, b)))
+    assert check_files(plan, resolve_model(llama), None).problems == (
+        "configuration both: its adapters have other numbers of labels (a 3, b 2); PEFT cannot hold them on one base: "
+        "measure them apart",
+    )
+
+
+def test_an_adapter_with_biases_cannot_be_resident_with_another(plain: str, llama: str, tmp_path: Path) -> None:
+    b = unstated(save_adapter(llama, tmp_path / "b", bias="lora_only"), "b", task="sst2")
+    plan = plan_of(Configuration("both", "multi_lora", 0, ("mrpc", "sst2"), (unstated(plain, "a"), b)))
+    assert check_files(plan, resolve_model(llama), None).problems == (
+        "configuration both: adapter b (lora_only) has trained biases; PEFT holds such an adapter on a base alone: "
+        "measure it apart",
+    )
+
+
+def test_a_classifier_that_is_not_as_its_configuration_says_is_refused(llama: str, tmp_path: Path) -> None:
+    labels = {str(i): f"LABEL_{i}" for i in range(3)}
+    base = changed(llama, tmp_path / "base", id2label=labels)
+    assert problems(base) == (
+        f"the base: {base}: its classifier has 2 labels, its config.json says 3: make them agree",
+    )
+
+
+# Requests
+
+
+class Lengths:
+    """Requests of the sizes given; where ids are known, up to ``largest``."""
+
+    def __init__(self, tokens: int, largest: int | None = None) -> None:
+        self.found = Extent(tokens, largest)
+
+    def extent(self, task: str, count: int) -> Extent:
+        return self.found
+
+
+def requests(base: str, tokens: int, largest: int | None = None) -> FileCheck:
+    plan = plan_of(Configuration("full", "full_ft", 0, ("mrpc",)))
+    workload: Any = Lengths(tokens, largest)
+    return check_files(plan, resolve_model(base), workload)
+
+
+def test_requests_longer_than_the_models_positions_are_refused(bert: str, llama: str) -> None:
+    assert requests(bert, 32).problems == ()
+    assert requests(bert, 33).problems == (
+        f"{bert}: task mrpc has a request of 33 tokens, the model has positions for 32: bring texts in [workload] with "
+        "max_tokens = 32, or take another model",
+    )
+    positions = llama_config().max_position_embeddings
+    assert requests(llama, positions).notes == ()
+    assert requests(llama, positions + 1).notes == (
+        f"{llama}: task mrpc has a request of {positions + 1} tokens, the model has {positions} in its config.json: it "
+        "computes what it never learned",
+    )
+    assert requests(llama, positions + 1).problems == ()
+
+
+def test_only_requests_that_are_sent_count(bert: str) -> None:
+    drawn = GlueLengths(0)
+    plan = plan_of(Configuration("full", "full_ft", 0, ("sst2",)))
+    longest = max(drawn.request("sst2", i).tokens for i in range(20))
+    found = check_files(plan, resolve_model(bert), drawn).problems
+    assert len(found) == (longest > 32)
+    assert all(f"a request of {longest} tokens" in problem for problem in found)
+
+
+def test_token_ids_outside_of_the_vocabulary_are_refused(llama: str) -> None:
+    assert requests(llama, 5, 63).problems == ()
+    assert requests(llama, 5, 64).problems == (
+        f"{llama}: a text has token id 64, the model's vocabulary has 64: the tokenizer is another model's; set "
+        "workload.tokenizer",
+    )
+
+
+def test_an_encoder_decoder_needs_texts(tmp_path: Path) -> None:
+    config = T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    base = save_model(T5ForSequenceClassification, config, tmp_path / "t5")
+    assert requests(base, 5).problems == (
+        f"{base}: an encoder-decoder, whose classifier asks for an end token in each request: bring texts in "
+        "[workload], or take another model",
+    )
+    assert requests(base, 5, 1).problems == ()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["roberta", "xlm-roberta", "camembert", "data2vec-text", "mpnet", "ibert", "bert", "distilbert", "opt", "gpt2"],
+)
+def test_the_positions_told_are_all_that_a_model_takes(kind: str, tmp_path: Path) -> None:
+    shape = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "dim": 16}
+    more = {"intermediate_size": 16, "max_position_embeddings": 20, "n_heads": 2, "n_layers": 1, "hidden_dim": 16}
+    opt = {"ffn_dim": 16, "word_embed_proj_dim": 16} if kind == "opt" else {}
+    config = AutoConfig.for_model(kind, **shape, **more, **opt)
+    config.pad_token_id = 0 if kind == "gpt2" else config.pad_token_id
+    base = save_model(AutoModelForSequenceClassification.from_config, config, tmp_path / "base")
+    model: Any = AutoModelForSequenceClassification.from_pretrained(base).eval()
+    takes = 0
+    for tokens in range(15, 25):
+        try:
+            with torch.inference_mode():
+                model(input_ids=torch.full((1, tokens), 7))
+        except (IndexError, RuntimeError):
+            break
+        takes = tokens
+    assert requests(base, takes).problems == ()
+    assert len(requests(base, takes + 1).problems) == 1
+
+
+# Files that are not there, or not what they seem
+
+
+def test_paths_that_are_nowhere_are_told_each_and_soon(llama: str) -> None:
+    full = Configuration("full", "full_ft", 0, ("mrpc",), checkpoint="/nowhere/full")
+    one = Configuration("one", "lora_separate", 0, ("mrpc",), (unstated("/nowhere/a", "one"),))
+    hub = Configuration("hub", "lora_separate", 0, ("mrpc",), (unstated("adapters/mine", "hub"),))
+    assert check_files(plan_of(full, one, hub), resolve_model(llama), None).problems == (
+        "configuration full: /nowhere/full: no such folder",
+        "adapter one: /nowhere/a: no such folder",
+        "adapter hub: adapters/mine: no such folder, and as a hub id: it is not in the cache, and HF_HUB_OFFLINE is "
+        "set",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[1]", "expected a JSON object, got '[1]'"),
+        ("[" * 100_000, "not JSON: maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
+        ("{}", "peft_type: field required"),
+        ('{"peft_type": 3}', "peft_type: input should be a valid string, got '3'"),
+        ('{"peft_type": "LORA", "r": 0}', "r: input should be greater than or equal to 1, got '0'"),
+        ('{"peft_type": "LORA", "lora_alpha": NaN}', "lora_alpha: input should be a finite number, got 'nan'"),
+        ('{"peft_type": "LORA", "target_modules": 3}', "target_modules: input should be a valid list, got '3'"),
+        ('{"peft_type": "LORA", "bias": []}', "bias: input should be a valid string, got '[]'"),
+    ],
+)
+def test_whatever_an_adapters_configuration_holds_the_answer_is_a_line(
+    llama: str, plain: str, tmp_path: Path, content: str, told: str
+) -> None:
+    path = changed(plain, tmp_path / "a")
+    (tmp_path / "a" / "adapter_config.json").write_text(content)
+    assert problems(llama, unstated(path)) == (f"adapter mine: {path}/adapter_config.json: {told}",)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-8])
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def removed(file: Path) -> None:
+    file.unlink()
+
+
+def a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (cut, "/{name}: not a whole safetensors file: Error while deserializing header: incomplete metadata, file not "
+              "fully covered"),
+        (emptied, "/{name}: not a whole safetensors file: Error while deserializing header: header too small"),
+        (removed, ": no adapter_model.safetensors; only safetensors adapters are loaded"),
+        (a_folder, ": no adapter_model.safetensors; only safetensors adapters are loaded"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_damaged_are_refused(
+    llama: str, plain: str, tmp_path: Path, damage: Callable[[Path], None], told: str
+) -> None:
+    path = changed(plain, tmp_path / "a")
+    damage(tmp_path / "a" / "adapter_model.safetensors")
+    expected = f"adapter mine: {path}{told.format(name='adapter_model.safetensors')}"
+    assert problems(llama, unstated(path)) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"model_type": None}, "/config.json: model_type: input should be a valid string, got 'None'"),
+        ({"model_type": "whisper"}, ": transformers has no sequence classifier of the model type whisper; take another "
+                                    "base"),
+        ({"vocab_size": "many"}, "/config.json: vocab_size: input should be a valid integer, got 'many'"),
+        ({"id2label": {}}, "/config.json: id2label: dictionary should have at least 1 item after validation, not 0, "
+                           "got '{}'"),
+    ],
+)  # fmt: skip
+def test_a_model_whose_configuration_cannot_be_is_refused(
+    llama: str, tmp_path: Path, values: dict[str, Any], told: str
+) -> None:
+    base = changed(llama, tmp_path / "base", **values)
+    assert problems(base) == (f"the base: {base}{told}",)
+
+
+def test_a_model_in_several_files_is_read_and_one_that_lacks_a_file_refused(tmp_path: Path, plain: str) -> None:
+    torch.manual_seed(0)
+    base = tmp_path / "base"
+    LlamaForSequenceClassification(llama_config()).save_pretrained(base, max_shard_size="8KB")
+    shards = sorted(base.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert problems(str(base), unstated(plain, target_modules=("q_proj", "v_proj"))) == ()
+    shards[0].unlink()
+    assert problems(str(base)) == (f"the base: {shards[0]}: no such file",)
+
+
+def test_a_prepared_model_must_hold_what_the_plan_needs(tmp_path: Path, llama: str) -> None:
+    shutil.copytree(llama, tmp_path / "base")
+    plan = plan_of(
+        Configuration("full", "full_ft", 0, ("mrpc",)),
+        Configuration("a", "lora_separate", 0, ("mrpc",), (adapter_at(None, "a"),)),
+    )
+    assert check_files(plan, ModelSpec("mine", "prepared", str(tmp_path)), None).problems == (
+        f"{tmp_path}/full_ft/full: not in this prepared model; run `raybench prepare` for this plan",
+        f"{tmp_path}/adapters/a: not in this prepared model; run `raybench prepare` for this plan",
+    )
+
+
+def test_seeded_adapters_on_a_preset_need_no_files() -> None:
+    plan = plan_of(Configuration("a", "lora_separate", 0, ("mrpc",), (adapter_at(None, "a"),)))
+    for model in (None, resolve_model("micro"), resolve_model("tinyllama-1.1b")):
+        assert check_files(plan, model, GlueLengths(0)) == FileCheck(plan, (), ())
+
+
+def test_problems_of_files_that_several_use_are_told_once(llama: str) -> None:
+    adapters: Sequence[Adapter] = [unstated("/nowhere/a", f"a{i}") for i in range(3)]
+    assert problems(llama, *adapters) == ("adapter a0: /nowhere/a: no such folder",)
