@@ -2,6 +2,7 @@
 
     python benchmarks/driver.py                              many small visits: the rate of scheduling
     python benchmarks/driver.py --rows 20000 --blocks 20     few large ones: the rate of samples
+    python benchmarks/driver.py --rows 200 --blocks 20 --rounds 500    10,000 visits: whether its memory stays flat
 
 Real Ray, scheduling, streaming, checks and Parquet; only what a visit measures is made up in advance, since the
 question is what the driver adds. One process a worker, on logical GPUs; the first visits, which are slower, count.
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -151,8 +153,14 @@ def run(plan: Any, folder: Path, workers: int) -> None:
         agenda, recorder = Agenda(job), Recorder(store)
         visits = len(agenda)
         started, cpu = time.perf_counter(), time.process_time()
+        resident: list[int] = []
+        finished = 0
         for spec, message in held.run(agenda):
             recorder.add(spec, message)
+            if isinstance(message, Finished):
+                finished += 1
+                if finished % 1000 == 0:
+                    resident.append(psutil.Process().memory_info().rss)
         received = time.perf_counter() - started
         recorder.commit()
         committed, cpu = time.perf_counter() - started, time.process_time() - cpu
@@ -166,6 +174,12 @@ def run(plan: Any, folder: Path, workers: int) -> None:
         f"{rows:,} samples committed in {committed:.2f} s, {rows / committed:,.0f} a second, "
         f"{size / rows:.1f} bytes each; {cpu:.2f} s of CPU time in the driver, its threads included"
     )
+    if len(resident) > 1:
+        growth = (resident[-1] - resident[0]) / (len(resident) - 1)
+        print(
+            f"resident at each 1,000 visits: {', '.join(f'{size / 1e6:,.0f}' for size in resident)} MB; "
+            f"{growth / resident[0]:+.2%} of the first for 1,000 further visits"
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -64,7 +65,7 @@ def rows_of(visit: VisitKey, changes: Mapping[str, Mapping[str, Any]] | None = N
 
 
 def failure_of(visit: VisitKey, kind: str = "worker_lost") -> dict[str, pa.Table]:
-    row = visit.model_dump() | {"configuration": "full_ft", "kind": kind, "message": "gone", "failed_at": NOW}
+    row = dataclasses.asdict(visit) | {"configuration": "full_ft", "kind": kind, "message": "gone", "failed_at": NOW}
     return {"failures": pa.Table.from_pylist([row], schema=SCHEMAS["failures"])}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -366,7 +367,10 @@ DAMAGED_ENTRIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown field": (lambda entry: entry.update(extra=1), "extra"),
     "no visits": (lambda entry: entry.pop("visits"), "visits"),
     "doubled visit": (lambda entry: entry["visits"].append(entry["visits"][0]), "b/r00 is a copy"),
-    "stolen visit": (lambda entry: entry["visits"].append(key("a", 0).model_dump()), "a/r00 is a copy.*00000001"),
+    "stolen visit": (
+        lambda entry: entry["visits"].append(dataclasses.asdict(key("a", 0))),
+        "a/r00 is a copy.*00000001",
+    ),
     "doubled file": (lambda entry: entry["files"].append(entry["files"][0]), "parquet is a copy"),
 }
 

@@ -126,4 +126,5 @@ class Recorder:
             samples = samples.filter(whole)
         self._samples.append(samples)
         self._loads += [load for load in visit.loads if load["configuration"] not in visit.failed]
-        self._visits[spec.block, spec.round] = row
+        # Names that the agenda holds anyway: those that came with the message would be kept a second time.
+        self._visits[spec.block, spec.round] = {**row, "visit": spec.visit, "block": spec.block}
