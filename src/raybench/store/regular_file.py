@@ -22,9 +22,9 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         refuse_irregular(path, status.st_mode)
         if status.st_size > most_bytes:
             raise too_long(path, status.st_size, most_bytes)
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:  # it grows
-        raise too_long(path, len(data), most_bytes)
+        data = file.read(status.st_size + 1)
+    if len(data) > status.st_size:  # it grows, and nothing of a run does
+        raise too_long(path, len(data), status.st_size)
     return data
 
 

@@ -109,7 +109,7 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
         workers=workers,
         visits_per_hour=rate,
         left_s=left_s,
-        ends_at=None if left_s is None else now + datetime.timedelta(seconds=left_s),
+        ends_at=None if left_s is None else _after(now, left_s),
     )
 
 
@@ -227,6 +227,14 @@ def _is_anything_left(store: RunStore, rounds: int) -> bool:
     blocks = {c.block for c in store.description.configurations if c.name not in failed}
     done = store.committed()
     return any((block, round_index) not in done for block in blocks for round_index in range(rounds))
+
+
+def _after(now: datetime.datetime, seconds: float) -> datetime.datetime | None:
+    """None for a time that no calendar has."""
+    try:
+        return now + datetime.timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def _visits_per_hour(entries: Sequence[Entry], live: LiveReport) -> float | None:
