@@ -65,6 +65,8 @@ def _read(source: str) -> tuple[str, str]:
             + did_you_mean(source, shipped_plans())
         )
     try:
+        if path.exists() and not path.is_file():  # to open a pipe may wait for ever
+            raise InputError(f"{path}: the plan cannot be read: not a regular file")
         with path.open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
         if len(data) > _MAX_FILE_BYTES:
