@@ -22,7 +22,7 @@ from rich.text import Text
 from raybench.records import RaybenchError
 from raybench.store import Location, redact_uris
 
-_LOG_WIDTH = 160
+_LOG_WIDTH = 180
 
 
 class OutputError(RaybenchError):
