@@ -5,7 +5,7 @@
 
 Each kill is a SIGKILL to the driver, a worker, its fork server, a visit's process, Ray's raylet or its GCS. Every
 sweep is then held to what must be there: each request once, committed files unchanged, every configuration complete.
-Exits 1 if anything is not. `tests/kills.py` says how; the tests run a small one.
+Exits 1 if anything is not. `tests/sweep/kills.py` says how; the tests run a small one.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from jobs.machines import REPOSITORY, World, within
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
-EC2 = "tests/fakecloud/ec2.py"
+EC2 = "tests/jobs/fakecloud/ec2.py"
 ROUNDS, REQUESTS = 60, 4
 """Far more than one worker gets done before another machine is up: that took as long as 180 of 660 visits."""
 
