@@ -125,7 +125,7 @@ def _named_worker() -> Any:
 def test_ray_sees_no_more_names_than_there_are_blocks(
     address: str, load_plan: LoadPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray keeps counters in its driver for each name that a task ever had, and exports all of them each time."""
+    """Each name of a task is some series in Ray's metrics, and a driver grows with each of them."""
     monkeypatch.setattr(cluster_module, "_Worker", _named_worker())
     work = job(load_plan(rounds=5))
     with Cluster(address) as cluster:

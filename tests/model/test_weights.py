@@ -95,6 +95,11 @@ def test_a_folder_named_like_a_preset_does_not_hide_it(tmp_path: Path, monkeypat
     assert resolve_model("micro").kind == "preset_files"
 
 
+def test_an_empty_name_is_no_folder() -> None:
+    with pytest.raises(InputError, match=r"^--model '': no such preset"):
+        resolve_model("")
+
+
 @pytest.mark.parametrize("model", ["micr", "", "/nowhere", "./a/b", "../b", "a/b/c", "/a"])
 def test_what_is_no_model_is_refused_with_what_could_be_meant(model: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:

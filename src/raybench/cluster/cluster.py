@@ -299,7 +299,7 @@ class Cluster:
 
     def _begin(self, worker: _Held, spec: VisitSpec) -> None:
         worker.spec = spec
-        # Named by its block: Ray keeps counters for each name that a task ever had, and exports all of them each time.
+        # Named by its block: each name of a task is some series in Ray's metrics, and a driver grew with each of them.
         worker.waits_for = worker.actor.visit.options(num_returns="streaming", name=spec.block).remote(spec)
         worker.began_at, worker.over = time.monotonic(), False
         worker.overdue_at = worker.began_at + spec.timeout_s + _OVERDUE_S

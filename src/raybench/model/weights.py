@@ -62,7 +62,7 @@ def resolve_model(model: str) -> ModelSpec:
         stored = preset_shape(model)["store"]
         return ModelSpec(model, "preset_files" if stored == "files" else "preset_device")
     path = Path(model)
-    if path.is_dir():
+    if model and path.is_dir():  # an empty name would be the current folder
         if (path / PREPARED_MARK).is_file():
             return ModelSpec(path.resolve().name, "prepared", str(path.resolve()))
         if not (path / "config.json").is_file():
