@@ -12,7 +12,7 @@ from raybench import compare, decide, sweep
 from raybench.analysis import Tables
 from raybench.deploy import all_traits
 from raybench.model import Recipe, cache_folder, glue_tasks, preset_shape, presets, write_preset
-from raybench.plan import Design, Overrides, Plan, load_plan
+from raybench.plan import load_plan
 from raybench.records import InputError
 from raybench.report import (
     Parser,
@@ -79,14 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(command)
 
 
-def _load(name: str, design: Design = "paired") -> Plan:
-    return load_plan(name, all_traits(), glue_tasks(), Overrides(design=design))[0]
-
-
 def _prepare(options: argparse.Namespace) -> int:
     if preset_shape(options.preset)["store"] != "files":
         raise InputError(f"{options.preset} is built on the device from its shape; there is nothing to prepare")
-    recipe = Recipe.of(options.preset, _load(options.plan))
+    plan, _ = load_plan(options.plan, all_traits(), glue_tasks())
+    recipe = Recipe.of(options.preset, plan)
     folder: Path = options.out or cache_folder() / f"{recipe.preset}-{recipe.digest()}"
     made = write_preset(recipe, folder)
     say = partial(print_line, open_console())

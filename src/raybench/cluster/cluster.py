@@ -1,4 +1,4 @@
-"""Ray: a worker on each device, and a device-pinned task of it for each visit. The only module that imports ray."""
+"""Ray: a worker on each device, and a device-pinned task of it for each visit."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
         words = ["python", "-m", "raybench.sweep", *_sweep_options(tables, remedy, times)]
         return f"{shell_command(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
     command = shell_command(["raybench", "tables", run_argument(tables.root)])
-    if best is not None and best.more_rounds and not lacks:
-        rounds = tables.rows("SELECT max(round) + 1 AS n FROM visits")[0]["n"]
+    if best is not None and best.more_rounds:
+        rounds = _rounds_taken(tables)
         if best.more_rounds < _TIMES_AS_LONG * rounds:
             words = ["python", "-m", "raybench.sweep"]
             words += _sweep_options(tables, "longer", 1 + best.more_rounds / rounds)
@@ -59,8 +59,7 @@ def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
         words += ["--rounds", str(math.ceil(rounds * times)), "--requests", str(requests)]
     else:  # it may end after fewer rounds than this took, so what makes it surely longer is the requests of a round
         words += ["--until-halfwidth", str(plan.until_halfwidth), "--max-rounds", str(rounds)]
-        (taken,) = tables.rows("SELECT max(round) + 1 AS n FROM visits")
-        words += ["--requests", str(math.ceil(requests * times * max(1.0, (taken["n"] or 0) / LEAST_ROUNDS)))]
+        words += ["--requests", str(math.ceil(requests * times * max(1.0, _rounds_taken(tables) / LEAST_ROUNDS)))]
     if plan.design != "paired":
         words += ["--design", plan.design]
     if plan.order_seed:
@@ -68,6 +67,11 @@ def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     if plan.accelerator_type is not None:
         words += ["--accelerator-type", plan.accelerator_type]
     return words
+
+
+def _rounds_taken(tables: Tables) -> int:
+    rounds: int | None = tables.rows("SELECT max(round) + 1 AS n FROM visits")[0]["n"]
+    return rounds or 0
 
 
 def _plan(tables: Tables) -> str:

@@ -1,6 +1,6 @@
 """A plan: what is compared with what, and how often.
 
-plan (TOML, `plan_file`) -> configurations -> blocks -> visits. This module works out the blocks, the requests that
+plan (TOML, `file`) -> configurations -> blocks -> visits. This module works out the blocks, the requests that
 each configuration serves in a round, and the comparisons that the tables draw.
 """
 

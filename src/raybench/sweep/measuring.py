@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from raybench.cluster import Agenda, Cluster, Job
 from raybench.records import INFRASTRUCTURE
@@ -25,10 +26,7 @@ def measure(
 
     What is finished when it ends, in whatever way, is committed. Raises `Stopped` and RaybenchError.
     """
-    plan = sweep.plan
-
-    def say(text: str) -> None:
-        print_line(console, text)
+    plan, say = sweep.plan, partial(print_line, console)
 
     failed = {r["configuration"] for r in store.read("failures").to_pylist() if r["kind"] not in INFRASTRUCTURE}
     served = [(row["block"], row["device"]) for row in store.read("visits").to_pylist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from raybench.analysis import Tables, write_derived, write_views
@@ -22,10 +23,7 @@ from raybench.sweep.stop_signals import StopSignals
 def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int:
     """Exit code: 0 complete, 1 something failed or is missing. Raises RaybenchError and `Stopped`."""
     started = time.monotonic()
-    plan = sweep.plan
-
-    def say(text: str) -> None:
-        print_line(console, text)
+    plan, say = sweep.plan, partial(print_line, console)
 
     for notice in sweep.notices:
         say(notice)
