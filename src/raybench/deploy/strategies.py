@@ -79,6 +79,16 @@ def deploy(configuration: Configuration, weights: Weights, costs: LoadCosts) -> 
     return STRATEGIES[configuration.strategy]().load(configuration, weights, costs)
 
 
+def _base_with_adapters(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Any:
+    """The base with all of the configuration's adapters beside it, a PeftModel."""
+    with costs.time("load"):
+        model: Any = weights.base(configuration)
+    with costs.time("adapter_load"):
+        for adapter in configuration.adapters:
+            model = weights.attach(model, adapter, configuration)
+    return model
+
+
 @strategy
 class FullFineTune(Strategy):
     """All weights were fine-tuned: a model of its own for each task."""
@@ -99,10 +109,7 @@ class LoraMerged(Strategy):
     reproduces_adapters = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        with costs.time("load"):
-            model = weights.base(configuration)
-        with costs.time("adapter_load"):
-            adapted = weights.attach(model, configuration.adapters[0], configuration)
+        adapted = _base_with_adapters(configuration, weights, costs)
         with costs.time("merge"):
             model = adapted.merge_and_unload().eval()
         return Deployment(model, model)
@@ -116,10 +123,7 @@ class LoraSeparate(Strategy):
     adapter_alone = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        with costs.time("load"):
-            model = weights.base(configuration)
-        with costs.time("adapter_load"):
-            adapted = weights.attach(model, configuration.adapters[0], configuration)
+        adapted = _base_with_adapters(configuration, weights, costs)
         return Deployment(adapted, adapted)
 
 
@@ -162,12 +166,7 @@ class MultiLora(Strategy):
     reproduces_adapters = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        with costs.time("load"):
-            model = weights.base(configuration)
-        with costs.time("adapter_load"):
-            for adapter in configuration.adapters:
-                model = weights.attach(model, adapter, configuration)
-        adapted: Any = model
+        adapted = _base_with_adapters(configuration, weights, costs)
         names = {a.name: peft_name(a.name) for a in configuration.adapters}
 
         def switch(name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from raybench.plan import Adapter
+from raybench.plan import Adapter, first_of
 from raybench.records import InputError
 
 _SHOWN = 3
@@ -184,9 +184,7 @@ def _misfit(where: str, missing: Sequence[str], unexpected: Sequence[str]) -> st
 
 
 def _some(keys: Sequence[str]) -> str:
-    shown = sorted(key.removeprefix("base_model.model.") for key in keys)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more
+    return first_of(sorted(key.removeprefix("base_model.model.") for key in keys), _SHOWN)
 
 
 def _word(value: Any) -> str:

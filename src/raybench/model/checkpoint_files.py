@@ -106,7 +106,7 @@ class CheckpointFiles:
         if index is not None:
             return cls(location, config, _sharded(index))
         if Path(location).is_dir():
-            _check_weights(Path(location))
+            check_weights(Path(location))
         return cls(location, config, None)
 
     @property
@@ -167,7 +167,8 @@ def _sharded(index: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> None:
+    """Raises InputError where a folder has no safetensors files, or one that is no regular file."""
     found = sorted(folder.glob("*.safetensors"))
     if not found:
         raise InputError(f"{folder}: no .safetensors weights; pickled checkpoints are not loaded, convert them")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.checkpoint_files import CheckpointFiles
-from raybench.plan import Adapter
+from raybench.plan import Adapter, first_of
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _MATCH_WITHIN_S = 1.0
@@ -45,9 +45,8 @@ def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
         return []
     own = _modules(base.shapes, files.ranks)
     if not any(module in own for module in files.ranks) and not base.renamed and not files.config.target_parameters:
-        return [
-            f"{files.location}: made for another base than {base.location}, which has no {_first(sorted(files.ranks))}"
-        ]
+        named = first_of(sorted(files.ranks), 1)
+        return [f"{files.location}: made for another base than {base.location}, which has no {named}"]
     places: dict[str, set[str]] = {}
     for name in own:
         places.setdefault(_NUMBER.sub("*", name), set()).add(name)
@@ -55,13 +54,13 @@ def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
     where = f"{files.location}: made for another base than {base.location}"
     found: list[str] = []
     if absent:
-        found.append(f"{where}: it has weights for {_first(absent)}, which the base has not")
+        found.append(f"{where}: it has weights for {first_of(absent, 1)}, which the base has not")
     config = files.config
     if isinstance(config.targets, tuple) and config.exclude_modules is None and config.layers_to_transform is None:
         alike = {name for m in files.ranks for name in places.get(_NUMBER.sub("*", m), ())}
         bare = sorted(name for name in alike - files.ranks.keys() if matches(config.targets, name))
         if bare:
-            found.append(f"{where}: it has no weights for {_first(bare)}, which its target_modules name")
+            found.append(f"{where}: it has no weights for {first_of(bare, 1)}, which its target_modules name")
     for module, (inputs, outputs) in files.sizes.items():
         if module in own and {inputs, outputs} != set(own[module]):
             found.append(
@@ -114,11 +113,6 @@ def _modules(shapes: Mapping[str, tuple[int, ...]], like: Iterable[str]) -> dict
     if len(first) == 1 and not any(name in found for name in names):
         return {f"{min(first)}.{name}": shape for name, shape in found.items()}
     return found
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]}{more}"
 
 
 def _shown(files: AdapterFiles) -> str:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from raybench.plan import first_of
 from raybench.records import InputError
 
 _SHOWN = 3
@@ -25,7 +26,7 @@ def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str
     names = sorted(set(missing) & {name for name, _ in model.named_parameters()})
     if body := [name for name in names if not _is_head(model, name)]:
         raise InputError(
-            f"{location}: the weights have no {_some(body)}, which config.json asks for; "
+            f"{location}: the weights have no {first_of(body, _SHOWN)}, which config.json asks for; "
             "the files are incomplete, or of another model"
         )
     modules: dict[str, list[str]] = {}
@@ -48,14 +49,9 @@ def check_layers(model: Any, unexpected: Iterable[str], location: str) -> None:
     further = sorted(n for n in unexpected if known & {_NUMBER.sub(".*.", n), _NUMBER.sub(".*.", prefix + n)})
     if further:
         raise InputError(
-            f"{location}: the weights have {_some(further)}, further layers than config.json asks for; "
+            f"{location}: the weights have {first_of(further, _SHOWN)}, further layers than config.json asks for; "
             "the files are not of one model"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _is_head(model: Any, name: str) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from raybench.plan import HUB_ID
 from raybench.records import InputError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _ANSWER_WITHIN_S = 5.0
 
 
@@ -31,7 +30,7 @@ class ModelFiles:
         """
         if _is_folder(location):
             return Path(location, name)
-        if not _HUB_ID.fullmatch(location):
+        if not HUB_ID.fullmatch(location):
             raise InputError(f"{location}: no such folder")
         if (found := self.at_hand(location, name)) is not None:
             return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raybench.machine import Device, torch_dtype
 from raybench.model.adapters import drop_dropout, load_adapter
+from raybench.model.checkpoint_files import check_weights
 from raybench.model.heads import check_layers, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
@@ -197,8 +198,7 @@ def _check_folder(location: Path) -> None:
         return  # a hub id
     if not (location / "config.json").is_file():
         raise InputError(f"{location}: no config.json; give the folder of a whole model, not an adapter's")
-    if not any(location.glob("*.safetensors")):
-        raise InputError(f"{location}: no .safetensors weights; pickled checkpoints are not loaded, convert them")
+    check_weights(location)
 
 
 def _seed(name: str) -> int:

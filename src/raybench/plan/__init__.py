@@ -1,19 +1,21 @@
 """What is compared with what, on which requests: a plan's file, its schema, and what is worked out from it."""
 
-from raybench.plan.builder import Overrides
+from raybench.plan.builder import HUB_ID, Overrides
+from raybench.plan.choices import first_of
 from raybench.plan.file import load_plan, shipped_plans
-from raybench.plan.plan import Adapter, Block, Configuration, Design, Plan, Visit, homes
+from raybench.plan.plan import Adapter, Block, Configuration, Plan, Visit, homes
 from raybench.plan.schema import WorkloadFile
 
 __all__ = [
+    "HUB_ID",
     "Adapter",
     "Block",
     "Configuration",
-    "Design",
     "Overrides",
     "Plan",
     "Visit",
     "WorkloadFile",
+    "first_of",
     "homes",
     "load_plan",
     "shipped_plans",

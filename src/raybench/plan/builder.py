@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.plan import Adapter, Claim, Configuration, Design, Plan, make_blocks, make_comparisons
@@ -14,7 +14,8 @@ from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, Work
 from raybench.records import Problems, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+"""``owner/name``, as long as the hub lets one be."""
 _MAX_CONFIGURATIONS = 10_000
 MAX_REQUESTS = 1_000_000
 """Of one configuration in a run."""
@@ -124,7 +125,7 @@ class PlanBuilder:
 
     def path(self, text: str) -> str:
         """Paths in a plan are relative to the plan's own folder; ``owner/name`` is a hub id where no such path is."""
-        if self.base is None or (_HUB_ID.fullmatch(text) and not (self.base / text).exists()):
+        if self.base is None or (HUB_ID.fullmatch(text) and not (self.base / text).exists()):
             return text
         return str(self.base / text)
 
@@ -250,9 +251,8 @@ class PlanBuilder:
         return False
 
     def problem(self, key: str, message: str) -> None:
-        line = f"{self.where}: {key}: {message}"
-        if line not in self.problems.found:  # a table of several tasks and seeds has each of its problems as often
-            self.problems.found.append(line)
+        # A table of several tasks and seeds has each of its problems as often; `raise_if_any` tells it once.
+        self.problems.found.append(f"{self.where}: {key}: {message}")
 
 
 def _repeated(names: Iterable[str]) -> str | None:

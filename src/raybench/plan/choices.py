@@ -1,9 +1,9 @@
-"""What a name could have been, in the words of an error."""
+"""Names in the words of an error: what one could have been, and the first of many."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def one_of(choices: Iterable[str]) -> str:
@@ -24,3 +24,9 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """The choice that ``value`` looks most like, as the end of a sentence; nothing where it looks like none."""
     near = nearest(value, choices)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def first_of(names: Sequence[str], shown: int) -> str:
+    """``a, b and 3 more``: the first ``shown`` names, the others counted."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
