@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.records import SCHEMA_VERSION, SCHEMAS, InputError
+from raybench.records import INFRASTRUCTURE, SCHEMA_VERSION, SCHEMAS, InputError
 from raybench.store.description import Description
 from raybench.store.documents import encode_json, parse_json, validated
 from raybench.store.location import Location
@@ -209,6 +209,10 @@ class RunStore:
     def timed_samples(self) -> int:
         """How many timed samples are committed. Raises `StoreError` as `read` does."""
         return int(self.read("samples").filter(pc.field("phase") == "timed").num_rows)
+
+    def given_up(self) -> set[str]:
+        """The configurations that failed by a fault of their own, which are not tried again. Raises `StoreError`."""
+        return {row["configuration"] for row in self.read("failures").to_pylist() if row["kind"] not in INFRASTRUCTURE}
 
     def replace_live(self, document: Mapping[str, Any]) -> None:
         """Say what the driver is doing, in place of what it said before. Raises `StoreError`."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 from raybench.cluster import Agenda, Cluster, Job
-from raybench.records import INFRASTRUCTURE
 from raybench.report import Screen, print_line, shell_command
 from raybench.store import RunStore, StoreError
 from raybench.sweep.live import Live, State
@@ -28,7 +27,7 @@ def measure(
     """
     plan, say = sweep.plan, partial(print_line, console)
 
-    failed = {r["configuration"] for r in store.read("failures").to_pylist() if r["kind"] not in INFRASTRUCTURE}
+    failed = store.given_up()
     served = [(row["block"], row["device"]) for row in store.read("visits").to_pylist()]
     agenda = Agenda(job, store.committed(), failed, served)
     if sweep.resuming:

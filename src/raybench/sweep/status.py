@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from raybench.records import INFRASTRUCTURE
 from raybench.report import Screen, open_console, print_line, run_argument, shell_command, write_json
 from raybench.store import Entry, Location, RunStore, location_argument, redact_uris
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
@@ -223,8 +222,8 @@ def _failed(store: RunStore, complete: set[str]) -> tuple[tuple[str, str], ...]:
 
 def _is_anything_left(store: RunStore, rounds: int) -> bool:
     """Whether a visit of the first ``rounds`` is not committed whose block has a configuration that may be tried."""
-    failed = {row["configuration"] for row in store.read("failures").to_pylist() if row["kind"] not in INFRASTRUCTURE}
-    blocks = {c.block for c in store.description.configurations if c.name not in failed}
+    given_up = store.given_up()
+    blocks = {c.block for c in store.description.configurations if c.name not in given_up}
     done = store.committed()
     return any((block, round_index) not in done for block in blocks for round_index in range(rounds))
 
