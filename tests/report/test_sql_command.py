@@ -10,10 +10,12 @@ import sys
 import threading
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
+from raybench.report.query import print_box
 
 Capture = pytest.CaptureFixture[str]
 ENDLESS = "SELECT sum(a.range) FROM range(2000000) AS a, range(2000000) AS b WHERE (a.range ^ b.range) % 7 = 1"
@@ -168,6 +170,26 @@ def test_ctrl_c_ends_a_query_and_the_prompt_goes_on(
     assert ask(run) == 0
     out = capsys.readouterr().out
     assert out.index("interrupted") < out.index("answer") < out.index("42")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_as_a_query_begins_leaves_none_that_goes_on(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    start, before = threading.Thread.start, set(threading.enumerate())
+
+    def interrupted(thread: threading.Thread) -> None:
+        if begun:
+            start(thread)
+        raise KeyboardInterrupt
+
+    with duckdb.connect() as connection:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                print_box(connection, ENDLESS)
+        for thread in set(threading.enumerate()) - before:
+            thread.join(10)
+            assert not thread.is_alive()
+        assert connection.sql("SELECT 40 + 2").fetchall() == [(42,)]
 
 
 @pytest.mark.parametrize("end", ["exit", "quit;", "\\q", ".exit", ""])

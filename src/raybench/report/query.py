@@ -7,8 +7,9 @@ import csv
 import io
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Final, TypeVar
 
 import duckdb
@@ -71,17 +72,28 @@ def _write_rows(rows: Iterable[Iterable[str | None]]) -> None:
 
 def _answer(connection: duckdb.DuckDBPyConnection, ask: Callable[[], T]) -> T:
     """What ``ask`` returns. It runs in a thread of its own, since DuckDB looks for signals in some queries only."""
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask)
+    answer: Future[T] = Future()
+
+    def answering() -> None:
         try:
-            return answer.result()
-        except KeyboardInterrupt:
-            while not answer.done():  # again: an interruption that comes before the query begins is lost
-                connection.interrupt()
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=answering, daemon=True)
+    try:
+        thread.start()
+        return answer.result()
+    except (duckdb.Error, pa.ArrowException, UnicodeError) as error:
+        raise RaybenchError(f"SQL: {_explanation(error)}") from None
+    finally:
+        # Whatever broke the waiting off, wherever that was: the connection is not left with a query that goes on.
+        while not answer.done():
+            with contextlib.suppress(KeyboardInterrupt):
+                connection.interrupt()  # again: an interruption that comes before the query begins is lost
                 wait([answer], 0.05)
-            raise
-        except (duckdb.Error, pa.ArrowException, UnicodeError) as error:
-            raise RaybenchError(f"SQL: {_explanation(error)}") from None
+                if not thread.is_alive():  # Ctrl-C came before it was started
+                    break
 
 
 def _explanation(error: Exception) -> str:
