@@ -14,9 +14,12 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 3
-"""What is written. Version 3 added `adapter_effect`, `random_weights` and `unused_adapter` to `LOADS`."""
-READABLE_VERSIONS: Final = (2, 3)
+SCHEMA_VERSION: Final = 4
+"""What is written. `_ADDED` says which version added what."""
+READABLE_VERSIONS: Final = (2, 3, 4)
+
+TaskType = Literal["SEQ_CLS", "CAUSAL_LM"]
+"""What a model does, as PEFT names it: a sequence classifier, or a causal language model that generates."""
 
 Phase = Literal["warmup", "opener", "timed"]
 """What a sample is for. Only ``timed`` samples enter the tables.
@@ -55,6 +58,14 @@ SAMPLES: Final = pa.schema(
         pa.field("wall_ns", pa.int64(), nullable=False),
         pa.field("device_ns", pa.int64()),
         pa.field("switch_ns", pa.int64()),
+        pa.field("batch", pa.int32()),
+        pa.field("output_tokens", pa.int32()),
+        pa.field("prefill_host_ns", pa.int64()),
+        pa.field("prefill_wall_ns", pa.int64()),
+        pa.field("prefill_device_ns", pa.int64()),
+        pa.field("decode_host_ns", pa.list_(pa.int64())),
+        pa.field("decode_wall_ns", pa.list_(pa.int64())),
+        pa.field("decode_device_ns", pa.list_(pa.int64())),
     ]
 )
 """One timed request. ``(block, configuration, round, task, request)`` is unique among ``timed`` rows.
@@ -63,7 +74,12 @@ SAMPLES: Final = pa.schema(
 ``turn`` and ``sequence`` count from 0 within the visit (warm-ups have turn -1); ``started_ns`` counts from
 the visit's first request on a monotonic clock. ``host_ns``: until the call returned. ``wall_ns``: until the
 device had finished. ``device_ns``: between two device events (null on a CPU). ``switch_ns``: choosing the
-adapter before the request (null for a strategy that never switches).
+adapter before the request (null for a strategy that never switches). ``tokens``: of all its prompts, without padding.
+
+``batch``: how many prompts it has, served together; null before version 4, which knew one only. Of a language model
+``output_tokens`` are generated for each prompt, one by the prefill and one by each decoding step: ``prefill_*_ns`` is
+the prefill, ``decode_*_ns`` each step in order, by each clock; all null for a classifier. ``host_ns`` and ``device_ns``
+are then what those of its steps add up to, ``wall_ns`` is from the first step's start to the last one's end.
 """
 
 VISITS: Final = pa.schema(
@@ -110,6 +126,9 @@ LOADS: Final = pa.schema(
         pa.field("adapter_effect", pa.float64()),
         pa.field("random_weights", pa.string()),
         pa.field("unused_adapter", pa.string()),
+        pa.field("argmax_agreement", pa.float64()),
+        pa.field("kl_divergence", pa.float64()),
+        pa.field("untied_bytes", pa.int64()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -122,6 +141,9 @@ own counters (CUDA's allocator; the process's resident set on a CPU) around the 
 null without one, and in runs of schema version 2.
 ``random_weights``: which parameters were drawn at random because the files lack them (``base: score.weight, ...``, or a
 checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies beside the model, not loaded. Null: none.
+``argmax_agreement``: share of the gate's outputs (labels; greedy tokens) whose most likely one is the adapter's own;
+``kl_divergence``: mean Kullback-Leibler divergence of the outputs' distributions from the adapter's own, in nats; both
+null where ``gate_error`` is. ``untied_bytes``: of the copy that a merge made of tied embeddings; null without one.
 """
 
 FAILURES: Final = pa.schema(
@@ -165,7 +187,17 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "attempts": ATTEMPTS,
 }
 
-_ADDED: Final = {3: {"loads": ("adapter_effect", "random_weights", "unused_adapter")}}
+_ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
+    3: {"loads": ("adapter_effect", "random_weights", "unused_adapter")},
+    4: {
+        "samples": (
+            "batch",
+            "output_tokens",
+            *(f"{step}_{clock}_ns" for step in ("prefill", "decode") for clock in ("host", "wall", "device")),
+        ),
+        "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
+    },
+}
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 
 

@@ -10,7 +10,7 @@ from raybench.deploy.strategies import all_traits
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.plan import Plan
-from raybench.plan.schema import WorkloadFile
+from raybench.plan.schema import WorkloadTable
 from raybench.records import InputError
 
 HEAD = 'name = "mine"\n'
@@ -39,7 +39,7 @@ adapters = ["mrpc_s1", "sst2_s1"]
 GOOD = HEAD + ADAPTERS + MATRIX + MULTI
 
 
-def read(path: Path, text: str | bytes) -> tuple[Plan, WorkloadFile | None]:
+def read(path: Path, text: str | bytes) -> tuple[Plan, WorkloadTable | None]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return plan_file.load_plan(str(path), all_traits(), glue_tasks())
 

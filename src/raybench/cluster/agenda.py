@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from raybench.model import ModelSpec, Recipe, Request, Workload
+from raybench.model import ModelSpec, Recipe, Request, Workload, request_of
 from raybench.plan import Block, Configuration, Plan, Visit
 from raybench.records import visit_name
 from raybench.visit import VisitSpec
@@ -179,13 +179,13 @@ class Agenda:
 
     def _requests(self, block: Block, configurations: Sequence[Configuration], first: int) -> list[tuple[Request, ...]]:
         """What each configuration serves; made once for all that serve the same, since with many it takes long."""
-        found: dict[tuple[tuple[str, ...], str, bool], tuple[Request, ...]] = {}
-        requests = []
+        found: dict[tuple[tuple[str, ...], str, bool, int], tuple[Request, ...]] = {}
+        requests, workload, mixed = [], self._job.workload, block.mixed_tasks
         for c in configurations:
-            key = c.tasks, c.routing, c in block.members
+            key = c.tasks, c.routing, c in block.members, c.batch
             if key not in found:
                 served = block.requests(c, first, self._job.plan.requests)
-                found[key] = tuple(self._job.workload.request(task, i) for task, i in served)
+                found[key] = tuple(request_of(workload, task, i, c.batch, mixed) for task, i in served)
             requests.append(found[key])
         return requests
 

@@ -5,7 +5,15 @@ from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepa
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
-from raybench.model.workload import GlueLengths, Request, Workload, draw_token_ids, glue_tasks, read_texts
+from raybench.model.workload import (
+    GlueLengths,
+    Request,
+    Workload,
+    draw_token_ids,
+    glue_tasks,
+    read_texts,
+    request_of,
+)
 
 __all__ = [
     "FileCheck",
@@ -26,6 +34,7 @@ __all__ = [
     "preset_shape",
     "presets",
     "read_texts",
+    "request_of",
     "resolve_model",
     "text_tokenizer",
     "without_low_rank",

@@ -19,7 +19,7 @@ from raybench.model.checkpoint_files import check_weights
 from raybench.model.heads import check_layers, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,13 @@ class ModelSpec:
     ``preset``: a shipped shape; with ``store`` "files" it is prepared as Hugging Face files in ``location`` (or in
     the worker's cache), with "device" it is filled with seeded random weights on the device. ``prepared``: a
     folder that `raybench prepare` wrote. ``checkpoint``: a path or hub id of one's own base model.
+    ``task_type``: what it is loaded as.
     """
 
     name: str
     kind: Literal["preset_files", "preset_device", "prepared", "checkpoint"]
     location: str | None = None
+    task_type: TaskType = "SEQ_CLS"
 
 
 def presets() -> tuple[str, ...]:

@@ -25,17 +25,28 @@ _FIRST_WORD_ID = 3  # 0 to 2 are the padding, start and end tokens of the Llama 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """One model input. ``token_ids`` is None where only the length is known: the worker draws the ids."""
+    """What a deployment is asked at once. ``token_ids``: None where only the length is known, the worker draws the ids.
+
+    ``output_tokens``: to generate for each prompt; 0 for a classifier. ``batch``: the prompts that are served together,
+    each a request; ``tokens`` is then what theirs add up to. Empty: the request is one prompt itself.
+    """
 
     task: str
     index: int
     tokens: int
     token_ids: tuple[int, ...] | None = None
+    output_tokens: int = 0
+    batch: tuple[Request, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[Request, ...]:
+        """Its prompts, in the order of the batch."""
+        return self.batch or (self,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extent:
-    """What a model must take: the tokens of the longest request, and the largest token id where ids are known."""
+    """What a model must take: tokens of the longest request, its output included; the largest token id where known."""
 
     tokens: int
     largest_token_id: int | None = None
@@ -109,6 +120,20 @@ class Texts:
         described = {"source": self.path, "seed": self.seed, "texts": texts, "token_ids_sha256": digest}
         distinct = {task: len(set(rows)) for task, rows in self._ids.items()}
         return described if distinct == texts else {**described, "distinct_texts": distinct}
+
+
+def request_of(workload: Workload, task: str, index: int, batch: int = 1, mixed_tasks: Sequence[str] = ()) -> Request:
+    """Request ``index`` of ``task``: a batch has the prompts from ``index * batch`` on.
+
+    In a mixed batch each prompt is of the next of ``mixed_tasks``, the first of ``task``.
+    """
+    if batch == 1:
+        return workload.request(task, index)
+    first = mixed_tasks.index(task) if mixed_tasks else 0
+    tasks = [mixed_tasks[(first + i) % len(mixed_tasks)] if mixed_tasks else task for i in range(batch)]
+    prompts = tuple(workload.request(tasks[i], index * batch + i) for i in range(batch))
+    output_tokens = workload.request(task, index).output_tokens  # of one request: a batch goes on for all alike
+    return Request(task, index, sum(p.tokens for p in prompts), None, output_tokens, prompts)
 
 
 @cache

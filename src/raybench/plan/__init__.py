@@ -4,7 +4,7 @@ from raybench.plan.builder import HUB_ID, Overrides
 from raybench.plan.choices import first_of
 from raybench.plan.file import load_plan, shipped_plans
 from raybench.plan.plan import Adapter, Block, Configuration, Plan, Visit, homes
-from raybench.plan.schema import WorkloadFile
+from raybench.plan.schema import WorkloadTable
 
 __all__ = [
     "HUB_ID",
@@ -14,7 +14,7 @@ __all__ = [
     "Overrides",
     "Plan",
     "Visit",
-    "WorkloadFile",
+    "WorkloadTable",
     "first_of",
     "homes",
     "load_plan",

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.plan import Adapter, Claim, Configuration, Design, Plan, make_blocks, make_comparisons
-from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadFile
+from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadTable
 from raybench.records import Problems, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -21,6 +21,7 @@ MAX_REQUESTS = 1_000_000
 """Of one configuration in a run."""
 DEFAULT_R = 8
 DEFAULT_TARGETS = ("q_proj", "v_proj")
+TEXT_FILES: Final = (".parquet", ".jsonl", ".csv")
 DEFAULT_MAX_ROUNDS = 50
 """Rounds at most of a run that goes on until its intervals are narrow."""
 
@@ -56,11 +57,11 @@ class PlanBuilder:
         self.where, self.parsed, self.strategies, self.tasks, self.base = where, parsed, strategies, tasks, base
         self.problems = Problems()
 
-    def build(self, overrides: Overrides) -> tuple[Plan, WorkloadFile | None]:
+    def build(self, overrides: Overrides) -> tuple[Plan, WorkloadTable | None]:
         p = self.parsed
         self.check_name(p.name, "name")
         configurations = self.configurations(self.adapters())
-        roles = {table.role or table.strategy for _, table, _, _ in self.rows()}
+        roles = {table.role or table.strategy for _, table, *_ in self.rows()}
         for i, reference in enumerate(p.references):
             self.check_choice(reference, {*self.strategies, *roles}, f"references[{i}]", "strategy")
         for i, claim in enumerate(p.claims):
@@ -91,6 +92,8 @@ class PlanBuilder:
             comparisons=make_comparisons(configurations, blocks, p.references),
             claims=tuple(Claim(c.strategy, c.reference) for c in p.claims),
             until_halfwidth=halfwidth,
+            task_type=p.task_type,
+            model=None if p.model is None else self.model(p.model),
         )
         return plan, workload
 
@@ -113,12 +116,27 @@ class PlanBuilder:
             )
         return rounds, requests, halfwidth
 
-    def workload(self) -> WorkloadFile | None:
-        w = self.parsed.workload
+    def workload(self) -> WorkloadTable | None:
+        w, generates = self.parsed.workload, self.parsed.task_type == "CAUSAL_LM"
+        if generates and (w is None or w.output_tokens is None):
+            self.problem("workload.output_tokens", "missing; say how many tokens a language model generates (128)")
         if w is None:
             return None
-        if not w.texts.endswith((".parquet", ".jsonl")):
-            self.problem("workload.texts", f"expected a .parquet or .jsonl file, got {w.texts!r}")
+        if not generates and w.output_tokens is not None:
+            self.problem(
+                "workload.output_tokens", 'a classifier generates none; set task_type = "CAUSAL_LM", or leave it out'
+            )
+        if (w.texts is None) == (w.prompt_tokens is None):
+            self.problem("workload", "expected either prompt_tokens or texts; give one of them")
+        if w.texts is None:
+            of_texts = ("text_column", "chat_column", "task_column", "tokenizer", "max_tokens")
+            for key in [key for key in of_texts if getattr(w, key) is not None]:
+                self.problem(f"workload.{key}", "goes with texts; there are none")
+            return w
+        if w.text_column is not None and w.chat_column is not None:
+            self.problem("workload.chat_column", "expected either text_column or chat_column; leave one out")
+        if not w.texts.endswith(TEXT_FILES):
+            self.problem("workload.texts", f"expected a file that ends in {one_of(TEXT_FILES)}, got {w.texts!r}")
         texts = w.texts if self.base is None else str(self.base / w.texts)
         tokenizer = None if w.tokenizer is None else self.path(w.tokenizer)
         return w.model_copy(update={"texts": texts, "tokenizer": tokenizer})
@@ -128,6 +146,11 @@ class PlanBuilder:
         if self.base is None or (HUB_ID.fullmatch(text) and not (self.base / text).exists()):
             return text
         return str(self.base / text)
+
+    def model(self, text: str) -> str:
+        """A folder beside the plan, where there is one; else a preset, another folder or a hub id, as it is."""
+        beside = None if self.base is None else self.base / text
+        return str(beside) if beside is not None and text and beside.is_dir() else text
 
     def adapters(self) -> dict[str, Adapter | None]:
         """By name; None for one that is not as it must be, which has been told."""
@@ -156,31 +179,46 @@ class PlanBuilder:
     def configurations(self, adapters: Mapping[str, Adapter | None]) -> tuple[Configuration, ...]:
         found: dict[str, Configuration] = {}
         seen: set[str] = set()
-        for key, table, task, seed in self.rows():
-            name = _fill(table.name, task, seed)
+        for key, table, task, seed, batch in self.rows():
+            name = _fill(table.name, task, seed, batch)
             if name in seen:
-                self.problem(f"{key}.name", f"duplicate configuration {name!r}; every name must be its own")
+                self.problem(
+                    f"{key}.name",
+                    f"duplicate configuration {name!r}; every name must be its own ({{task}}, {{seed}}, {{batch}})",
+                )
             seen.add(name)
             if len(seen) > _MAX_CONFIGURATIONS:
                 self.problem(key, f"more than {_MAX_CONFIGURATIONS} configurations; split the plan")
                 break
             good = self.check_name(name, f"{key}.name")
-            made = self.configuration(key, table, name, task, seed, adapters)
+            made = self.configuration(key, table, name, task, seed, batch, adapters)
             if good and made is not None:
                 found[name] = made
         if not seen:
             self.problem("configurations", "none; add a [[configurations]] or [[matrix]] table")
         return tuple(found.values())
 
-    def rows(self) -> Iterable[tuple[str, DeploymentTable, str | None, int]]:
+    def rows(self) -> Iterable[tuple[str, DeploymentTable, str | None, int, int]]:
+        """Each configuration's key, table, task, seed and batch."""
         for i, matrix in enumerate(self.parsed.matrix):
-            for task, seed in _product(matrix.tasks, matrix.seeds):
-                yield f"matrix[{i}]", matrix, task, seed
+            batches = [matrix.batch] if isinstance(matrix.batch, int) else matrix.batch
+            for batch in batches:
+                for task, seed in _product(matrix.tasks, matrix.seeds):
+                    yield f"matrix[{i}]", matrix, task, seed, batch
         for i, single in enumerate(self.parsed.configurations):
-            yield f"configurations[{i}]", single, single.task, single.seed
+            batches = [single.batch] if isinstance(single.batch, int) else single.batch
+            for batch in batches:
+                yield f"configurations[{i}]", single, single.task, single.seed, batch
 
     def configuration(
-        self, key: str, table: Any, name: str, task: str | None, seed: int, adapters: Mapping[str, Adapter | None]
+        self,
+        key: str,
+        table: Any,
+        name: str,
+        task: str | None,
+        seed: int,
+        batch: int,
+        adapters: Mapping[str, Adapter | None],
     ) -> Configuration | None:
         """None where it is not as it must be, which has been told."""
         before = len(self.problems.found)
@@ -192,6 +230,8 @@ class PlanBuilder:
             self.problem(f"{key}.adapters", f"adapter {twice!r} is named twice")
         if table.role is not None:
             self.check_name(table.role, f"{key}.role")
+        if table.routing == "mixed" and (batch == 1 or len(names) < 2):
+            self.problem(f"{key}.routing", "mixed goes with several adapters and a batch of 2 or more")
         if table.delay_share and table.strategy != "delay":
             self.problem(f"{key}.delay_share", "only the strategy delay takes it")
         if known:
@@ -227,6 +267,8 @@ class PlanBuilder:
             execution=table.execution,
             role=table.role or "",
             delay_share=table.delay_share,
+            batch=batch,
+            kv_cache=table.kv_cache,
         )
 
     def check_task(self, task: str, key: str) -> bool:
@@ -265,8 +307,9 @@ def _repeated(names: Iterable[str]) -> str | None:
     return None
 
 
-def _fill(template: str, task: str | None, seed: int) -> str:
-    return template.replace("{task}", task or "{task}").replace("{seed}", str(seed))
+def _fill(template: str, task: str | None, seed: int, batch: int = 1) -> str:
+    filled = template.replace("{task}", task or "{task}").replace("{seed}", str(seed))
+    return filled.replace("{batch}", str(batch))
 
 
 def _product(tasks: Iterable[str], seeds: Iterable[int]) -> Iterable[tuple[str, int]]:

@@ -14,7 +14,7 @@ import pydantic
 from raybench.plan.builder import Overrides, PlanBuilder
 from raybench.plan.choices import did_you_mean, nearest, one_of
 from raybench.plan.plan import Plan
-from raybench.plan.schema import TABLES, PlanTable, WorkloadFile
+from raybench.plan.schema import TABLES, PlanTable, WorkloadTable
 from raybench.records import InputError, SeveralProblemsError, StrategyTraits
 
 _MAX_FILE_BYTES = 1_000_000
@@ -34,7 +34,7 @@ def load_plan(
     strategies: Mapping[str, StrategyTraits],
     tasks: Iterable[str],
     overrides: Overrides | None = None,
-) -> tuple[Plan, WorkloadFile | None]:
+) -> tuple[Plan, WorkloadTable | None]:
     """Read a shipped plan by name or any plan by path.
 
     ``strategies`` and ``tasks`` are what can be run; a plan with a workload file brings tasks of its own.

@@ -10,8 +10,13 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from raybench.records import TaskType
+
 Design = Literal["paired", "independent"]
-Routing = Literal["round_robin", "blocked"]
+Routing = Literal["round_robin", "blocked", "mixed"]
+"""How the requests of several adapters come: in turns, all of one after all of another, or mixed in each batch."""
+KvCache = Literal["dynamic", "static"]
+"""What keeps keys and values while a language model generates: transformers' DynamicCache or StaticCache."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Configuration:
     ``role``: what it is compared as, its strategy unless the plan says otherwise (an A/A plan does).
     ``delay_share``: time that the ``delay`` strategy adds to each request, as a share of it.
     ``num_labels``: of its classifier; None: as many as its checkpoint says.
+    ``batch``: prompts that it serves together. ``quantization``: of its base's weights; None: as the files have them.
     """
 
     name: str
@@ -54,6 +60,9 @@ class Configuration:
     role: str = ""
     delay_share: float = 0.0
     num_labels: int | None = None
+    batch: int = 1
+    kv_cache: KvCache = "dynamic"
+    quantization: str | None = None
 
     def __post_init__(self) -> None:
         if not self.role:
@@ -92,7 +101,14 @@ class Block:
         if configuration in self.members:
             return configuration.requests(first, count)
         served = {request for member in self.members for request in member.requests(first, count)}
+        if self.mixed_tasks:  # each of its batches has prompts of all tasks, by whichever it is called
+            return sorted(served, key=lambda r: r[1])
         return sorted((request for request in served if request[0] in configuration.tasks), key=lambda r: r[1])
+
+    @property
+    def mixed_tasks(self) -> tuple[str, ...]:
+        """The tasks that take turns within each of its batches, for its guests as well; none where a batch has one."""
+        return next((member.tasks for member in self.members if member.routing == "mixed"), ())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,7 +156,7 @@ class Plan:
     """A checked plan with everything worked out. ``requests`` is per configuration and round.
 
     With ``until_halfwidth`` (0.01: 1 %) rounds go on until the claims' intervals are that narrow, and ``rounds`` is
-    the most there may be.
+    the most there may be. ``model``: what it is for, as ``--model`` names one; None where it says nothing.
     """
 
     name: str
@@ -161,6 +177,8 @@ class Plan:
     comparisons: tuple[Comparison, ...]
     claims: tuple[Claim, ...] = ()
     until_halfwidth: float | None = None
+    task_type: TaskType = "SEQ_CLS"
+    model: str | None = None
 
     def visits(self) -> Iterator[Visit]:
         """Every visit of the run, round by round: early results cover every block, and drift meets all alike.
@@ -209,39 +227,48 @@ class Peers:
 
     def __init__(self, configurations: Sequence[Configuration]) -> None:
         self._alike: dict[tuple[object, ...], Configuration] = {}
-        self._by_adapter: dict[tuple[str, str, str], Configuration] = {}
+        self._by_adapter: dict[tuple[object, ...], Configuration] = {}
         for c in configurations:
-            self._alike.setdefault((c.role, c.tasks, c.seed, c.dtype), c)
+            self._alike.setdefault((c.role, c.tasks, c.seed, *_measured_as(c)), c)
             if c.strategy == "lora_separate" and len(c.adapters) == 1:
-                self._by_adapter[c.adapters[0].name, c.dtype, c.adapter_dtype] = c
+                self._by_adapter[c.adapters[0].name, c.adapter_dtype, *_measured_as(c)] = c
 
     def peer(self, c: Configuration, role: str) -> Configuration | None:
-        """The first configuration that deploys the same task and seed in the same data type as ``c`` in ``role``."""
-        return self._alike.get((role, c.tasks, c.seed, c.dtype))
+        """The first configuration in ``role`` that deploys the same task and seed as ``c``, measured as it is."""
+        return self._alike.get((role, c.tasks, c.seed, *_measured_as(c)))
 
     def counterparts(self, multi: Configuration) -> tuple[Configuration, ...]:
         """The single-adapter configurations that deploy the same adapters as ``multi``, in its order."""
-        keys = [(a.name, multi.dtype, multi.adapter_dtype) for a in multi.adapters]
+        keys = [(a.name, multi.adapter_dtype, *_measured_as(multi)) for a in multi.adapters]
         return tuple(self._by_adapter[key] for key in keys if key in self._by_adapter)
+
+
+def _measured_as(c: Configuration) -> tuple[object, ...]:
+    """What two configurations have in common that are compared."""
+    return c.dtype, c.batch, c.kv_cache
 
 
 def make_blocks(configurations: Sequence[Configuration], design: Design) -> tuple[Block, ...]:
     """Group the configurations into what one visit measures side by side.
 
-    ``paired``: those of one (tasks, seed) together; one with several adapters with its separate counterparts as
+    ``paired``: those of one (task, seed, batch) together; one with several adapters with its separate counterparts as
     guests. ``independent``: every configuration is a block of its own.
     """
     if design == "independent":
         return tuple(Block(c.name, (c,)) for c in configurations)
     peers = Peers(configurations)
-    groups: dict[tuple[str, int], list[Configuration]] = {}
+    groups: dict[tuple[str, int, int], list[Configuration]] = {}
     blocks: list[Block] = []
     for configuration in configurations:
         if len(configuration.adapters) > 1:
             blocks.append(Block(configuration.name, (configuration,), peers.counterparts(configuration)))
         else:
-            groups.setdefault((configuration.tasks[0], configuration.seed), []).append(configuration)
-    single = [Block(f"{task}_seed{seed}", tuple(members)) for (task, seed), members in groups.items()]
+            key = configuration.tasks[0], configuration.seed, configuration.batch
+            groups.setdefault(key, []).append(configuration)
+    single = [
+        Block(f"{task}_seed{seed}" + (f"_batch{batch}" if batch > 1 else ""), tuple(members))
+        for (task, seed, batch), members in groups.items()
+    ]
     return (*single, *blocks)
 
 

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from raybench.plan.plan import Routing
+from raybench.plan.plan import KvCache, Routing
+from raybench.records import TaskType
 
 Seed = Annotated[int, Field(ge=0, le=2**62)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 ModuleName = Annotated[str, Field(min_length=1, max_length=1000)]
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -45,6 +48,8 @@ class DeploymentTable(Table):
     execution: Literal["eager"] = "eager"
     role: Name | None = None
     delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
+    kv_cache: KvCache = "dynamic"
+    batch: Annotated[list[BatchSize], Field(min_length=1)] | BatchSize = 1
 
 
 class ConfigurationTable(DeploymentTable):
@@ -64,23 +69,42 @@ class ClaimTable(Table):
     reference: Name
 
 
-class WorkloadFile(Table):
-    """A local Parquet or JSONL file of texts to send instead of requests drawn from GLUE's token lengths.
+class Lognormal(Table):
+    """Tokens drawn from a lognormal distribution: its median, the spread of the logarithm, the most there may be."""
 
-    ``task_column`` names the column that says which task a text belongs to; without it every task draws from
-    the whole file. ``tokenizer`` is a path or hub id; without it the model's own is used.
+    median: TokenCount
+    sigma: Annotated[float, Field(gt=0, le=5)]
+    max: TokenCount
+
+
+Lengths = TokenCount | Annotated[list[TokenCount], Field(min_length=1, max_length=1_000_000)] | Lognormal
+"""As many tokens in each request, or drawn from a list or a distribution."""
+
+
+class WorkloadTable(Table):
+    """The requests: of given lengths (``prompt_tokens``), or the texts or chats of a local Parquet, JSONL or CSV file.
+
+    ``output_tokens``: what a language model generates for each prompt. ``text_column``: a column of texts, or
+    ``chat_column``: one of lists of messages, of which the tokenizer's chat template makes a text. ``task_column``:
+    the column that says which task a text belongs to; without it every task draws from the whole file.
+    ``tokenizer`` is a path or hub id; without it the model's own is used. Longer texts are cut at ``max_tokens``.
     """
 
-    texts: str
-    text_column: Name = "text"
+    prompt_tokens: Lengths | None = None
+    output_tokens: Lengths | None = None
+    texts: str | None = None
+    text_column: Name | None = None
+    chat_column: Name | None = None
     task_column: Name | None = None
     tokenizer: str | None = None
-    max_tokens: Count = 384
+    max_tokens: Count | None = None
 
 
 class PlanTable(Table):
     name: Name
     description: str = ""
+    model: str | None = None
+    task_type: TaskType = "SEQ_CLS"
     rounds: Count = 10
     requests: Count = 50
     warmups: Annotated[int, Field(ge=0, le=10_000)] = 10
@@ -92,7 +116,7 @@ class PlanTable(Table):
     visit_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
     accelerator_type: Name | None = None
     until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None = None
-    workload: WorkloadFile | None = None
+    workload: WorkloadTable | None = None
     claims: list[ClaimTable] = []
     adapters: list[AdaptersTable] = []
     matrix: list[MatrixTable] = []
@@ -103,6 +127,6 @@ TABLES: dict[str, type[Table]] = {
     "adapters": AdaptersTable,
     "matrix": MatrixTable,
     "configurations": ConfigurationTable,
-    "workload": WorkloadFile,
+    "workload": WorkloadTable,
     "claims": ClaimTable,
 }

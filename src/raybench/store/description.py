@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from raybench.records import TaskType
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Label = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -55,6 +57,7 @@ class ModelOfRun(_Part):
     name: Label
     kind: Literal["preset_files", "preset_device", "prepared", "checkpoint"]
     location: Label | None
+    task_type: TaskType = "SEQ_CLS"
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> ModelOfRun:
@@ -78,6 +81,12 @@ class ConfigurationOfRun(_Part):
     tasks: Annotated[tuple[Label, ...], Field(min_length=1)]
     adapters: tuple[Label, ...]
     block: Label
+    dtype: Label = "auto"
+    adapter_dtype: Label = "float32"
+    routing: Label = "round_robin"
+    batch: Count = 1
+    kv_cache: Label = "dynamic"
+    quantization: Label | None = None
 
 
 class ReferenceOfRun(_Part):

@@ -17,7 +17,7 @@ from raybench.model import (
     resolve_model,
     text_tokenizer,
 )
-from raybench.plan import Overrides, Plan, WorkloadFile, load_plan
+from raybench.plan import Overrides, Plan, WorkloadTable, load_plan
 from raybench.records import InputError, Problems
 
 _DEFAULT_MODELS = {"cpu": "micro", "cuda": "tinyllama-1.1b"}
@@ -31,7 +31,7 @@ class CheckedPlan:
     """
 
     plan: Plan
-    texts: WorkloadFile | None
+    texts: WorkloadTable | None
     model: ModelSpec | None
     notes: tuple[str, ...] = ()
     requests: Workload | None = None
@@ -47,13 +47,14 @@ class CheckedPlan:
             return self.requests
         if self.texts is None:
             return GlueLengths(self.plan.workload_seed)
+        assert self.texts.texts is not None
         return read_texts(
             self.texts.texts,
             self.plan.tasks(),
             text_tokenizer(self.texts.tokenizer, model),
-            text_column=self.texts.text_column,
+            text_column=self.texts.text_column or "text",
             task_column=self.texts.task_column,
-            max_tokens=self.texts.max_tokens,
+            max_tokens=self.texts.max_tokens or 384,
             seed=self.plan.workload_seed,
         )
 
@@ -68,11 +69,12 @@ def check_plan(source: str, overrides: Overrides, model: str | None, problems: P
         plan, texts = load_plan(source, all_traits(), glue_tasks(), overrides)
         if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
+    chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
-        spec = None if model is None else resolve_model(model)
+        spec = None if chosen is None else resolve_model(chosen)
     if plan is None:
         return None
-    if model is None or spec is not None:
+    if chosen is None or spec is not None:
         with problems.gathered():
             # Where the device decides, any of its presets shows whether the texts can be read.
             requests = CheckedPlan(plan, texts, spec).workload(spec or resolve_model(_DEFAULT_MODELS["cpu"]))

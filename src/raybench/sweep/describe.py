@@ -26,6 +26,9 @@ def deployment(configuration: Configuration, traits: Mapping[str, StrategyTraits
     if configuration.adapter_dtype != "float32" and configuration.adapters:
         details.append("adapters in the base's type")
     details += [d for d in (configuration.dtype, configuration.routing) if d not in ("auto", "round_robin")]
+    details += [] if configuration.quantization is None else [configuration.quantization]
+    details += [] if configuration.kv_cache == "dynamic" else [f"{configuration.kv_cache} cache"]
+    details += [] if configuration.batch == 1 else [f"batch {configuration.batch}"]
     return f"{known.label} ({', '.join(details)})" if details else known.label
 
 
@@ -72,7 +75,12 @@ def describe(
             "until_halfwidth": plan.until_halfwidth,
             "accelerator_type": plan.accelerator_type,
         },
-        "model": {"name": model.name, "kind": model.kind, "location": model.location},
+        "model": {
+            "name": model.name,
+            "kind": model.kind,
+            "location": model.location,
+            "task_type": model.task_type,
+        },
         "workload": workload.describe(),
         "configurations": [
             {
@@ -91,6 +99,9 @@ def describe(
                 "adapter_dtype": c.adapter_dtype,
                 "routing": c.routing,
                 "execution": c.execution,
+                "batch": c.batch,
+                "kv_cache": c.kv_cache,
+                "quantization": c.quantization,
                 "block": home[c.name].name,
             }
             for c in plan.configurations

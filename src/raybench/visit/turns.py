@@ -114,8 +114,10 @@ class Timings:
             "wall_ns": self.wall_ns[at],
             "device_ns": _nullable(self.device_ns[at]),
             "switch_ns": _nullable(self.switch_ns[at]),
+            "batch": [len(s.request.prompts) for s in steps],
         }
-        return pa.record_batch([pa.array(columns[f.name], f.type) for f in SAMPLES], schema=SAMPLES)
+        none = [None] * count
+        return pa.record_batch([pa.array(columns.get(f.name, none), f.type) for f in SAMPLES], schema=SAMPLES)
 
 
 def _nullable(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:

@@ -50,15 +50,25 @@ class VisitSpec:
         # Requests as plain tuples, and once where configurations share them: as objects they are most of what
         # sending a visit costs its driver.
         unique = {id(requests): requests for requests in self.requests}
-        rows = [[(r.task, r.index, r.tokens, r.token_ids) for r in requests] for requests in unique.values()]
+        rows = [[_packed(r) for r in requests] for requests in unique.values()]
         numbered = {identity: place for place, identity in enumerate(unique)}
         places = [numbered[id(requests)] for requests in self.requests]
         others = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "requests"}
         return _unpacked, (others, rows, places)
 
 
+def _packed(request: Request) -> tuple[Any, ...]:
+    prompts = tuple(_packed(prompt) for prompt in request.batch)
+    return request.task, request.index, request.tokens, request.token_ids, request.output_tokens, prompts
+
+
+def _unpacked_request(row: tuple[Any, ...]) -> Request:
+    task, index, tokens, token_ids, output_tokens, prompts = row
+    return Request(task, index, tokens, token_ids, output_tokens, tuple(map(_unpacked_request, prompts)))
+
+
 def _unpacked(others: dict[str, Any], rows: list[list[tuple[Any, ...]]], places: list[int]) -> VisitSpec:
-    unique = [tuple(Request(*row) for row in requests) for requests in rows]
+    unique = [tuple(map(_unpacked_request, requests)) for requests in rows]
     return VisitSpec(**others, requests=tuple(unique[place] for place in places))
 
 

@@ -4,12 +4,16 @@
 --
 -- Views: samples, visits, loads, failures, attempts (columns as in the Parquet files), run, configurations, comparisons, timed.
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
---                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns
+--                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns, batch (prompts served together; null in
+--                  older runs, which had one); of a language model output_tokens (of each prompt), prefill_*_ns, and
+--                  decode_*_ns, a list with each decoding step in order
 --   run            one row: run_id, plan, design, rounds (at most, where until_halfwidth is given), requests, margin
---                  (0.02 is 2 %), until_halfwidth (0.01 is 1 %; null for a fixed length)
+--                  (0.02 is 2 %), until_halfwidth (0.01 is 1 %; null for a fixed length), model, task_type (SEQ_CLS:
+--                  classifier; CAUSAL_LM: language model)
 --   configurations one configuration: name, strategy, role (what it is compared as: its strategy unless the plan
 --                  says otherwise), deployment (its row in the study's table), seed, tasks,
---                  adapters, block (where its own samples are)
+--                  adapters, block (where its own samples are), dtype, adapter_dtype, routing, batch, kv_cache,
+--                  quantization
 --   comparisons    one configuration against one reference configuration: configuration, deployment, block,
 --                  reference_strategy, reference, reference_block, via
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
@@ -21,7 +25,10 @@ CREATE OR REPLACE VIEW raybench_samples_columns AS
 SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configuration, NULL::INTEGER AS round,
     NULL::VARCHAR AS task, NULL::VARCHAR AS adapter, NULL::INTEGER AS request, NULL::VARCHAR AS phase,
     NULL::INTEGER AS turn, NULL::INTEGER AS sequence, NULL::INTEGER AS tokens, NULL::BIGINT AS started_ns,
-    NULL::BIGINT AS host_ns, NULL::BIGINT AS wall_ns, NULL::BIGINT AS device_ns, NULL::BIGINT AS switch_ns
+    NULL::BIGINT AS host_ns, NULL::BIGINT AS wall_ns, NULL::BIGINT AS device_ns, NULL::BIGINT AS switch_ns,
+    NULL::INTEGER AS batch, NULL::INTEGER AS output_tokens,
+    NULL::BIGINT AS prefill_host_ns, NULL::BIGINT AS prefill_wall_ns, NULL::BIGINT AS prefill_device_ns,
+    NULL::BIGINT[] AS decode_host_ns, NULL::BIGINT[] AS decode_wall_ns, NULL::BIGINT[] AS decode_device_ns
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_visits_columns AS
@@ -37,7 +44,8 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configur
     NULL::BIGINT AS load_ns, NULL::BIGINT AS adapter_load_ns, NULL::BIGINT AS merge_ns, NULL::BIGINT AS weight_bytes,
     NULL::BIGINT AS adapter_bytes, NULL::BIGINT AS resident_bytes, NULL::BIGINT AS load_peak_bytes,
     NULL::BIGINT AS forward_peak_bytes, NULL::DOUBLE AS gate_error, NULL::DOUBLE AS gate_tolerance,
-    NULL::DOUBLE AS adapter_effect, NULL::VARCHAR AS random_weights, NULL::VARCHAR AS unused_adapter
+    NULL::DOUBLE AS adapter_effect, NULL::VARCHAR AS random_weights, NULL::VARCHAR AS unused_adapter,
+    NULL::DOUBLE AS argmax_agreement, NULL::DOUBLE AS kl_divergence, NULL::BIGINT AS untied_bytes
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_failures_columns AS
@@ -82,21 +90,28 @@ SELECT unnest(json_transform(
     getvariable('raybench_description')::JSON,
     '{
         "run_id": "VARCHAR",
+        "model": {"name": "VARCHAR", "task_type": "VARCHAR"},
         "plan": {"name": "VARCHAR", "design": "VARCHAR", "rounds": "INTEGER", "requests": "INTEGER", "margin": "DOUBLE",
             "until_halfwidth": "DOUBLE"},
         "workload": {"texts": "MAP(VARCHAR, BIGINT)", "distinct_texts": "MAP(VARCHAR, BIGINT)"},
         "configurations": [{"name": "VARCHAR", "strategy": "VARCHAR", "role": "VARCHAR", "deployment": "VARCHAR",
-            "seed": "BIGINT", "tasks": ["VARCHAR"], "adapters": ["VARCHAR"], "block": "VARCHAR"}],
+            "seed": "BIGINT", "tasks": ["VARCHAR"], "adapters": ["VARCHAR"], "block": "VARCHAR", "dtype": "VARCHAR",
+            "adapter_dtype": "VARCHAR", "routing": "VARCHAR", "batch": "INTEGER", "kv_cache": "VARCHAR",
+            "quantization": "VARCHAR"}],
         "comparisons": [{"configuration": "VARCHAR", "block": "VARCHAR", "reference_strategy": "VARCHAR", "via": "VARCHAR",
             "references": [{"configuration": "VARCHAR", "block": "VARCHAR"}]}]
     }'
 ));
 CREATE OR REPLACE VIEW run AS
-SELECT run_id, plan.name AS plan, plan.design, plan.rounds, plan.requests, plan.margin, plan.until_halfwidth
+SELECT run_id, plan.name AS plan, plan.design, plan.rounds, plan.requests, plan.margin, plan.until_halfwidth,
+    model.name AS model, coalesce(model.task_type, 'SEQ_CLS') AS task_type
 FROM raybench_description;
 
 CREATE OR REPLACE VIEW configurations AS
-SELECT row_number() OVER () AS position, c.name, c.strategy, c.role, c.deployment, c.seed, c.tasks, c.adapters, c.block
+SELECT row_number() OVER () AS position, c.name, c.strategy, c.role, c.deployment, c.seed, c.tasks, c.adapters, c.block,
+    coalesce(c.dtype, 'auto') AS dtype, coalesce(c.adapter_dtype, 'float32') AS adapter_dtype,
+    coalesce(c.routing, 'round_robin') AS routing, coalesce(c.batch, 1) AS batch,
+    coalesce(c.kv_cache, 'dynamic') AS kv_cache, c.quantization
 FROM (SELECT unnest(configurations) AS c FROM raybench_description);
 
 CREATE OR REPLACE VIEW comparisons AS
@@ -109,7 +124,7 @@ FROM (
 JOIN configurations AS k ON k.name = c.configuration;
 
 CREATE OR REPLACE VIEW timed AS
-SELECT s.*, v.device, v.device_name, v.started_at
+SELECT s.* REPLACE (coalesce(s.batch, 1) AS batch), v.device, v.device_name, v.started_at
 FROM samples AS s
 JOIN visits AS v USING (visit)
 WHERE s.phase = 'timed';
