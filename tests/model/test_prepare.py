@@ -13,7 +13,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from raybench.deploy import strategies
 from raybench.machine.device import CpuDevice
@@ -81,6 +81,25 @@ def test_an_adapter_on_embeddings_is_written_without_the_bases(tmp_path: Path) -
     embedding = "base_model.model.model.embed_tokens.lora_embedding_"
     assert set(stored) == {f"{embedding}A", f"{embedding}B", "base_model.model.score.weight"}
     assert all(bool(weight.any()) for weight in stored.values())
+
+
+def test_a_language_models_folder_is_known_as_one(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    write_preset(dataclasses.replace(LITTLE, preset="micro-lm", task_type="CAUSAL_LM"), folder)
+    spec = resolve_model(str(folder), "CAUSAL_LM")
+    assert spec == resolve_model(str(folder), None) == ModelSpec("models", "prepared", str(folder), "CAUSAL_LM")
+    with pytest.raises(InputError, match=r"models: it is made as a causal language model, .* take micro or tinyllama"):
+        resolve_model(str(folder))
+    plain = AutoModelForCausalLM.from_pretrained(folder / "base").eval()
+    theirs = peft.PeftModel.from_pretrained(plain, folder / "adapters" / "mine").eval()
+    lora = strategies_configuration("lora_separate", LITTLE.adapters)
+    weights = Weights(spec, CpuDevice())
+    ours: Any = weights.attach(weights.base(lora), LITTLE.adapters[0], lora)
+    assert isinstance(ours, peft.PeftModelForCausalLM)
+    ids = torch.tensor([[1, 7, 300, 1000]])
+    with torch.inference_mode():
+        assert torch.equal(ours(input_ids=ids).logits, theirs(input_ids=ids).logits)
+        assert ours(input_ids=ids).logits.shape == (1, 4, 1024)
 
 
 def test_writing_again_does_nothing(little: Path) -> None:

@@ -224,12 +224,22 @@ def test_an_adapter_that_is_no_lora_is_refused(llama: str, tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("task", ["CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "FEATURE_EXTRACTION"])
+@pytest.mark.parametrize("task", ["SEQ_2_SEQ_LM", "TOKEN_CLS", "FEATURE_EXTRACTION"])
 def test_an_adapter_for_another_task_is_refused(llama: str, plain: str, tmp_path: Path, task: str) -> None:
     path = changed(plain, tmp_path / "a", task_type=task)
     assert problems(llama, unstated(path)) == (
         f"adapter mine: {path}/adapter_config.json: task_type is {task}; only adapters of sequence classifiers "
-        "(SEQ_CLS) are measured",
+        "(SEQ_CLS) and causal language models (CAUSAL_LM) are measured",
+    )
+
+
+def test_an_adapter_of_a_language_model_is_refused_for_a_classifier_with_both_remedies(
+    llama: str, plain: str, tmp_path: Path
+) -> None:
+    path = changed(plain, tmp_path / "a", task_type="CAUSAL_LM")
+    assert problems(llama, unstated(path)) == (
+        f"adapter mine: {path}/adapter_config.json: task_type is CAUSAL_LM, the plan measures a sequence classifier "
+        '(SEQ_CLS): set task_type = "CAUSAL_LM" in the plan, or give another adapter',
     )
 
 

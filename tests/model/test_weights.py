@@ -69,9 +69,48 @@ class Payload:
 # What a person names
 
 
-@pytest.mark.parametrize(("preset", "kind"), [("micro", "preset_files"), ("tinyllama-1.1b", "preset_device")])
-def test_a_preset_is_files_or_built_on_the_device_as_its_shape_says(preset: str, kind: str) -> None:
-    assert resolve_model(preset) == ModelSpec(preset, kind)
+@pytest.mark.parametrize(
+    ("preset", "kind", "task_type"),
+    [
+        ("micro", "preset_files", "SEQ_CLS"),
+        ("micro-lm", "preset_files", "CAUSAL_LM"),
+        ("tinyllama-1.1b", "preset_device", "SEQ_CLS"),
+        ("tinyllama-1.1b", "preset_device", "CAUSAL_LM"),
+    ],
+)
+def test_a_preset_is_files_or_built_on_the_device_as_its_shape_says(preset: str, kind: Any, task_type: Any) -> None:
+    expected = ModelSpec(preset, kind, task_type=task_type)
+    assert resolve_model(preset, task_type) == expected
+    if preset != "tinyllama-1.1b":
+        assert resolve_model(preset, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "task_type", "told"),
+    [
+        (
+            "micro",
+            "CAUSAL_LM",
+            "it is made as a sequence classifier, the plan measures a causal language model (task_type CAUSAL_LM); "
+            "take micro-lm or tinyllama-1.1b, or a model of your own",
+        ),
+        (
+            "micro-lm",
+            "SEQ_CLS",
+            "it is made as a causal language model, the plan measures a sequence classifier (task_type SEQ_CLS); take "
+            "micro or tinyllama-1.1b, or a model of your own",
+        ),
+    ],
+)
+def test_a_preset_of_another_task_type_is_refused_with_those_that_suit(
+    preset: str, task_type: Any, told: str, plan: Plan
+) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve_model(preset, task_type)
+    assert str(caught.value) == f"--model {preset}: {told}"
+    with pytest.raises(InputError) as caught:
+        Recipe.of(preset, dataclasses.replace(plan, task_type=task_type))
+    assert str(caught.value) == f"--model {preset}: {told}"
 
 
 def test_a_prepared_folder_is_known_by_its_mark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +146,7 @@ def test_what_is_no_model_is_refused_with_what_could_be_meant(model: str, tmp_pa
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith("--model ")
     if model:
-        assert all(part in str(caught.value) for part in (repr(model), "micro, tinyllama-1.1b", "owner/name"))
+        assert all(part in str(caught.value) for part in (repr(model), "micro, micro-lm, tinyllama-1.1b", "owner/name"))
     else:
         assert "no config.json" in str(caught.value)
 
@@ -422,10 +461,12 @@ def test_a_built_adapter_is_the_same_alone_and_beside_another(plan: Plan) -> Non
 
 
 def test_shapes_are_those_of_the_models_that_they_stand_for() -> None:
-    assert presets() == ("micro", "tinyllama-1.1b")
+    assert presets() == ("micro", "micro-lm", "tinyllama-1.1b")
     # TinyLlama-1.1B has 1,100,048,384 parameters; a classifier has two rows of 2,048 instead of its 32,000.
     tiny = build("tinyllama-1.1b", torch.bfloat16, "meta", seed=0)
     assert sum(p.numel() for p in tiny.parameters()) == 1_100_048_384 - (32_000 - 2) * 2_048
+    generating = build("tinyllama-1.1b", torch.bfloat16, "meta", seed=0, task_type="CAUSAL_LM")
+    assert sum(p.numel() for p in generating.parameters()) == 1_100_048_384
     micro = build("micro", torch.float32, "meta", seed=0)
     assert len(micro.model.layers) == 8  # type: ignore[union-attr,arg-type]
     assert all(preset_shape(preset)["config"]["model_type"] == "llama" for preset in presets())

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from raybench.model.adapters import check_initialization
 from raybench.model.checkpoint_files import labels_in
+from raybench.model.families import FAMILIES, family
 from raybench.model.files import FromFile, read_json, tensor_shapes
 from raybench.model.hub import ModelFiles
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -68,24 +69,22 @@ class AdapterFiles:
     shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def read(cls, location: str, files: ModelFiles) -> AdapterFiles:
-        """A folder's or hub repository's. Raises InputError where it is no LoRA adapter of a sequence classifier."""
+    def read(cls, location: str, files: ModelFiles, task_type: TaskType = "SEQ_CLS") -> AdapterFiles:
+        """A folder's or hub repository's. Raises InputError where it is no LoRA adapter for ``task_type``."""
         path = files.path(location, CONFIG)
         kind = read_json(path, _Kind).peft_type
         if kind != "LORA":
             raise InputError(f"{path}: peft_type is {kind[:40]}; only LoRA adapters (LORA) are measured")
         config = read_json(path, AdapterConfig)
-        if config.task_type not in (None, "SEQ_CLS"):
-            raise InputError(
-                f"{path}: task_type is {config.task_type[:40]}; only adapters of sequence classifiers (SEQ_CLS) are "
-                "measured"
-            )
+        if config.task_type not in (None, task_type):
+            raise InputError(f"{path}: task_type is {config.task_type[:40]}{_remedy(config.task_type, task_type)}")
         check_initialization(str(path), config.init_lora_weights)
         model_class = (config.auto_mapping or {}).get("base_model_class")
-        if config.task_type is None and model_class and not str(model_class).endswith("ForSequenceClassification"):
+        wanted = family(task_type)
+        if config.task_type is None and model_class and not wanted.has_class(str(model_class)):
             raise InputError(
                 f"{path}: it was made on a {str(model_class)[:60]}, in which modules have other names than in a "
-                "sequence classifier; make it on one from AutoModelForSequenceClassification"
+                f"{wanted.noun}; make it on one from {wanted.auto_name}"
             )
         weights = files.path(location, WEIGHTS)
         if Path(location).is_dir() and not weights.is_file():
@@ -124,3 +123,13 @@ class AdapterFiles:
     def labels(self) -> int | None:
         """Labels of the classifier that it brings; None where it brings none."""
         return labels_in({name: shape for name, shape in self.shapes.items() if ".lora_" not in name})
+
+
+def _remedy(found: str, wanted: TaskType) -> str:
+    if found in FAMILIES:
+        return (
+            f', the plan measures a {family(wanted).noun} ({wanted}): set task_type = "{found}" in the plan, or give '
+            "another adapter"
+        )
+    measured = " and ".join(f"{known.noun}s ({known.task_type})" for known in FAMILIES.values())
+    return f"; only adapters of {measured} are measured"

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from raybench.model.families import family
 from raybench.plan import Adapter, first_of
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 _SHOWN = 3
 _CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -35,11 +36,13 @@ def peft_name(name: str) -> str:
     return f"adapter_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
-def load_adapter(model: Any, adapter: Adapter, path: str, *, autocast_adapter_dtype: bool) -> Any:
+def load_adapter(
+    model: Any, adapter: Adapter, path: str, task_type: TaskType = "SEQ_CLS", *, autocast_adapter_dtype: bool
+) -> Any:
     """Put the LoRA adapter at ``path``, a folder or hub id, on ``model``, plain or a PeftModel. Returns a PeftModel.
 
-    Raises InputError where it is no LoRA adapter of a classifier or not what ``adapter`` says, where a weight that the
-    model needs is not in its file, and where one of its file has no place in the model: PEFT would go on without these.
+    Raises InputError where it is no LoRA adapter for ``task_type`` or not what ``adapter`` says, where a weight that
+    the model needs is not in its file, and where one of its file has no place in the model: PEFT would go on without.
     """
     import peft
 
@@ -47,8 +50,10 @@ def load_adapter(model: Any, adapter: Adapter, path: str, *, autocast_adapter_dt
     where, key = f"adapter {adapter.name} in {path}", peft_name(adapter.name)
     if config.peft_type != peft.PeftType.LORA:
         raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
-    if config.task_type not in (None, peft.TaskType.SEQ_CLS):
-        raise InputError(f"{where} is for {_word(config.task_type)}, not SEQ_CLS; give one of a sequence classifier")
+    if config.task_type not in (None, peft.TaskType(task_type)):
+        raise InputError(
+            f"{where} is for {_word(config.task_type)}, not {task_type}; give one of a {family(task_type).noun}"
+        )
     check_initialization(where, config.init_lora_weights)
     _check_stated(where, config, adapter)  # as it is read: PEFT rewrites long lists of target_modules
     config.inference_mode = True

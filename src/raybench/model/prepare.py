@@ -14,11 +14,11 @@ from typing import Any
 
 import raybench
 from raybench.model.adapters import peft_name
-from raybench.model.classifier import check_classifier
+from raybench.model.architecture import check_architecture
 from raybench.model.seeded import add_seeded_adapter
-from raybench.model.weights import PREPARED_MARK, ModelSpec, build, preset_shape
+from raybench.model.weights import PREPARED_MARK, ModelSpec, build, check_preset, preset_shape
 from raybench.plan import Adapter, Plan
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 _CORPUS = (
     "the committee said that the report was clear and that the figures it gave were right",
@@ -36,13 +36,15 @@ class Recipe:
     preset: str
     adapters: tuple[Adapter, ...]
     full_ft: tuple[str, ...]
+    task_type: TaskType = "SEQ_CLS"
 
     @classmethod
     def of(cls, preset: str, plan: Plan) -> Recipe:
-        """All that ``plan`` deploys without bringing its own files."""
+        """All that ``plan`` deploys without bringing its own files. Raises InputError: no preset for its task type."""
+        check_preset(preset, plan.task_type)
         adapters = {a.name: a for c in plan.configurations for a in c.adapters if a.path is None}
         full_ft = [c.name for c in plan.configurations if not c.adapters and c.checkpoint is None]
-        return cls(preset, tuple(adapters.values()), tuple(full_ft))
+        return cls(preset, tuple(adapters.values()), tuple(full_ft), plan.task_type)
 
     def content(self) -> dict[str, Any]:
         return {
@@ -50,6 +52,7 @@ class Recipe:
             "shape": preset_shape(self.preset),
             "adapters": [dataclasses.asdict(a) for a in self.adapters],
             "full_ft": list(self.full_ft),
+            "task_type": self.task_type,
             "raybench_version": raybench.__version__,
         }
 
@@ -71,7 +74,7 @@ def prepared(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
         return spec
     folder = cache_folder() / f"{recipe.preset}-{recipe.digest()}"
     write_preset(recipe, folder)
-    return ModelSpec(spec.name, "prepared", str(folder))
+    return ModelSpec(spec.name, "prepared", str(folder), recipe.task_type)
 
 
 def write_preset(recipe: Recipe, folder: Path) -> bool:
@@ -113,13 +116,13 @@ def _write_models(recipe: Recipe, folder: Path) -> None:
     logging.disable_progress_bar()
 
     def new(seed: int) -> Any:
-        return build(recipe.preset, torch.float32, "cpu", seed)
+        return build(recipe.preset, torch.float32, "cpu", seed, task_type=recipe.task_type)
 
     tokenizer = make_tokenizer(recipe.preset)
     new(0).save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
     for adapter in recipe.adapters:
-        model = add_seeded_adapter(new(0), adapter, autocast_adapter_dtype=True)
+        model = add_seeded_adapter(new(0), adapter, recipe.task_type, autocast_adapter_dtype=True)
         # Not the base's embeddings too, which PEFT saves with an adapter on them.
         model.save_pretrained(folder / "adapters" / adapter.name, save_embedding_layers=False)
         # PEFT puts an adapter that is not called "default" in a folder of the name that it has there.
@@ -162,7 +165,7 @@ def make_tokenizer(preset: str) -> Any:
 
 
 def check_checkpoint(spec: ModelSpec) -> None:
-    """Raises InputError where one's own checkpoint has no configuration of a sequence classifier."""
+    """Raises InputError where one's own checkpoint has no configuration of a model for the spec's task type."""
     if spec.kind == "checkpoint":
         assert spec.location is not None
-        check_classifier(spec.location)
+        check_architecture(spec.location, spec.task_type)

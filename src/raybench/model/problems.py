@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from raybench.model.adapter_files import AdapterFiles
+from raybench.model.architecture import check_architecture
 from raybench.model.checkpoint_files import CheckpointFiles
-from raybench.model.classifier import check_classifier
 from raybench.model.fit import disagreement, misfits
 from raybench.model.hub import ModelFiles
 from raybench.model.weights import ModelSpec, preset_shape
@@ -77,7 +77,7 @@ class _Check:
         self.read_already.add(location)
         try:
             found = CheckpointFiles.read(location, self.files)
-            check_classifier(location)
+            check_architecture(location, self.plan.task_type)
         except InputError as error:
             self.problems.append(f"{whose}: {error}")
             return None
@@ -114,7 +114,7 @@ class _Check:
 
     def adapter(self, name: str, location: str) -> AdapterFiles | None:
         try:
-            found = AdapterFiles.read(location, self.files)
+            found = AdapterFiles.read(location, self.files, self.plan.task_type)
         except InputError as error:
             self.problems.append(f"adapter {name}: {error}")
             return None

@@ -7,13 +7,15 @@ from typing import Any
 
 from raybench.model.adapters import lora_layers, low_rank_factors, peft_name
 from raybench.plan import Adapter
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 ADAPTER_STRENGTH = 0.3
 """Seeded adapters change each weight by about this share of its spread: enough that a wrong merge shows."""
 
 
-def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: bool) -> Any:
+def add_seeded_adapter(
+    model: Any, adapter: Adapter, task_type: TaskType = "SEQ_CLS", *, autocast_adapter_dtype: bool
+) -> Any:
     """Add a LoRA adapter with seeded weights, B not zero, to a plain model or a PeftModel.
 
     Raises InputError where the model has not all of the adapter's target modules, or one that PEFT has no LoRA for.
@@ -30,7 +32,7 @@ def add_seeded_adapter(model: Any, adapter: Adapter, *, autocast_adapter_dtype: 
         lora_alpha=adapter.alpha,
         target_modules=list(targets),
         lora_dropout=0.0,
-        task_type="SEQ_CLS",
+        task_type=task_type,
         inference_mode=True,
     )
     try:

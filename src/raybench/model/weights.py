@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from raybench.machine import Device, torch_dtype
 from raybench.model.adapters import drop_dropout, load_adapter
 from raybench.model.checkpoint_files import check_weights
+from raybench.model.families import family
+from raybench.model.files import FromFile, read_json
 from raybench.model.heads import check_layers, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 PREPARED_MARK = "raybench.json"
 _NO_ADAPTER = {"subfolder": "raybench-loads-no-adapter"}
 """Where transformers is told to look for an adapter: left to itself it switches on what lies beside the weights."""
+
+
+class _Mark(FromFile):
+    """What is needed of the mark of a prepared folder. Older ones do not say for which task type they are."""
+
+    task_type: TaskType = "SEQ_CLS"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,27 +61,50 @@ def presets() -> tuple[str, ...]:
 
 @cache
 def preset_shape(preset: str) -> dict[str, Any]:
-    """A preset: ``about``, ``store`` ("files" or "device") and its Hugging Face ``config``."""
+    """A preset: ``about``, ``store`` ("files" or "device"), ``task_types`` and its Hugging Face ``config``."""
     text = resources.files("raybench").joinpath("model", "shapes", f"{preset}.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 
-def resolve_model(model: str) -> ModelSpec:
-    """What a person means by ``--model``: a preset, then an existing folder, then a hub id (``owner/name``)."""
+def resolve_model(model: str, task_type: TaskType | None = "SEQ_CLS") -> ModelSpec:
+    """What a person means by ``--model``: a preset, then an existing folder, then a hub id (``owner/name``).
+
+    ``task_type``: None where it is not known, and any will do. Raises InputError where it is none of these, or made for
+    another task type.
+    """
     if model in presets():
-        stored = preset_shape(model)["store"]
-        return ModelSpec(model, "preset_files" if stored == "files" else "preset_device")
+        shape = preset_shape(model)
+        task_type = task_type or shape["task_types"][0]
+        check_preset(model, task_type)
+        return ModelSpec(model, "preset_files" if shape["store"] == "files" else "preset_device", task_type=task_type)
     path = Path(model)
     if model and path.is_dir():  # an empty name would be the current folder
         if (path / PREPARED_MARK).is_file():
-            return ModelSpec(path.resolve().name, "prepared", str(path.resolve()))
+            prepared_for = read_json(path / PREPARED_MARK, _Mark).task_type
+            if task_type is not None and prepared_for != task_type:
+                raise InputError(f"--model {model}: {_other_kind(prepared_for, task_type)}")
+            return ModelSpec(path.resolve().name, "prepared", str(path.resolve()), prepared_for)
         if not (path / "config.json").is_file():
             raise InputError(f"--model {model}: the folder has no config.json; give a Hugging Face checkpoint's folder")
-        return ModelSpec(path.resolve().name, "checkpoint", str(path.resolve()))
+        return ModelSpec(path.resolve().name, "checkpoint", str(path.resolve()), task_type or "SEQ_CLS")
     if model.count("/") == 1 and not model.startswith((".", "/")):
-        return ModelSpec(model, "checkpoint", model)
+        return ModelSpec(model, "checkpoint", model, task_type or "SEQ_CLS")
     raise InputError(f"--model {model!r}: no such preset ({', '.join(presets())}), folder, or hub id (owner/name)")
+
+
+def check_preset(preset: str, task_type: TaskType) -> None:
+    """Raises InputError where the preset has no form for ``task_type``."""
+    if task_type not in (made_for := preset_shape(preset)["task_types"]):
+        raise InputError(f"--model {preset}: {_other_kind(made_for[0], task_type)}")
+
+
+def _other_kind(found: TaskType, wanted: TaskType) -> str:
+    suited = " or ".join(preset for preset in presets() if wanted in preset_shape(preset)["task_types"])
+    return (
+        f"it is made as a {family(found).noun}, the plan measures a {family(wanted).noun} (task_type {wanted}); take "
+        f"{suited}, or a model of your own"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +131,7 @@ class Weights:
         """The base model, in evaluation mode on the device."""
         dtype = torch_dtype(configuration.dtype, self.device.kind)
         if self.spec.kind == "preset_device":
-            return build(self.spec.name, dtype, self.device.kind, seed=0, num_labels=configuration.num_labels)
+            return self._build(dtype, 0, configuration)
         assert self.spec.location is not None
         location = Path(self.spec.location, "base") if self.spec.kind == "prepared" else self.spec.location
         return self._read(str(location), dtype, "base", configuration.num_labels)
@@ -116,8 +147,7 @@ class Weights:
                 raise InputError(f"{folder}: no such model; run `raybench prepare` for this plan")
             return self._read(str(folder), dtype)
         if self.spec.kind == "preset_device":
-            seed = _seed(configuration.name)
-            return build(self.spec.name, dtype, self.device.kind, seed, configuration.num_labels)
+            return self._build(dtype, _seed(configuration.name), configuration)
         return self.base(configuration)
 
     def attach(self, model: Any, adapter: Adapter, configuration: Configuration) -> Any:
@@ -127,13 +157,13 @@ class Weights:
         if path is None and self.spec.kind == "prepared":
             path = str(Path(self.spec.location or "", "adapters", adapter.name))
         if path is None:
-            model = add_seeded_adapter(model, adapter, autocast_adapter_dtype=autocast)
+            model = add_seeded_adapter(model, adapter, self.spec.task_type, autocast_adapter_dtype=autocast)
         else:
             if Path(path).is_dir() and not Path(path, "adapter_model.safetensors").is_file():
                 raise InputError(f"{path}: no adapter_model.safetensors; only safetensors adapters are loaded")
             if adapter.path is None and not Path(path).is_dir():
                 raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
-            model = load_adapter(model, adapter, path, autocast_adapter_dtype=autocast)
+            model = load_adapter(model, adapter, path, self.spec.task_type, autocast_adapter_dtype=autocast)
         drop_dropout(model)
         return model.to(self.device.kind).eval()
 
@@ -146,17 +176,21 @@ class Weights:
         beside = [location for location in locations if find_adapter_config_file(location) is not None]
         return Noticed("; ".join(drawn) or None, ", ".join(beside) or None)
 
+    def _build(self, dtype: torch.dtype, seed: int, configuration: Configuration) -> torch.nn.Module:
+        return build(
+            self.spec.name, dtype, self.device.kind, seed, configuration.num_labels, task_type=self.spec.task_type
+        )
+
     def _read(
         self, location: str, dtype: torch.dtype, whose: str | None = None, num_labels: int | None = None
     ) -> torch.nn.Module:
-        from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         _check_folder(Path(location))
         # A classifier of another number of labels than the base's is drawn: the adapter brings its own.
         labels = {} if num_labels is None else {"num_labels": num_labels, "ignore_mismatched_sizes": True}
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = family(self.spec.task_type).auto.from_pretrained(
             location,
             dtype=dtype,
             trust_remote_code=False,
@@ -178,11 +212,17 @@ class Weights:
 
 
 def build(
-    preset: str, dtype: torch.dtype, device_kind: str, seed: int, num_labels: int | None = None
+    preset: str,
+    dtype: torch.dtype,
+    device_kind: str,
+    seed: int,
+    num_labels: int | None = None,
+    *,
+    task_type: TaskType = "SEQ_CLS",
 ) -> torch.nn.Module:
     """A preset's model with seeded random weights, made directly on the device."""
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
     values = dict(preset_shape(preset)["config"])
     if num_labels is not None:
@@ -190,7 +230,7 @@ def build(
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     torch.manual_seed(seed)
     with torch.device(device_kind):
-        model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+        model: torch.nn.Module = family(task_type).auto.from_config(config, dtype=dtype)
     return model.eval()
 
 

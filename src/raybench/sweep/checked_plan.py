@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from raybench.analysis import LEAST_ROUNDS
@@ -18,9 +19,14 @@ from raybench.model import (
     text_tokenizer,
 )
 from raybench.plan import Overrides, Plan, WorkloadTable, load_plan
-from raybench.records import InputError, Problems
+from raybench.records import InputError, Problems, TaskType
 
-_DEFAULT_MODELS = {"cpu": "micro", "cuda": "tinyllama-1.1b"}
+_DEFAULT_MODELS: Mapping[tuple[str, TaskType], str] = {
+    ("cpu", "SEQ_CLS"): "micro",
+    ("cpu", "CAUSAL_LM"): "micro-lm",
+    ("cuda", "SEQ_CLS"): "tinyllama-1.1b",
+    ("cuda", "CAUSAL_LM"): "tinyllama-1.1b",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class CheckedPlan:
 
     def model_on(self, device_kind: Literal["cpu", "cuda"]) -> ModelSpec:
         """The model that was asked for, or the preset that suits the device."""
-        return self.model or resolve_model(_DEFAULT_MODELS[device_kind])
+        return self.model or default_model(device_kind, self.plan.task_type)
 
     def workload(self, model: ModelSpec) -> Workload:
         """The requests, with token ids by ``model``'s tokenizer where they are texts. Raises InputError."""
@@ -59,6 +65,11 @@ class CheckedPlan:
         )
 
 
+def default_model(device_kind: Literal["cpu", "cuda"], task_type: TaskType) -> ModelSpec:
+    """The preset that suits the device, where neither the plan nor the command line names a model."""
+    return resolve_model(_DEFAULT_MODELS[device_kind, task_type], task_type)
+
+
 def check_plan(source: str, overrides: Overrides, model: str | None, problems: Problems) -> CheckedPlan | None:
     """The plan ``source`` on ``model`` (None: the device decides); None where ``problems`` has what is wrong.
 
@@ -71,13 +82,13 @@ def check_plan(source: str, overrides: Overrides, model: str | None, problems: P
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
     chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
-        spec = None if chosen is None else resolve_model(chosen)
+        spec = None if chosen is None else resolve_model(chosen, None if plan is None else plan.task_type)
     if plan is None:
         return None
     if chosen is None or spec is not None:
         with problems.gathered():
             # Where the device decides, any of its presets shows whether the texts can be read.
-            requests = CheckedPlan(plan, texts, spec).workload(spec or resolve_model(_DEFAULT_MODELS["cpu"]))
+            requests = CheckedPlan(plan, texts, spec).workload(spec or default_model("cpu", plan.task_type))
     files = check_files(plan, spec, requests)
     problems.found += files.problems
     if problems.found:

@@ -1,24 +1,25 @@
-"""Whether transformers can make a sequence classifier of a checkpoint's configuration."""
+"""Whether transformers can make a model of the wanted kind of a checkpoint's configuration."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from raybench.records import InputError
+from raybench.model.families import family
+from raybench.records import InputError, TaskType
 
 
-def check_classifier(location: str) -> None:
-    """Raises InputError where transformers cannot read the configuration at ``location``, or knows no classifier."""
+def check_architecture(location: str, task_type: TaskType) -> None:
+    """Raises InputError where transformers cannot read the configuration at ``location``, or knows no such model."""
     from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
     try:
         model_type = AutoConfig.from_pretrained(location, trust_remote_code=False).model_type
     except Exception as error:  # noqa: BLE001  odd values make it raise anything
         raise InputError(f"{location}: {_why_unreadable(location, error)}") from None
-    if model_type not in KNOWN:
+    wanted = family(task_type)
+    if wanted.class_of(model_type) is None:
         raise InputError(
-            f"{location}: transformers has no sequence classifier of the model type {model_type}; take another base"
+            f"{location}: transformers has no {wanted.noun} of the model type {model_type}; take another base"
         )
 
 
