@@ -120,7 +120,7 @@ def test_adapters_with_and_without_a_head_are_resident_together(
 
 def one_plan(configuration: Configuration) -> Plan:
     values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Plan))
-    numbers = {"rounds": 1, "requests": 1, "comparisons": (), "claims": ()}
+    numbers = {"rounds": 1, "requests": 1, "comparisons": (), "claims": (), "task_type": "SEQ_CLS"}
     blocks = make_blocks((configuration,), "paired")
     return Plan(**values | numbers | {"configurations": (configuration,), "blocks": blocks})
 
