@@ -34,8 +34,8 @@ def at(store: RunStore, name: str) -> str:
 
 def test_the_description_is_kept_as_given_with_the_schema_version(run: RunStore) -> None:
     text = Hands(run.root).read("run.json").decode()
-    assert text == '{\n "plan": "rq2",\n "schema_version": 3\n}\n'
-    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 3}
+    assert text == '{\n "plan": "rq2",\n "schema_version": 4\n}\n'
+    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 4}
 
 
 def test_an_existing_run_is_not_begun_again(run: RunStore, results: Location) -> None:
@@ -197,6 +197,52 @@ def test_files_without_an_entry_do_not_exist(three: RunStore) -> None:
 # ---- rows that cannot be true
 
 
+GENERATED = {"batch": 2, "output_tokens": 3, "prefill_host_ns": 5, "prefill_wall_ns": 6}
+GENERATED |= {"decode_host_ns": [1, 2], "decode_wall_ns": [3, 4]}
+BAD_GENERATED = [
+    ({"batch": 0}, "batch is 0, should be at least 1"),
+    ({"output_tokens": 0}, "output_tokens is 0, should be at least 1"),
+    ({"prefill_host_ns": 0}, "prefill_host_ns is 0"),
+    ({"prefill_wall_ns": -6}, "prefill_wall_ns is -6"),
+    ({"decode_wall_ns": [3]}, "decode_wall_ns has 1 steps, should be 2, one fewer than output_tokens"),
+    ({"decode_host_ns": [3, 4, 5]}, "decode_host_ns has 3 steps, should be 2"),
+    ({"output_tokens": 1}, "decode_host_ns has 2 steps, should be 0"),
+    ({"decode_wall_ns": [3, 0]}, "row 19: decode_wall_ns has a step of 0, should be at least 1"),
+    ({"decode_wall_ns": [-3, 4]}, "decode_wall_ns has a step of -3"),
+    ({"decode_host_ns": [None, 4]}, "decode_host_ns has a step of null"),
+    ({"prefill_host_ns": None}, "prefill_host_ns is null and output_tokens is 3, should go together"),
+    ({"decode_wall_ns": None}, "decode_wall_ns is null and output_tokens is 3"),
+    ({"output_tokens": None}, "prefill_host_ns is there and output_tokens is null"),
+    ({"prefill_device_ns": 1}, "prefill_device_ns is there and device_ns is null"),
+    ({"device_ns": 9}, "prefill_device_ns is null and device_ns is 9"),
+    ({"device_ns": 9, "prefill_device_ns": 1}, "decode_device_ns is null and device_ns is 9"),
+    (dict.fromkeys(GENERATED) | {"decode_device_ns": []}, "decode_device_ns is there and device_ns is null"),
+    (
+        {"device_ns": 9, "prefill_device_ns": 1, "decode_device_ns": [0, 1]},
+        "decode_device_ns has a step of 0",
+    ),
+]
+
+
+@pytest.mark.parametrize("results", ["folder"], indirect=True)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"output_tokens": 1, "decode_host_ns": [], "decode_wall_ns": []},
+        {"device_ns": 9, "prefill_device_ns": 4, "decode_device_ns": [2, 3]},
+        dict.fromkeys(GENERATED) | {"batch": 8},
+    ],
+    ids=["by two clocks", "of one token", "by three clocks", "a classifier's batch"],
+)
+def test_prefill_and_decoding_steps_are_read_back(run: RunStore, changes: dict[str, Any]) -> None:
+    visit = key("a", 0)
+    rows = rows_of(visit, {"samples": GENERATED | changes})
+    run.commit(rows, [visit])
+    run.verify()
+    assert RunStore.open(run.root).read("samples").equals(rows["samples"])
+
+
 BAD_ROWS = [
     ({"samples": {"host_ns": 0}}, "host_ns is 0"),
     ({"samples": {"host_ns": -5}}, "host_ns is -5"),
@@ -213,7 +259,14 @@ BAD_ROWS = [
     ({"loads": {"gate_error": -math.inf}}, "gate_error is -inf"),
     ({"loads": {"adapter_effect": math.inf}}, "adapter_effect is inf"),
     ({"loads": {"adapter_effect": -0.5}}, "adapter_effect is -0.5"),
+    ({"loads": {"argmax_agreement": -0.1}}, r"argmax_agreement is -0\.1, should be at least 0"),
+    ({"loads": {"argmax_agreement": 1.1}}, r"argmax_agreement is 1\.1, should be at most 1"),
+    ({"loads": {"argmax_agreement": math.nan}}, "argmax_agreement is nan"),
+    ({"loads": {"kl_divergence": -1e-9}}, "kl_divergence is -1e-09"),
+    ({"loads": {"kl_divergence": math.inf}}, "kl_divergence is inf"),
+    ({"loads": {"untied_bytes": -1}}, "untied_bytes is -1"),
     ({"loads": {"configuration": "full_ft"}}, "2 rows for block a, configuration full_ft, round 0"),
+    *(({"samples": GENERATED | changes}, message) for changes, message in BAD_GENERATED),
 ]
 
 
@@ -227,7 +280,7 @@ def test_a_row_that_cannot_be_true_is_refused_when_written_and_when_read(
     with pytest.raises(StoreError, match=f"^{next(iter(changes))}: .*{message}"):
         run.commit(rows_of(visit, changes), [visit])
     assert Hands(run.root).digests() == before
-    if "null" in message:
+    if message == "wall_ns is null":
         return  # Parquet itself refuses it
     monkeypatch.setattr("raybench.store.store.check_rows", lambda *_: None)  # a writer that does not look
     run.commit(rows_of(visit, changes), [visit])
@@ -267,7 +320,7 @@ def test_missing_extra_and_doubled_columns_are_refused(run: RunStore) -> None:
     for table, message in [
         (samples.drop_columns("turn"), "column turn should be int32 not null, found nothing"),
         (extra, "found .*note"),
-        (doubled, "found .*switch_ns, visit"),
+        (doubled, "found .*decode_device_ns, visit"),
         (samples.select(samples.schema.names[::-1]), "columns should be visit, block"),
     ]:
         with pytest.raises(StoreError, match=message):
@@ -342,13 +395,13 @@ def test_a_file_of_another_schema_version_is_refused(three: RunStore, monkeypatc
     monkeypatch.setattr("raybench.store.row_files.SCHEMA_VERSION", 2)
     visit = key("c", 0)
     three.commit(rows_of(visit), [visit])
-    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 3"):
+    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 4"):
         three.verify()
 
 
 DAMAGED_ENTRIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown version": (lambda entry: entry.update(schema_version=99), "schema version 99"),
-    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 3"),
+    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 4"),
     "version as truth": (lambda entry: entry.update(schema_version=True), "schema version True"),
     "no version": (lambda entry: entry.pop("schema_version"), "schema version None"),
     "absolute path": (lambda entry: entry["files"][0].update(path="/etc/passwd"), "files.0.path.*/etc/passwd"),
@@ -427,9 +480,9 @@ def test_holes_copies_and_strangers_in_the_manifest_are_refused(three: RunStore)
 
 def test_a_damaged_description_is_refused(three: RunStore) -> None:
     for text, message in [
-        ('{"schema_version": 4}', "schema version 4, and this raybench reads 2 and 3"),
-        ('{"schema_version": 3, "margin": NaN}', "NaN is not a finite number"),
-        ('{"schema_version": 3, "margin": 1e999}', "1e999 is not a finite number"),
+        ('{"schema_version": 5}', "schema version 5, and this raybench reads 2, 3 and 4"),
+        ('{"schema_version": 4, "margin": NaN}', "NaN is not a finite number"),
+        ('{"schema_version": 4, "margin": 1e999}', "1e999 is not a finite number"),
         ("\udcff", "damaged JSON"),
     ]:
         Hands(three.root).write("run.json", text.encode(errors="surrogateescape"))
@@ -441,7 +494,7 @@ def test_what_a_driver_says_is_replaced(run: RunStore) -> None:
     assert run.live() is None
     for state in ("running", "complete"):
         run.replace_live({"state": state})
-        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 3}
+        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 4}
 
 
 # ---- one driver

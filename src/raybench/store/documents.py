@@ -59,7 +59,8 @@ def encode_json(document: Mapping[str, Any]) -> bytes:
 
 def unreadable(version: object) -> str:
     """What a person is told of a schema version that this raybench does not read."""
-    readable = " and ".join(map(str, READABLE_VERSIONS))
+    *others, last = map(str, READABLE_VERSIONS)
+    readable = f"{', '.join(others)} and {last}"
     return f"schema version {version!r}, and this raybench reads {readable}; read it with the raybench that wrote it"
 
 

@@ -9,16 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raybench.records import SCHEMA_VERSION, FailureKind, Phase, schema_of
+from raybench.store.generation import wrong_steps
 from raybench.store.manifest import VisitKey
 from raybench.store.storage import StoreError
 
 # Nanoseconds. A request takes time; a step that a visit has no need of takes none.
 _LEAST: Final[dict[str, dict[str, int]]] = {
-    "samples": {"started_ns": 0, "host_ns": 1, "wall_ns": 1, "device_ns": 1, "switch_ns": 0},
+    "samples": {"started_ns": 0, "host_ns": 1, "wall_ns": 1, "device_ns": 1, "switch_ns": 0, "batch": 1}
+    | {"output_tokens": 1, "prefill_host_ns": 1, "prefill_wall_ns": 1, "prefill_device_ns": 1},
     "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1},
-    "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0},
+    "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0}
+    | {"argmax_agreement": 0, "kl_divergence": 0, "untied_bytes": 0},
 }
-_FINITE: Final = {"loads": ("gate_error", "gate_tolerance", "adapter_effect")}
+_MOST: Final[dict[str, dict[str, int]]] = {"loads": {"argmax_agreement": 1}}
+_FINITE: Final = {
+    "loads": ("gate_error", "gate_tolerance", "adapter_effect", "argmax_agreement", "kl_divergence"),
+}
 _CHOICES: Final = {
     "samples": ("phase", get_args(Phase)),
     "failures": ("kind", get_args(FailureKind)),
@@ -63,6 +69,8 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
                 f"{where}: visit {table['visit'][index]}, row {index}: {column} is {table[column][index]}, "
                 f"should be {wanted}; measure again"
             )
+    if name == "samples" and (wrong := wrong_steps(table)) is not None:
+        raise StoreError(f"{where}: visit {table['visit'][wrong.row]}, row {wrong.row}: {wrong.what}; measure again")
     if name not in _UNFINISHED:
         listed = {(visit.visit, visit.block, visit.round) for visit in visits}
         for visit, block, round_index in sorted(_distinct(table, ("visit", "block", "round")) - listed):
@@ -87,6 +95,8 @@ def without_keys(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table
 def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
     for column, least in _LEAST.get(name, {}).items():
         yield column, pc.greater_equal(table[column], pa.scalar(least)), f"at least {least}"
+    for column, most in _MOST.get(name, {}).items():
+        yield column, pc.less_equal(table[column], pa.scalar(most)), f"at most {most}"
     for column in _FINITE.get(name, ()):
         yield column, pc.is_finite(table[column]), "finite"
     if name in _CHOICES:

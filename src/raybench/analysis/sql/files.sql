@@ -51,7 +51,7 @@ SET VARIABLE raybench_checked = (
         FROM raybench_entries
         WHERE NOT coalesce(
             entry = printf('%08d.json', sequence) AND sequence <= (SELECT count(*) FROM raybench_entries)
-                AND schema_version IN (2, 3), false)
+                AND schema_version IN (2, 3, 4), false)
         UNION ALL
         SELECT 'manifest/' || entry || ': lists ' || coalesce(path, 'a file without a path') || ', which cannot be'
         FROM raybench_files
