@@ -119,7 +119,25 @@ def test_a_vocabulary_of_almost_nothing_still_gives_valid_ids() -> None:
 
 
 def test_a_request_with_token_ids_of_its_own_keeps_them() -> None:
-    assert draw_token_ids(Request("mrpc", 0, 3, (7, 8, 9)), 5) == (7, 8, 9)
+    assert draw_token_ids(Request("mrpc", 0, 3, (7, 8, 9)), 5, avoid=(8,)) == (7, 8, 9)
+
+
+@given(vocabulary=st.integers(1, 40), avoid=st.sets(st.integers(-1, 40), max_size=12), index=st.integers(0, 1000))
+def test_special_tokens_are_drawn_only_where_there_are_no_others(vocabulary: int, avoid: set[int], index: int) -> None:
+    drawn = set(draw_token_ids(Request("mrpc", index, 400), vocabulary, avoid))
+    words, any_but = (set(range(first, vocabulary)) - avoid for first in (3, 0))
+    assert drawn <= (words or any_but or set(range(vocabulary)))
+
+
+def test_every_id_that_is_no_special_token_is_drawn() -> None:
+    assert set(draw_token_ids(Request("mrpc", 0, 2000), 20, avoid=(0, 3, 7, 8, 19))) == {*range(4, 19)} - {7, 8}
+
+
+def test_special_tokens_below_the_words_change_no_draw() -> None:
+    """What the presets have: padding, start and end are ids 0 to 2."""
+    request = Request("mrpc", 5, 8)
+    assert draw_token_ids(request, 1024, avoid=(0, 1, 2)) == draw_token_ids(request, 1024)
+    assert draw_token_ids(request, 1024) == (497, 794, 959, 798, 432, 653, 407, 799)
 
 
 # Texts of one's own

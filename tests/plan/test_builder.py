@@ -59,7 +59,9 @@ def test_a_name_is_letters_digits_and_little_else(path: Path, name: str) -> None
 def test_a_placeholder_that_is_not_one_is_a_bad_name(path: Path) -> None:
     lines = refusals(path, GOOD.replace("x_{task}", "x_{tsk}"))
     assert lines[0].startswith("matrix[0].name: 'x_{tsk}_1' is not a name")
-    assert lines[1:] == ["matrix[0].name: duplicate configuration 'x_{tsk}_1'; every name must be its own"]
+    assert lines[1:] == [
+        "matrix[0].name: duplicate configuration 'x_{tsk}_1'; every name must be its own ({task}, {seed}, {batch})"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_a_workload_file_brings_its_own_tasks_but_not_any_name(path: Path) -> No
     plan, found = read(path, mine + workload)
     assert plan.tasks() == ("mrpc", "emails")
     assert found is not None
-    assert (found.text_column, found.task_column, found.max_tokens) == ("text", "kind", 384)
+    assert (found.text_column, found.task_column, found.max_tokens) == (None, "kind", None)
     assert [line.partition(": unknown task 'emails'")[0] for line in refusals(path, mine)] == [
         "adapters[0].tasks",
         "matrix[0].task",
@@ -154,9 +156,99 @@ def test_a_workload_file_brings_its_own_tasks_but_not_any_name(path: Path) -> No
     assert lines[0].startswith("adapters[0]")
 
 
-def test_a_workload_file_is_parquet_or_jsonl(path: Path) -> None:
-    message = refusal(path, GOOD + '[workload]\ntexts = "texts.csv"\n')
-    assert message == "workload.texts: expected a .parquet or .jsonl file, got 'texts.csv'"
+GLUE_TASKS = "mrpc, rte, sst2"
+LM = 'task_type = "CAUSAL_LM"\n'
+
+
+def workload_of(path: Path, keys: str, *, generates: bool = False, task: str = "sst2") -> list[str]:
+    """What a plan with these keys in ``[workload]`` is refused with; nothing where it is good."""
+    plan = GOOD.replace('"sst2"', f'"{task}"').replace("sst2_s1", f"{task}_s1")
+    plan = plan.replace(HEAD, HEAD + LM) if generates else plan
+    try:
+        read(path, f"{plan}[workload]\n{keys}\n")
+    except InputError as error:
+        return [line.removeprefix(f"{path}: ") for line in error.lines]
+    return []
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "prompt_tokens = 512",
+        "prompt_tokens = [16, 32]",
+        "prompt_tokens = {median = 64, sigma = 1, max = 512}",
+        "prompt_tokens = {median = 64, sigma = 0.5, max = 64}",
+        'texts = "t.jsonl"',
+        'texts = "t.csv"\ntext_column = "t"\ntask_column = "kind"\nmax_tokens = 10\ntokenizer = "owner/name"',
+        'texts = "t.parquet"\nchat_column = "messages"',
+    ],
+)
+def test_requests_are_of_given_lengths_or_of_texts_for_tasks_of_any_name(path: Path, keys: str) -> None:
+    assert workload_of(path, keys, task="emails") == []
+    for output in ("128", "[16, 32]", "{median = 64, sigma = 1, max = 512}"):
+        assert workload_of(path, f"{keys}\noutput_tokens = {output}", generates=True, task="emails") == []
+
+
+def test_a_language_model_may_answer_prompts_as_long_as_those_of_the_tasks_known(path: Path) -> None:
+    assert workload_of(path, "output_tokens = 32", generates=True) == []
+    unknown = f"unknown task 'emails'; expected one of {GLUE_TASKS}; for others give [workload] prompt_tokens or texts"
+    assert workload_of(path, "output_tokens = 32", generates=True, task="emails") == [
+        f"adapters[0].tasks: {unknown}",
+        f"matrix[0].task: {unknown}",
+    ]
+
+
+MISSING = "workload.output_tokens: missing; say how many tokens a language model generates (128)"
+NONE = 'workload.output_tokens: a classifier generates none; set task_type = "CAUSAL_LM", or leave it out'
+
+
+@pytest.mark.parametrize(
+    ("keys", "generates", "lines"),
+    [
+        ("prompt_tokens = 8", True, [MISSING]),
+        ("", True, [MISSING]),
+        ("prompt_tokens = 8\noutput_tokens = 8", False, [NONE]),
+        ("output_tokens = 8", False, [NONE]),
+        ("", False, ["workload: expected prompt_tokens or texts; give one of them, or leave [workload] out"]),
+        (
+            'prompt_tokens = 8\ntexts = "t.csv"',
+            False,
+            ["workload: expected either prompt_tokens or texts; give one of them"],
+        ),
+        (
+            'prompt_tokens = 8\nmax_tokens = 8\nchat_column = "c"',
+            False,
+            [
+                "workload.chat_column: goes with texts; there are none",
+                "workload.max_tokens: goes with texts; there are none",
+            ],
+        ),
+        (
+            'texts = "t.csv"\nchat_column = "c"\ntext_column = "t"',
+            False,
+            ["workload.chat_column: expected either text_column or chat_column; leave one out"],
+        ),
+        (
+            'texts = "t.txt"',
+            False,
+            ["workload.texts: expected a file that ends in one of .csv, .jsonl, .parquet, got 't.txt'"],
+        ),
+    ],
+)
+def test_what_requests_cannot_be_is_told_with_its_key(path: Path, keys: str, generates: bool, lines: list[str]) -> None:
+    assert workload_of(path, keys, generates=generates) == lines
+
+
+def test_a_language_model_without_a_workload_is_asked_how_much_it_generates(path: Path) -> None:
+    assert refusal(path, GOOD.replace(HEAD, HEAD + LM)) == MISSING
+
+
+def test_a_run_of_more_prompts_than_can_be_made_is_refused(path: Path) -> None:
+    many = GOOD.replace(HEAD, HEAD + "rounds = 20\nrequests = 50000\n")
+    assert read(path, many + "batch = 16\n")[0].rounds == 20
+    assert refusal(path, many.replace('"both"', '"both_{batch}"') + "batch = [1, 17]\n") == (
+        "1000000 requests of 17 prompts are more than 16000000 prompts; ask for fewer requests, or for a smaller batch"
+    )
 
 
 def test_overrides_reach_a_plan_file(path: Path) -> None:

@@ -51,7 +51,7 @@ SPELLING = [
     pytest.param(
         MULTI,
         MULTI + 'routing = "round-robin"\n',
-        ["configurations[0].routing", "'round_robin' or 'blocked'", "did you mean 'round_robin'"],
+        ["configurations[0].routing", "'round_robin', 'blocked' or 'mixed'", "did you mean 'round_robin'"],
         id="routing",
     ),
     pytest.param(
@@ -131,7 +131,7 @@ def test_all_that_is_wrong_with_the_types_is_told_at_once(path: Path) -> None:
         "requests: input should be greater than or equal to 1, got '0'",
         "warmups: input should be greater than or equal to 0, got '-1'",
         "round: unknown key 'round'; expected one of accelerator_type, adapters, claims, configurations, description, "
-        "margin, matrix, name, order_seed, references, requests, rounds, ...; did you mean 'rounds'?",
+        "margin, matrix, model, name, order_seed, references, requests, ...; did you mean 'rounds'?",
     ]
 
 

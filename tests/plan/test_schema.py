@@ -61,3 +61,45 @@ NESTED_VALUES = [
 def test_a_value_inside_a_table_is_refused_with_the_tables_place(path: Path, old: str, new: str, key: str) -> None:
     assert old in GOOD
     assert refusal(path, GOOD.replace(old, new, 1)).startswith(f"{key}: ")
+
+
+LENGTHS = [
+    ('"many"', "", "expected a whole number, a list of them, or {median, sigma, max}, got 'many'"),
+    ("true", "", "expected a whole number, a list of them, or {median, sigma, max}, got 'True'"),
+    ("1.5", "", "expected a whole number, a list of them, or {median, sigma, max}, got '1.5'"),
+    ("0", "", "input should be greater than or equal to 1, got '0'"),
+    ("10000001", "", "input should be less than or equal to 10000000, got '10000001'"),
+    ("[]", "", "list should have at least 1 item after validation, not 0, got '[]'"),
+    ("[8, 0]", "[1]", "input should be greater than or equal to 1, got '0'"),
+    ("[8, true]", "[1]", "input should be a valid integer, got 'True'"),
+    ("{median = 9, sigma = 1, max = 8}", "", "median is 9, above max 8"),
+    ("{median = 9, sigma = 0, max = 9}", ".sigma", "input should be greater than 0, got '0'"),
+    ("{median = 9, sigma = nan, max = 9}", ".sigma", "input should be less than or equal to 5, got 'nan'"),
+    ("{median = 0, sigma = 1, max = 9}", ".median", "input should be greater than or equal to 1, got '0'"),
+    ("{median = 9, sigma = 1}", ".max", "field required"),
+    (
+        "{median = 9, sigma = 1, max = 9, mex = 2}",
+        ".mex",
+        "unknown key 'mex'; expected one of max, median, sigma; did you mean 'max'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "place", "said"), LENGTHS, ids=[value for value, *_ in LENGTHS])
+def test_lengths_are_told_as_what_they_were_meant_as_in_one_line(path: Path, value: str, place: str, said: str) -> None:
+    text = GOOD + f"[workload]\nprompt_tokens = {value}\n"
+    assert refusal(path, text) == f"workload.prompt_tokens{place}: {said}"
+
+
+BATCHES = [
+    ('"8"', "", "expected a whole number or a list of them, got '8'"),
+    ("0", "", "input should be greater than or equal to 1, got '0'"),
+    ("4097", "", "input should be less than or equal to 4096, got '4097'"),
+    ("[]", "", "list should have at least 1 item after validation, not 0, got '[]'"),
+    ("[1, 0]", "[1]", "input should be greater than or equal to 1, got '0'"),
+]
+
+
+@pytest.mark.parametrize(("value", "place", "said"), BATCHES, ids=[value for value, *_ in BATCHES])
+def test_a_batch_is_a_number_or_several_and_told_in_one_line(path: Path, value: str, place: str, said: str) -> None:
+    assert refusal(path, GOOD + f"batch = {value}\n") == f"configurations[0].batch{place}: {said}"

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -239,9 +239,21 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def draw_token_ids(request: Request, vocabulary_size: int) -> tuple[int, ...]:
-    """The request's token ids: its own, or as many as it is long, drawn from its task and index alone."""
+def draw_token_ids(request: Request, vocabulary_size: int, avoid: Collection[int] = ()) -> tuple[int, ...]:
+    """The request's token ids: its own, or as many as it is long, drawn from its task and index alone.
+
+    None of ``avoid`` is drawn as long as the vocabulary has others: where a prompt ends is told by the padding token.
+    """
     if request.token_ids is not None:
         return request.token_ids
     rng = np.random.default_rng([zlib.crc32(request.task.encode()), request.index])
-    return tuple(rng.integers(min(_FIRST_WORD_ID, vocabulary_size - 1), vocabulary_size, request.tokens).tolist())
+    first = min(_FIRST_WORD_ID, vocabulary_size - 1)
+    avoided = sorted({i for i in avoid if first <= i < vocabulary_size})
+    if len(avoided) >= vocabulary_size - first:
+        first, avoided = 0, sorted({i for i in avoid if 0 <= i < vocabulary_size})
+    if len(avoided) >= vocabulary_size:
+        avoided = []
+    ids = rng.integers(first, vocabulary_size - len(avoided), request.tokens)
+    for special in avoided:  # in rising order: those from it on move up by one
+        ids += ids >= special
+    return tuple(ids.tolist())

@@ -19,6 +19,8 @@ HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _MAX_CONFIGURATIONS = 10_000
 MAX_REQUESTS = 1_000_000
 """Of one configuration in a run."""
+MAX_PROMPTS = 16_000_000
+"""Of one configuration in a run: in each of its requests as many as its batch."""
 DEFAULT_R = 8
 DEFAULT_TARGETS = ("q_proj", "v_proj")
 TEXT_FILES: Final = (".parquet", ".jsonl", ".csv")
@@ -71,6 +73,7 @@ class PlanBuilder:
         if clash := _repeated(block.name for block in blocks):
             self.problem("configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name")
         rounds, requests, halfwidth = self.length(overrides)
+        self.check_prompts(rounds * requests, configurations)
         workload = self.workload()
         self.problems.raise_if_any()
         plan = Plan(
@@ -116,6 +119,14 @@ class PlanBuilder:
             )
         return rounds, requests, halfwidth
 
+    def check_prompts(self, requests: int, configurations: Iterable[Configuration]) -> None:
+        largest = max((c.batch for c in configurations), default=1)
+        if requests <= MAX_REQUESTS and requests * largest > MAX_PROMPTS:
+            self.problems.found.append(
+                f"{self.where}: {requests} requests of {largest} prompts are more than {MAX_PROMPTS} prompts; ask for "
+                "fewer requests, or for a smaller batch"
+            )
+
     def workload(self) -> WorkloadTable | None:
         w, generates = self.parsed.workload, self.parsed.task_type == "CAUSAL_LM"
         if generates and (w is None or w.output_tokens is None):
@@ -126,8 +137,10 @@ class PlanBuilder:
             self.problem(
                 "workload.output_tokens", 'a classifier generates none; set task_type = "CAUSAL_LM", or leave it out'
             )
-        if (w.texts is None) == (w.prompt_tokens is None):
+        if w.texts is not None and w.prompt_tokens is not None:
             self.problem("workload", "expected either prompt_tokens or texts; give one of them")
+        if self.lengths_are_of_glue and not generates and w.output_tokens is None:
+            self.problem("workload", "expected prompt_tokens or texts; give one of them, or leave [workload] out")
         if w.texts is None:
             of_texts = ("text_column", "chat_column", "task_column", "tokenizer", "max_tokens")
             for key in [key for key in of_texts if getattr(w, key) is not None]:
@@ -271,9 +284,17 @@ class PlanBuilder:
             kv_cache=table.kv_cache,
         )
 
+    @property
+    def lengths_are_of_glue(self) -> bool:
+        """Whether the plan says neither texts nor lengths, so that prompts are as long as those of the tasks known."""
+        w = self.parsed.workload
+        return w is None or (w.texts is None and w.prompt_tokens is None)
+
     def check_task(self, task: str, key: str) -> bool:
-        if self.parsed.workload is None:
-            return self.check_choice(task, self.tasks, key, "task")
+        if self.lengths_are_of_glue:
+            return self.check_choice(
+                task, self.tasks, key, "task", "; for others give [workload] prompt_tokens or texts"
+            )
         return self.check_name(task, key)
 
     def check_name(self, name: str, key: str) -> bool:
@@ -285,11 +306,12 @@ class PlanBuilder:
         )
         return False
 
-    def check_choice(self, value: str, choices: Iterable[str], key: str, noun: str) -> bool:
+    def check_choice(self, value: str, choices: Iterable[str], key: str, noun: str, or_else: str = "") -> bool:
         known = tuple(choices)
         if value in known:
             return True
-        self.problem(key, f"unknown {noun} {value!r}; expected {one_of(known)}" + did_you_mean(value, known))
+        said = f"unknown {noun} {value!r}; expected {one_of(known)}" + (did_you_mean(value, known) or or_else)
+        self.problem(key, said)
         return False
 
     def problem(self, key: str, message: str) -> None:

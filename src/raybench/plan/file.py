@@ -14,12 +14,10 @@ import pydantic
 from raybench.plan.builder import Overrides, PlanBuilder
 from raybench.plan.choices import did_you_mean, nearest, one_of
 from raybench.plan.plan import Plan
-from raybench.plan.schema import TABLES, PlanTable, WorkloadTable
+from raybench.plan.schema import AS, TABLES, Lognormal, PlanTable, WorkloadTable
 from raybench.records import InputError, SeveralProblemsError, StrategyTraits
 
 _MAX_FILE_BYTES = 1_000_000
-_TRIED_AS = ("list[", "constrained-str")
-"""What pydantic adds to the place of a value that may be of several types: no part of the file."""
 _LONG_KEY = re.compile(r"""(?:\.\s*["']?[\w-]{1,40}["']?\s*){100}""")
 
 
@@ -86,15 +84,13 @@ def _explain(where: str, error: pydantic.ValidationError) -> list[str]:
     for problem in problems:
         if problem["type"] == "missing" and problem["loc"] in misspelt:
             continue  # a misspelt key is also a missing one: the former names the spelling
-        if _TRIED_AS[1] in problem["loc"] and isinstance(problem["input"], list):
-            continue  # no text either, but what is wrong is in the list
         location = _location(problem["loc"])
         lines.setdefault(location, f"{where}: {location}: {_message(problem)}")
     return list(lines.values())
 
 
 def _location(parts: tuple[int | str, ...]) -> str:
-    in_file = [part for part in parts if not str(part).startswith(_TRIED_AS)]
+    in_file = [part for part in parts if part not in AS.values()]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in in_file).lstrip(".")
 
 
@@ -102,8 +98,9 @@ def _message(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         key, fields = str(problem["loc"][-1]), _fields(problem)
         return f"unknown key {key!r}; expected {one_of(fields)}" + did_you_mean(key, fields)
-    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
-    if problem["type"] != "missing":
+    said = problem["msg"].removeprefix("Value error, ")
+    message = f"{said[0].lower()}{said[1:]}"
+    if problem["type"] not in ("missing", "value_error"):
         message += f", got {str(problem['input'])[:60]!r}"
     if isinstance(problem["input"], str) and problem["type"] == "literal_error":
         message += did_you_mean(problem["input"], re.findall(r"'([^']+)'", problem["msg"]))
@@ -113,6 +110,8 @@ def _message(problem: Any) -> str:
 def _fields(problem: Any) -> Iterable[str]:
     """The keys that the table of a problem may have."""
     loc = problem["loc"]
+    if AS[dict] in loc:
+        return Lognormal.model_fields
     return (TABLES.get(str(loc[0]), PlanTable) if len(loc) > 1 else PlanTable).model_fields
 
 

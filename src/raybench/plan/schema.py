@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from raybench.plan.plan import KvCache, Routing
 from raybench.records import TaskType
@@ -17,6 +17,27 @@ ModuleName = Annotated[str, Field(min_length=1, max_length=1000)]
 BatchSize = Annotated[int, Field(ge=1, le=4096)]
 TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+AS: dict[type, str] = {int: "<number>", str: "<text>", list: "<list>", dict: "<table>"}
+"""What a value of several possible types is read as: its problems are of that type, with this in their place."""
+
+
+def _read_as(value: Any) -> str | None:
+    return AS.get(type(value))
+
+
+def _one_of(expected: str) -> Discriminator:
+    return Discriminator(_read_as, custom_error_type="type", custom_error_message=f"expected {expected}")
+
+
+BatchSizes = Annotated[
+    Annotated[BatchSize, Tag(AS[int])] | Annotated[list[BatchSize], Field(min_length=1), Tag(AS[list])],
+    _one_of("a whole number or a list of them"),
+]
+TargetModules = Annotated[
+    Annotated[ModuleName, Tag(AS[str])] | Annotated[list[ModuleName], Field(min_length=1), Tag(AS[list])],
+    _one_of("a list of names, or a pattern"),
+]
 
 
 class Table(pydantic.BaseModel):
@@ -34,7 +55,7 @@ class AdaptersTable(Table):
     seeds: Annotated[list[Seed], Field(min_length=1)]
     alpha: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     r: Count | None = None
-    target_modules: Annotated[list[ModuleName], Field(min_length=1)] | ModuleName | None = None
+    target_modules: TargetModules | None = None
     path: str | None = None
 
 
@@ -49,7 +70,7 @@ class DeploymentTable(Table):
     role: Name | None = None
     delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
     kv_cache: KvCache = "dynamic"
-    batch: Annotated[list[BatchSize], Field(min_length=1)] | BatchSize = 1
+    batch: BatchSizes = 1
 
 
 class ConfigurationTable(DeploymentTable):
@@ -70,14 +91,28 @@ class ClaimTable(Table):
 
 
 class Lognormal(Table):
-    """Tokens drawn from a lognormal distribution: its median, the spread of the logarithm, the most there may be."""
+    """Tokens drawn from a lognormal distribution: its median, the spread of the logarithm, the most there may be.
+
+    What is drawn above ``max`` is ``max``, as where a service cuts: the median stays what it is.
+    """
 
     median: TokenCount
     sigma: Annotated[float, Field(gt=0, le=5)]
     max: TokenCount
 
+    @model_validator(mode="after")
+    def _median_is_possible(self) -> Lognormal:
+        if self.median > self.max:
+            raise ValueError(f"median is {self.median}, above max {self.max}")
+        return self
 
-Lengths = TokenCount | Annotated[list[TokenCount], Field(min_length=1, max_length=1_000_000)] | Lognormal
+
+Lengths = Annotated[
+    Annotated[TokenCount, Tag(AS[int])]
+    | Annotated[list[TokenCount], Field(min_length=1, max_length=1_000_000), Tag(AS[list])]
+    | Annotated[Lognormal, Tag(AS[dict])],
+    _one_of("a whole number, a list of them, or {median, sigma, max}"),
+]
 """As many tokens in each request, or drawn from a list or a distribution."""
 
 
