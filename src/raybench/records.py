@@ -71,6 +71,7 @@ SAMPLES: Final = pa.schema(
 """One timed request. ``(block, configuration, round, task, request)`` is unique among ``timed`` rows.
 
 ``request`` indexes the task's drawn requests, so (task, request) is the same model input wherever it occurs.
+``adapter``: which served it, null without one and where each row of a batch has its own.
 ``turn`` and ``sequence`` count from 0 within the visit (warm-ups have turn -1); ``started_ns`` counts from
 the visit's first request on a monotonic clock. ``host_ns``: until the call returned. ``wall_ns``: until the
 device had finished. ``device_ns``: between two device events (null on a CPU). ``switch_ns``: choosing the

@@ -18,8 +18,9 @@ from raybench.deploy.strategies import Deployment, LoadCosts, deploy
 from raybench.machine.device import CpuDevice
 from raybench.model.adapters import peft_name
 from raybench.model.prepare import Recipe, prepared
+from raybench.model.prompts import Prompts, as_tensors
 from raybench.model.weights import Weights, resolve_model
-from raybench.model.workload import GlueLengths, draw_token_ids
+from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Configuration, Plan
 from raybench.records import RaybenchError
 
@@ -48,12 +49,12 @@ def weights(plan: Plan) -> Counted:
 
 
 @pytest.fixture(scope="module")
-def probes() -> Mapping[str, list[dict[str, torch.Tensor]]]:
-    found = {}
-    for task in ("mrpc", "sst2"):
-        ids = [torch.tensor([draw_token_ids(GlueLengths(0).request(task, i), 1024)]) for i in range(2)]
-        found[task] = [{"input_ids": i, "attention_mask": torch.ones_like(i)} for i in ids]
-    return found
+def probes() -> Mapping[str, list[Prompts]]:
+    def probe(task: str, index: int) -> Prompts:
+        request = GlueLengths(0).request(task, index)
+        return as_tensors(request, "SEQ_CLS", "cpu", vocabulary_size=1024, pad_token_id=0)
+
+    return {task: [probe(task, i) for i in range(2)] for task in ("mrpc", "sst2")}
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +144,8 @@ def test_another_head_alone_is_no_effect(weights: Counted, probes: Any, tmp_path
     adapter = adapter_at(save_adapter(base, tmp_path / "fresh", init_lora_weights=True))
     configuration = deploying(adapter)
     deployment = up(configuration, weights)
-    plain = weights.base(configuration)(**probes["mrpc"][0]).logits
-    assert not torch.equal(deployment.forward(**probes["mrpc"][0]).logits, plain)
+    plain = weights.base(configuration)(**probes["mrpc"][0].values).logits
+    assert not torch.equal(deployment.forward(**probes["mrpc"][0].values).logits, plain)
     with pytest.raises(GateError, match="adapter mine changes nothing"):
         Gate(weights, probes, {}).check(configuration, deployment)
 
@@ -160,9 +161,9 @@ def test_a_head_of_zeros_is_stopped_as_what_it_is(plan: Plan, weights: Weights, 
 def test_a_separate_deployment_is_as_it_was_after_its_check(plan: Plan, weights: Weights, probes: Any) -> None:
     configuration = named(plan, "lora_mrpc_seed42")
     deployment = up(configuration, weights)
-    before = deployment.forward(**probes["mrpc"][0]).logits
+    before = deployment.forward(**probes["mrpc"][0].values).logits
     Gate(weights, probes, {}).check(configuration, deployment)
-    assert torch.equal(deployment.forward(**probes["mrpc"][0]).logits, before)
+    assert torch.equal(deployment.forward(**probes["mrpc"][0].values).logits, before)
     assert not any(parameter.requires_grad for parameter in deployment.model.parameters())
 
 
@@ -250,7 +251,7 @@ def test_a_wrong_merge_is_stopped_with_the_numbers(
     assert told is not None
     assert float(told[1]) > float(told[2]) == TOLERANCE[dtype]
     # The numbers are those of the two deployments.
-    values = probes["mrpc"][0]
+    values = probes["mrpc"][0].values
     right = adapted(configuration, weights)
     for text, deployed in ((told[3], model), (told[4], right)):
         shown = [float(number) for number in text.strip("[]").split(", ")]

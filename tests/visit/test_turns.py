@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from fake_device import FakeDevice, Output
+from raybench.model.prompts import Prompts
 from raybench.model.workload import Request
 from raybench.records import SAMPLES
+from raybench.visit.serving import Server
 from raybench.visit.turns import Identity, Step, Subject, schedule, take_turns
 
 IDENTITY = Identity("b/r00", "b", 0)
@@ -19,11 +21,12 @@ IDENTITY = Identity("b/r00", "b", 0)
 
 def subject(name: str, cost: tuple[int, int, int | None] = (1, 2, None), count: int = 6, **extra: Any) -> Subject:
     requests = extra.pop("requests", tuple(Request("mrpc", i, 10 + i) for i in range(count)))
-    return Subject(name, lambda **_: Output(cost), requests, extra.pop("adapters", {}), **extra)
+    switch = extra.pop("switch", None)
+    return Subject(name, Server(lambda **_: Output(cost), **extra), requests, switch)
 
 
-def inputs(count: int = 6, task: str = "mrpc") -> dict[tuple[str, int], dict[str, Any]]:
-    return {(task, i): {} for i in range(count)}
+def inputs(count: int = 6, task: str = "mrpc") -> dict[tuple[str, int], Prompts]:
+    return {(task, i): Prompts({}, (task,), 0) for i in range(count)}
 
 
 def run(subjects: list[Subject], device: FakeDevice, steps: list[Step] | None = None, **options: Any) -> list[dict]:
@@ -97,7 +100,7 @@ def test_the_adapter_is_switched_before_each_request_and_timed_apart(fake_device
     requests = tuple(Request(("mrpc", "sst2")[i % 2], i, 10) for i in range(4))
     adapters = {"mrpc": "m", "sst2": "s"}
     one = subject("multi", (3, 4, None), requests=requests, adapters=adapters, switch=switch)
-    both = {(r.task, r.index): {} for r in requests}
+    both = {(r.task, r.index): Prompts({}, (r.task,), 0) for r in requests}
     everything = run([one], fake_device, inputs=both)
     rows = [r for r in everything if r["phase"] == "timed"]
     assert [r["adapter"] for r in rows] == ["m", "s", "m", "s"]
@@ -132,7 +135,7 @@ def test_a_subject_that_raises_is_reported_once_and_the_others_go_on(fake_device
     def broken(**_: object) -> Output:
         raise RuntimeError("no")
 
-    bad = Subject("bad", broken, tuple(Request("mrpc", i, 10) for i in range(6)), {})
+    bad = Subject("bad", Server(broken), tuple(Request("mrpc", i, 10) for i in range(6)))
     errors: list[tuple[int, str]] = []
     rows = run([subject("good"), bad], fake_device, on_error=lambda s, e: errors.append((s, str(e))))
     assert errors == [(1, "no")]
@@ -147,7 +150,7 @@ def test_garbage_collection_is_off_while_requests_are_timed_and_on_again_after(f
         seen.append(gc.isenabled())
         return Output((1, 1, None))
 
-    run([Subject("a", forward, (Request("mrpc", 0, 1),), {})], fake_device)
+    run([Subject("a", Server(forward), (Request("mrpc", 0, 1),))], fake_device)
     assert seen == [False, False]
     assert gc.isenabled()
 

@@ -6,14 +6,18 @@ others than its base. A latency of wrong logits is no latency.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from raybench.deploy.fidelity import compared, worst
+from raybench.deploy.generation import Generator, generate, logits_after
 from raybench.deploy.strategies import STRATEGIES, Deployment
 from raybench.machine import torch_dtype
-from raybench.model import Weights, is_zero, without_low_rank
+from raybench.model import Prompts, Weights, is_zero, without_low_rank
 from raybench.plan import Adapter, Configuration
 from raybench.records import RaybenchError
 
@@ -23,6 +27,9 @@ TOLERANCE: Mapping[str, float] = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 
 About 1,000 roundings of the type (2^-23, 2^-10, 2^-7) for float32 and, for the short types, the few roundings that
 folding the adapter into the weights costs, grown through the layers.
 """
+
+
+_SHOWN = 8
 
 
 class GateError(RaybenchError):
@@ -35,24 +42,28 @@ class GateResult:
 
     ``effect``: by how much the adapter changes the logits of its base, of several the one that does least; None
     without adapters. It is the error that would have been found had the adapter not been applied.
+    ``agreement``, ``divergence``: means over what was checked, as `Fidelity` has them; None without a reference.
     """
 
     error: float | None
     tolerance: float | None
     effect: float | None
+    agreement: float | None = None
+    divergence: float | None = None
 
 
 class Gate:
     """Checks the deployments of one visit on a few of its requests.
 
-    ``probes`` are model inputs by task. An adapter's logits alone come from the block's own separate deployment of
-    it, or from one that is brought up for the check and dropped.
+    ``probes`` are requests by task. An adapter's logits alone come from the block's own separate deployment of
+    it, or from one that is brought up for the check and dropped. A language model is checked on the tokens that the
+    adapter alone generates: its logits for each of them, in one forward.
     """
 
     def __init__(
         self,
         weights: Weights,
-        probes: Mapping[str, Sequence[Mapping[str, Any]]],
+        probes: Mapping[str, Sequence[Prompts]],
         loaded: Mapping[str, tuple[Configuration, Deployment]],
     ) -> None:
         self._weights, self._probes = weights, probes
@@ -61,38 +72,57 @@ class Gate:
             for c, deployment in loaded.values()
             if STRATEGIES[c.strategy].adapter_alone
         }
+        self._continued: dict[tuple[object, ...], Any] = {}
 
     def check(self, configuration: Configuration, deployment: Deployment) -> GateResult:
         """Raises GateError, with the numbers, for logits that are not finite, not the reference's, or the base's."""
         tolerance = TOLERANCE[str(torch_dtype(configuration.dtype, self._weights.device.kind)).removeprefix("torch.")]
         strategy = STRATEGIES[configuration.strategy]
-        errors, effects = [], []
-        for task, adapter in self._served(configuration):
+        found, effects = [], []
+        for adapter, probes in self._served(configuration):
             if deployment.switch is not None and adapter is not None:
                 deployment.switch(adapter.name)
-            got = self._logits(deployment, task)
-            if not bool(got.isfinite().all()):
-                raise GateError(
-                    f"{configuration.name}: logits are not finite on task {task}: {_numbers(got[0])}; check the weights"
-                )
             if adapter is None or not (strategy.reproduces_adapters or strategy.adapter_alone):
+                self._check_finite(configuration, probes, self._logits(configuration, deployment, probes))
                 continue
             alone = deployment if strategy.adapter_alone else self._adapter_alone(configuration, adapter)
-            expected = self._logits(alone, task)
-            effects.append(self._effect(configuration, adapter, alone, expected, task))
+            continued = [self._continuation(configuration, adapter, alone, probe) for probe in probes]
+            expected = self._logits(configuration, alone, probes, adapter, continued)
+            self._check_finite(configuration, probes, expected)
+            effects.append(self._effect(configuration, adapter, alone, expected, probes, continued))
             if not strategy.reproduces_adapters:
                 continue
-            error = float((got - expected).norm() / expected.norm())
-            if not error <= tolerance:
+            got = self._logits(configuration, deployment, probes, adapter, continued)
+            self._check_finite(configuration, probes, got)
+            one = compared(got, expected)
+            if strategy.is_exact(configuration) and not one.error <= tolerance:
                 raise GateError(
-                    f"{configuration.name}: logits differ from adapter {adapter.name} alone by {error:.3g} (relative; "
-                    f"tolerance {tolerance:.3g}), first probe {_numbers(got[0])} instead of {_numbers(expected[0])}"
+                    f"{configuration.name}: logits differ from adapter {adapter.name} alone by {one.error:.3g} "
+                    f"(relative; tolerance {tolerance:.3g}), first probe {_numbers(got[0])} instead of "
+                    f"{_numbers(expected[0])}"
                 )
-            errors.append(error)
-        return GateResult(max(errors, default=None), tolerance if errors else None, min(effects, default=None))
+            found.append(one)
+        effect, whole = min(effects, default=None), worst(found)
+        if whole is None:
+            return GateResult(None, None, effect)
+        held_to = tolerance if strategy.is_exact(configuration) else None
+        return GateResult(whole.error, held_to, effect, whole.agreement, whole.divergence)
+
+    def _check_finite(self, configuration: Configuration, probes: Sequence[Prompts], logits: Any) -> None:
+        if not bool(logits.isfinite().all()):
+            raise GateError(
+                f"{configuration.name}: logits are not finite on task {probes[0].tasks[0]}: {_numbers(logits[0])}; "
+                "check the weights"
+            )
 
     def _effect(
-        self, configuration: Configuration, adapter: Adapter, alone: Deployment, expected: Any, task: str
+        self,
+        configuration: Configuration,
+        adapter: Adapter,
+        alone: Deployment,
+        expected: Any,
+        probes: Sequence[Prompts],
+        continued: Sequence[Any],
     ) -> float:
         """By how much the adapter changes logits, relative to its own: those of its base under the same head."""
         size = float(expected.norm())
@@ -102,7 +132,7 @@ class Gate:
                 "check the head"
             )
         with without_low_rank(alone.model):
-            base = self._logits(alone, task)
+            base = self._logits(configuration, alone, probes, adapter, continued)
         effect = float((expected - base).norm()) / size
         if not effect or is_zero(alone.model, adapter.name):
             raise GateError(
@@ -112,15 +142,53 @@ class Gate:
             )
         return effect
 
-    def _served(self, configuration: Configuration) -> list[tuple[str, Adapter | None]]:
-        by_task = {a.task: a for a in configuration.adapters}
+    def _served(self, configuration: Configuration) -> list[tuple[Adapter | None, list[Prompts]]]:
+        """Each adapter with the probes that it serves; None for one without adapters."""
         # A round of fewer requests than tasks leaves some tasks out of the visit.
-        return [(task, by_task.get(task)) for task in configuration.tasks if task in self._probes]
+        if len(configuration.adapters) < 2:
+            own = next(iter(configuration.adapters), None)
+            tasks = configuration.tasks if any(t in self._probes for t in configuration.tasks) else self._probes
+            return [(own, list(self._probes[task])) for task in tasks if task in self._probes]
+        everything = [probe for probes in self._probes.values() for probe in probes]
+        served = [(a, [probe for probe in everything if a.task in probe.tasks]) for a in configuration.adapters]
+        return [(adapter, probes) for adapter, probes in served if probes]
 
-    def _logits(self, deployment: Deployment, task: str) -> Any:
+    def _continuation(self, configuration: Configuration, adapter: Adapter, alone: Deployment, probe: Prompts) -> Any:
+        """What the adapter alone generates after a probe, shape (batch, output tokens); None of a classifier."""
+        if not probe.output_tokens:
+            return None
+        key = (*_key(adapter, configuration), id(probe))
+        if key not in self._continued:
+            self._continued[key] = generate(Generator(alone), probe)
+        return self._continued[key]
+
+    def _logits(
+        self,
+        configuration: Configuration,
+        deployment: Deployment,
+        probes: Sequence[Prompts],
+        adapter: Adapter | None = None,
+        continued: Sequence[Any] = (),
+    ) -> Any:
+        """Of all outputs in float32, shape (outputs, choices); of a mixed batch those of the adapter's own rows."""
         import torch
 
-        return torch.cat([deployment.forward(**inputs).logits.float() for inputs in self._probes[task]])
+        adapters = {a.task: a.name for a in configuration.adapters}
+        found = []
+        for place, probe in enumerate(probes):
+            around: AbstractContextManager[Any] = contextlib.nullcontext()
+            if deployment.mixed is not None:
+                around = deployment.mixed([adapters[task] for task in probe.tasks])
+            with around:
+                if probe.output_tokens:
+                    after = continued[place] if continued else None
+                    logits = logits_after(Generator(deployment), probe, after).float()
+                else:
+                    logits = deployment.forward(**probe.values).logits.float()
+            if adapter is not None and len(set(probe.tasks)) > 1:
+                logits = logits[[row for row, task in enumerate(probe.tasks) if task == adapter.task]]
+            found.append(logits.reshape(-1, logits.shape[-1]))
+        return torch.cat(found)
 
     def _adapter_alone(self, configuration: Configuration, adapter: Adapter) -> Deployment:
         key = _key(adapter, configuration)
@@ -135,4 +203,5 @@ def _key(adapter: Adapter, configuration: Configuration) -> tuple[str, str, str]
 
 
 def _numbers(logits: Any) -> str:
-    return "[" + ", ".join(f"{v:.4f}" if math.isfinite(v) else str(v) for v in logits.tolist()) + "]"
+    shown = [f"{v:.4f}" if math.isfinite(v) else str(v) for v in logits[:_SHOWN].tolist()]
+    return "[" + ", ".join([*shown, *(["..."] if len(logits) > _SHOWN else [])]) + "]"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from raybench.machine import Device
@@ -20,12 +21,15 @@ class Deployment:
 
     ``switch`` makes an adapter the active one before a request; None for a strategy that never switches.
     ``opener`` is called for the opener of a turn instead of ``forward``; None where it is a request like any other.
+    ``mixed`` makes rows of a batch go through adapters of their own, named one a row, while what it returns is entered;
+    None where a batch is of one adapter.
     """
 
     forward: Callable[..., Any]
     model: Any
     switch: Callable[[str], None] | None = None
     opener: Callable[..., Any] | None = None
+    mixed: Callable[[Sequence[str]], AbstractContextManager[Any]] | None = None
 
 
 class LoadCosts:
@@ -36,6 +40,7 @@ class LoadCosts:
         self.load_ns = 0
         self.adapter_load_ns: int | None = None
         self.merge_ns: int | None = None
+        self.untied_bytes: int | None = None
 
     @contextlib.contextmanager
     def time(self, step: str) -> Iterator[None]:
@@ -54,6 +59,11 @@ class Strategy(ABC):
     """Whether its logits must be those of each of its adapters alone, which the correctness gate then checks."""
     adapter_alone: ClassVar[bool] = False
     """Whether it computes one adapter beside its base, by which the others are checked."""
+
+    @classmethod
+    def is_exact(cls, configuration: Configuration) -> bool:
+        """Whether its logits must be its adapters' own, but for rounding; where not, by how much is told only."""
+        return True
 
     @abstractmethod
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
@@ -168,6 +178,17 @@ class MultiLora(Strategy):
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         adapted = _base_with_adapters(configuration, weights, costs)
         names = {a.name: peft_name(a.name) for a in configuration.adapters}
+
+        if configuration.routing == "mixed":
+
+            def mixed(of_rows: Sequence[str]) -> AbstractContextManager[Any]:
+                # As generate(adapter_names=...) does: once around all of its steps.
+                hooks: AbstractContextManager[Any] = adapted._enable_peft_forward_hooks(
+                    adapter_names=[names[name] for name in of_rows]
+                )
+                return hooks
+
+            return Deployment(adapted, adapted, mixed=mixed)
 
         def switch(name: str) -> None:
             adapted.set_adapter(names[name], inference_mode=True)

@@ -1,10 +1,11 @@
 """What it is measured on: the device with its clocks and counters, and the environment around it."""
 
-from raybench.machine.device import Device, open_device, torch_dtype
+from raybench.machine.device import Device, Times, open_device, torch_dtype
 from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
 
 __all__ = [
     "Device",
+    "Times",
     "describe_machine",
     "gpu_settings",
     "in_ray_job",

@@ -3,6 +3,7 @@
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
+from raybench.model.prompts import Prompts, as_tensors
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
 from raybench.model.workload import (
@@ -19,10 +20,12 @@ __all__ = [
     "FileCheck",
     "GlueLengths",
     "ModelSpec",
+    "Prompts",
     "Recipe",
     "Request",
     "Weights",
     "Workload",
+    "as_tensors",
     "cache_folder",
     "check_checkpoint",
     "check_files",

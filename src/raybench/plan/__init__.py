@@ -3,7 +3,7 @@
 from raybench.plan.builder import HUB_ID, Overrides
 from raybench.plan.choices import first_of
 from raybench.plan.file import load_plan, shipped_plans
-from raybench.plan.plan import Adapter, Block, Configuration, Plan, Visit, homes
+from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
 from raybench.plan.schema import WorkloadTable
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Adapter",
     "Block",
     "Configuration",
+    "KvCache",
     "Overrides",
     "Plan",
     "Visit",

@@ -9,29 +9,35 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from raybench.machine import Device
-from raybench.model import Request
+from raybench.machine import Device, Times
+from raybench.model import Prompts, Request
 from raybench.records import SAMPLES, Phase
+from raybench.visit.serving import Served, Server
+
+_CLOCKS: Final = ("host", "wall", "device")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """One configuration as measuring sees it. ``adapters`` names the adapter that serves each of its tasks.
-
-    ``opener`` serves the openers of its turns, where it is not ``forward`` that does.
-    """
+    """One configuration as measuring sees it: its requests, and what serves them, after ``switch`` where it has one."""
 
     configuration: str
-    forward: Callable[..., Any]
+    server: Server
     requests: tuple[Request, ...]
-    adapters: Mapping[str, str]
     switch: Callable[[str], None] | None = None
-    opener: Callable[..., Any] | None = None
+
+    def adapter(self, task: str) -> str | None:
+        """The adapter that serves a request of ``task``; None without one, or where each row has its own."""
+        adapters = self.server.adapters
+        if self.server.mixed is not None:
+            return None
+        # A configuration of one adapter serves by it whatever it is asked, as a guest is in mixed batches.
+        return next(iter(adapters.values())) if len(adapters) == 1 else adapters.get(task)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,6 +96,16 @@ class Timings:
         self.started_ns, self.host_ns, self.wall_ns = (np.zeros(n, np.int64) for _ in range(3))
         self.device_ns, self.switch_ns = (np.full(n, -1, np.int64) for _ in range(2))
         self.taken = np.zeros(n, np.bool_)
+        self.generated: dict[int, tuple[Times, tuple[Times, ...]]] = {}
+
+    def keep(self, step: int, served: Served) -> None:
+        """The times of one step of the schedule."""
+        self.started_ns[step], self.host_ns[step], self.wall_ns[step], device_ns = served.whole
+        if device_ns is not None:
+            self.device_ns[step] = device_ns
+        if served.prefill is not None:
+            self.generated[step] = served.prefill, served.decode
+        self.taken[step] = True
 
     def batch(self, first: int, end: int, origin_ns: int) -> pa.RecordBatch:
         """The samples taken from step ``first`` to before ``end``."""
@@ -103,7 +119,7 @@ class Timings:
             "configuration": [s.configuration for s in subjects],
             "round": [self.identity.round] * count,
             "task": [s.request.task for s in steps],
-            "adapter": [subject.adapters.get(s.request.task) for subject, s in zip(subjects, steps, strict=True)],
+            "adapter": [subject.adapter(s.request.task) for subject, s in zip(subjects, steps, strict=True)],
             "request": [s.request.index for s in steps],
             "phase": [s.phase for s in steps],
             "turn": [s.turn for s in steps],
@@ -115,9 +131,22 @@ class Timings:
             "device_ns": _nullable(self.device_ns[at]),
             "switch_ns": _nullable(self.switch_ns[at]),
             "batch": [len(s.request.prompts) for s in steps],
+            **_of_generations([self.generated.pop(i, None) for i in at]),
         }
-        none = [None] * count
-        return pa.record_batch([pa.array(columns.get(f.name, none), f.type) for f in SAMPLES], schema=SAMPLES)
+        return pa.record_batch([pa.array(columns[f.name], f.type) for f in SAMPLES], schema=SAMPLES)
+
+
+def _of_generations(generated: Sequence[tuple[Times, tuple[Times, ...]] | None]) -> dict[str, list[Any]]:
+    """The columns of what a language model generated; null for a classifier."""
+    columns: dict[str, list[Any]] = {"output_tokens": [g and 1 + len(g[1]) for g in generated]}
+    for clock in _CLOCKS:
+        key = f"{clock}_ns"
+        columns[f"prefill_{key}"] = [g and getattr(g[0], key) for g in generated]
+        columns[f"decode_{key}"] = [
+            None if g is None or getattr(g[0], key) is None else [getattr(step, key) for step in g[1]]
+            for g in generated
+        ]
+    return columns
 
 
 def _nullable(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
@@ -127,7 +156,7 @@ def _nullable(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
 def take_turns(
     subjects: Sequence[Subject],
     steps: Sequence[Step],
-    inputs: Mapping[tuple[str, int], Mapping[str, Any]],
+    inputs: Mapping[tuple[str, int], Prompts],
     device: Device,
     identity: Identity,
     *,
@@ -137,7 +166,7 @@ def take_turns(
 ) -> Iterator[pa.RecordBatch]:
     """Run ``steps`` and yield their samples between turns, about every ``flush_ns``.
 
-    ``inputs`` maps (task, request index) to the keyword arguments of the forward, already on the device.
+    ``inputs`` maps (task, request index) to the request's tensors, already on the device.
     ``on_turn(subject)`` is called before each turn, ``on_error(subject, exception)`` when a request raised; that
     subject then takes no further part.
     """
@@ -177,24 +206,17 @@ def _turns(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
             first = i
 
 
-def _run(
-    timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Mapping[str, Any]], device: Device
-) -> None:
+def _run(timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Prompts], device: Device) -> None:
     subject = timings.subjects[timings.steps[first].subject]
-    time, clock, switch = device.time, device.clock, subject.switch
+    serve, clock, switch = subject.server.serve, device.clock, subject.switch
     for i in range(first, end):
         request = timings.steps[i].request
-        forward = subject.forward
-        if timings.steps[i].phase == "opener" and subject.opener is not None:
-            forward = subject.opener
-        values = inputs[request.task, request.index]
+        prompts = inputs[request.task, request.index]
+        opener = timings.steps[i].phase == "opener"
         if switch is not None:
-            adapter = subject.adapters[request.task]
+            adapter = subject.server.adapters[request.task]
             before = clock()
             switch(adapter)
             device.synchronize()
             timings.switch_ns[i] = clock() - before
-        timings.started_ns[i], timings.host_ns[i], timings.wall_ns[i], device_ns = time(forward, values)
-        if device_ns is not None:
-            timings.device_ns[i] = device_ns
-        timings.taken[i] = True
+        timings.keep(i, serve(prompts, device, opener))

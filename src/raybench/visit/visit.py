@@ -16,14 +16,15 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from raybench.deploy import Deployment, Gate, GateError, LoadCosts, deploy
+from raybench.deploy import Deployment, Gate, GateError, Generator, LoadCosts, deploy
 from raybench.machine import Device
-from raybench.model import ModelSpec, Recipe, Request, Weights, draw_token_ids, prepared
+from raybench.model import ModelSpec, Prompts, Recipe, Request, Weights, prepared
 from raybench.plan import Configuration
 from raybench.records import FailureKind
+from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of
+from raybench.visit.serving import Server
 from raybench.visit.turns import Identity, Subject, schedule, take_turns
 
-_PROBES_PER_TASK = 2
 _MESSAGE_LIMIT = 2000
 _LOAD_ORDER = 1  # keeps the order of loading apart from that of turns, which the same seed draws
 
@@ -168,7 +169,8 @@ class _Visit:
         self.weights = Weights(prepared(spec.model, spec.recipe), device)
         self.loaded: dict[str, tuple[Configuration, Deployment]] = {}
         self.rows: dict[str, dict[str, Any]] = {}
-        self.inputs: dict[tuple[str, int], dict[str, Any]] = {}
+        self.servers: dict[str, Server] = {}
+        self.inputs: dict[tuple[str, int], Prompts] = {}
         self.warmup_ns = 0
         # What comes first pays for what others find ready (lazy imports, contexts): another order in each round.
         order = np.random.default_rng([*spec.order_seed, _LOAD_ORDER]).permutation(len(spec.configurations))
@@ -185,10 +187,12 @@ class _Visit:
             self.loaded[configuration.name] = (configuration, deployment)
             self.rows[configuration.name] = row
         if self.loaded:
-            self.inputs = _inputs(self.spec, self.loaded, self.device)
+            requests = (request for requests in self.spec.requests for request in requests)
+            models = [deployment.model for _, deployment in self.loaded.values()]
+            self.inputs = make_inputs(requests, self.spec.model.task_type, models, self.device)
 
     def check(self) -> Iterator[Message]:
-        gate = Gate(self.weights, _probes(self.inputs), self.loaded)
+        gate = Gate(self.weights, probes_of(self.inputs), self.loaded)
         for index, configuration in self.order:
             if configuration.name not in self.loaded:
                 continue
@@ -198,20 +202,30 @@ class _Visit:
                 result = gate.check(configuration, deployment)
                 row["gate_error"], row["gate_tolerance"] = result.error, result.tolerance
                 row["adapter_effect"] = result.effect
-                row["forward_peak_bytes"] = self.forward_peak_bytes(index, deployment)
+                row["argmax_agreement"], row["kl_divergence"] = result.agreement, result.divergence
+                self.servers[configuration.name] = self.server(index, deployment)
+                row["forward_peak_bytes"] = self.forward_peak_bytes(index)
             except Exception as error:  # noqa: BLE001
                 del self.loaded[configuration.name]
                 yield _failure(configuration, error)
                 continue
             yield Loaded(row)
 
-    def forward_peak_bytes(self, index: int, deployment: Deployment) -> int:
-        """Bytes that one forward of the configuration's longest request adds at its peak."""
-        longest = max(self.spec.requests[index], key=lambda r: r.tokens)
-        values = self.inputs[longest.task, longest.index]
+    def server(self, index: int, deployment: Deployment) -> Server:
+        configuration = self.spec.configurations[index]
+        adapters = {a.task: a.name for a in configuration.adapters}
+        generator = None
+        if self.spec.model.task_type == "CAUSAL_LM":
+            longest = max(longest_row(request) for request in self.spec.requests[index])
+            generator = Generator(deployment, configuration.kv_cache, longest)
+        return Server.of(deployment, adapters, generator)
+
+    def forward_peak_bytes(self, index: int) -> int:
+        """Bytes that serving the configuration's largest request adds at its peak."""
+        largest = max(self.spec.requests[index], key=padded_tokens)
         self.device.reset_peak()
         before = self.device.memory_bytes()
-        deployment.forward(**values)
+        self.servers[self.spec.configurations[index].name].serve(self.inputs[largest.task, largest.index], self.device)
         self.device.synchronize()
         return max(0, self.device.peak_bytes() - before)
 
@@ -239,16 +253,8 @@ class _Visit:
 
     def subject(self, index: int) -> Subject:
         configuration = self.spec.configurations[index]
-        deployment = self.loaded[configuration.name][1]
-        adapters = {a.task: a.name for a in configuration.adapters}
-        return Subject(
-            configuration.name,
-            deployment.forward,
-            self.spec.requests[index],
-            adapters,
-            deployment.switch,
-            deployment.opener,
-        )
+        switch = self.loaded[configuration.name][1].switch
+        return Subject(configuration.name, self.servers[configuration.name], self.spec.requests[index], switch)
 
 
 def _warmup_ns(batch: pa.RecordBatch) -> int:
@@ -280,6 +286,7 @@ def _load(
         "load_peak_bytes": device.peak_bytes() - before,
         "random_weights": noticed.random_weights,
         "unused_adapter": noticed.unused_adapter,
+        "untied_bytes": costs.untied_bytes,
     }
 
 
@@ -293,29 +300,6 @@ def _parameter_bytes(model: Any) -> tuple[int, int]:
         else:
             others += size
     return adapters, others
-
-
-def _inputs(
-    spec: VisitSpec, loaded: dict[str, tuple[Configuration, Deployment]], device: Device
-) -> dict[tuple[str, int], dict[str, Any]]:
-    """Every request of the visit as tensors on the device, before anything is timed."""
-    import torch
-
-    vocabulary = min(int(deployment.model.config.vocab_size) for _, deployment in loaded.values())
-    inputs = {}
-    for request in {(r.task, r.index): r for requests in spec.requests for r in requests}.values():
-        ids = torch.tensor([draw_token_ids(request, vocabulary)], dtype=torch.int64, device=device.kind)
-        inputs[request.task, request.index] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    return inputs
-
-
-def _probes(inputs: dict[tuple[str, int], dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    probes: dict[str, list[dict[str, Any]]] = {}
-    for (task, _), values in inputs.items():
-        chosen = probes.setdefault(task, [])
-        if len(chosen) < _PROBES_PER_TASK:
-            chosen.append(values)
-    return probes
 
 
 def _failure(configuration: Configuration, error: Exception) -> Failed:

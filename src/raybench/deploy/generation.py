@@ -1,0 +1,144 @@
+"""Greedy generation, step by step over a model's forward, so that each step can be timed: a prefill, then decoding.
+
+Every step does what ``generate()`` has its model do: one forward with a KV cache that returns the logits of the last
+position, and the choice of the most likely token. It always generates as many tokens as it was asked for, whatever they
+are: an end token ends nothing, so that all deployments do the same work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from raybench.deploy.strategies import Deployment
+from raybench.model import Prompts
+from raybench.plan import KvCache
+from raybench.records import RaybenchError
+
+
+class Generator:
+    """What generates with one deployment. ``longest``: tokens of its longest request, output included.
+
+    With a static cache, room for ``longest`` is kept from the first request on and used by all, as a server keeps it.
+    """
+
+    def __init__(self, deployment: Deployment, kv_cache: KvCache = "dynamic", longest: int = 0) -> None:
+        inner = within_peft(deployment.model)
+        # PEFT's generate() calls the model that it wraps, not its own forward.
+        self.forward: Callable[..., Any] = inner if deployment.forward is deployment.model else deployment.forward
+        self.mixed = deployment.mixed
+        taken = inspect.signature(inner.forward).parameters
+        self.takes_positions = "position_ids" in taken
+        self.last_only: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
+        self._static: Any = None
+        if kv_cache == "static":
+            from transformers import StaticCache
+
+            self._static = StaticCache(config=inner.config, max_cache_len=longest)
+
+    def cache(self) -> Any:
+        """An empty cache for a request; None: the model makes a dynamic one in its prefill, as it does by itself."""
+        if self._static is not None:
+            self._static.reset()
+        return self._static
+
+    def begin(self, prompts: Prompts, names: tuple[str, ...] | None = None) -> Generation:
+        """A request, before its prefill. ``names``: the adapter of each row of a mixed batch."""
+        around = contextlib.nullcontext() if names is None or self.mixed is None else self.mixed(names)
+        return Generation(self, prompts, around)
+
+
+class Generation:
+    """One request as it is generated: `prefill` once, then `decode` for each further token, then `close`."""
+
+    __slots__ = ("_around", "_cache", "_entered", "_generator", "_length", "_mask", "_positions", "_prompts", "tokens")
+
+    def __init__(self, generator: Generator, prompts: Prompts, around: AbstractContextManager[Any]) -> None:
+        self._generator, self._prompts = generator, prompts
+        self._around, self._entered = around, contextlib.ExitStack()
+        self._cache = generator.cache()
+        self._mask = prompts.values["attention_mask"]
+        self._positions = prompts.values["position_ids"] if generator.takes_positions else None
+        self._length = int(prompts.values["input_ids"].shape[1])
+        self.tokens: list[Any] = []
+        """The tokens chosen so far: integer tensors of shape (batch, 1)."""
+
+    def prefill(self) -> Any:
+        """The prompts through the model, whose outputs are returned, and the first token."""
+        self._entered.enter_context(self._around)
+        return self._step(self._prompts.values["input_ids"], 0)
+
+    def decode(self) -> Any:
+        """One token through the model, whose outputs are returned, and the next."""
+        self._length += 1
+        return self._step(self.tokens[-1], self._length - 1)
+
+    def close(self) -> None:
+        """What a mixed batch put around its steps is taken away, also where one of them failed."""
+        self._entered.close()
+
+    def _step(self, ids: Any, first: int) -> Any:
+        generator, end = self._generator, self._length
+        if self._positions is None:
+            outputs = generator.forward(
+                input_ids=ids,
+                attention_mask=self._mask[:, :end],
+                past_key_values=self._cache,
+                use_cache=True,
+                **generator.last_only,
+            )
+        else:
+            outputs = generator.forward(
+                input_ids=ids,
+                attention_mask=self._mask[:, :end],
+                position_ids=self._positions[:, first:end],
+                past_key_values=self._cache,
+                use_cache=True,
+                **generator.last_only,
+            )
+        self._cache = outputs.past_key_values
+        if self._cache is None:
+            raise RaybenchError("the model returns no past_key_values: it keeps no KV cache, and is not measured")
+        self.tokens.append(outputs.logits[:, -1:].argmax(-1))
+        return outputs
+
+
+def generate(
+    generator: Generator, prompts: Prompts, output_tokens: int | None = None, names: tuple[str, ...] | None = None
+) -> Any:
+    """The greedy tokens of a request, shape (batch, output_tokens). Raises RaybenchError where no cache is kept."""
+    import torch
+
+    generation = generator.begin(prompts, names)
+    with contextlib.closing(generation):
+        generation.prefill()
+        for _ in range((output_tokens or prompts.output_tokens) - 1):
+            generation.decode()
+    return torch.cat(generation.tokens, dim=1)
+
+
+def logits_after(generator: Generator, prompts: Prompts, continuation: Any | None) -> Any:
+    """The logits from which each token of ``continuation`` is chosen, in one forward; None: those of the first alone.
+
+    ``continuation``: token ids of shape (batch, count). Returns shape (batch, count, vocabulary).
+    """
+    import torch
+
+    ids, count = prompts.values["input_ids"], 1 if continuation is None else int(continuation.shape[1])
+    if continuation is not None:
+        ids = torch.cat([ids, continuation[:, :-1]], dim=1)
+    end = int(ids.shape[1])
+    values = {"input_ids": ids, "attention_mask": prompts.values["attention_mask"][:, :end], "use_cache": False}
+    if generator.takes_positions:
+        values["position_ids"] = prompts.values["position_ids"][:, :end]
+    if generator.last_only:
+        values["logits_to_keep"] = count
+    return generator.forward(**values).logits[:, -count:]
+
+
+def within_peft(model: Any) -> Any:
+    """The model that a PeftModel wraps; a plain one itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,87 @@
+"""One request, served and timed: a classifier's forward, or a language model's prefill and decoding steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from raybench.deploy import Deployment, Generator
+from raybench.machine import Device, Times
+from raybench.model import Prompts
+
+OPENER_TOKENS: Final = 8
+"""Tokens that a language model generates in an opener, at most: caches and kernels are warm by then."""
+
+
+class Served(NamedTuple):
+    """A request's times, whole and, of a language model, of its prefill and of each decoding step."""
+
+    whole: Times
+    prefill: Times | None = None
+    decode: tuple[Times, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Server:
+    """What serves the requests of one configuration. ``adapters``: the one for each of its tasks.
+
+    ``opener`` serves the openers of its turns, where it is not ``forward`` that does. ``generator``: of a language
+    model, in place of both. ``mixed``: as a deployment has it.
+    """
+
+    forward: Callable[..., Any]
+    adapters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    opener: Callable[..., Any] | None = None
+    generator: Generator | None = None
+    mixed: Callable[..., Any] | None = None
+
+    @classmethod
+    def of(cls, deployment: Deployment, adapters: Mapping[str, str], generator: Generator | None) -> Server:
+        """What serves requests by ``deployment``."""
+        return cls(deployment.forward, adapters, deployment.opener, generator, deployment.mixed)
+
+    def serve(self, prompts: Prompts, device: Device, opener: bool = False) -> Served:
+        """Serve one request and time it."""
+        names = None if self.mixed is None else tuple(self.adapters[task] for task in prompts.tasks)
+        if self.generator is not None:
+            tokens = min(prompts.output_tokens, OPENER_TOKENS) if opener else prompts.output_tokens
+            return _generate(self.generator, prompts, names, tokens, device)
+        forward = self.opener if opener and self.opener is not None else self.forward
+        if names is None:
+            return Served(device.time(forward, prompts.values))
+        return Served(device.time(self._mixed_forward, {"of_rows": names, "inputs": prompts.values}))
+
+    def _mixed_forward(self, of_rows: tuple[str, ...], inputs: Mapping[str, Any]) -> Any:
+        assert self.mixed is not None
+        with self.mixed(of_rows):
+            return self.forward(**inputs)
+
+
+def _generate(
+    generator: Generator, prompts: Prompts, names: tuple[str, ...] | None, tokens: int, device: Device
+) -> Served:
+    generation = generator.begin(prompts, names)
+    time, decode, nothing = device.time, generation.decode, dict[str, Any]()
+    steps: list[Times] = []
+    try:
+        prefill = time(generation.prefill, nothing)
+        for _ in range(tokens - 1):
+            steps.append(time(decode, nothing))  # noqa: PERF401  one after the other, in full view
+    finally:
+        generation.close()
+    return Served(_whole(prefill, steps), prefill, tuple(steps))
+
+
+def _whole(prefill: Times, steps: list[Times]) -> Times:
+    """From the first step's start to the last one's end; host and device time are what the steps' add up to.
+
+    The host's is taken as all but what was spent waiting for the device, so that on a CPU it is the wall time.
+    """
+    last = steps[-1] if steps else prefill
+    wall_ns = last.started_ns + last.wall_ns - prefill.started_ns
+    waited_ns = prefill.wall_ns - prefill.host_ns + sum(step.wall_ns - step.host_ns for step in steps)
+    device_ns = None
+    if prefill.device_ns is not None:
+        device_ns = prefill.device_ns + sum(step.device_ns or 0 for step in steps)
+    return Times(prefill.started_ns, wall_ns - waited_ns, wall_ns, device_ns)
