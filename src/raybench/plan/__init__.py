@@ -2,7 +2,7 @@
 
 from raybench.plan.builder import HUB_ID, Overrides
 from raybench.plan.choices import first_of
-from raybench.plan.file import load_plan, shipped_plans
+from raybench.plan.file import PlanSource, load_plan, parse_plan, read_plan, shipped_plans
 from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
 from raybench.plan.schema import WorkloadTable
 
@@ -14,10 +14,13 @@ __all__ = [
     "KvCache",
     "Overrides",
     "Plan",
+    "PlanSource",
     "Visit",
     "WorkloadTable",
     "first_of",
     "homes",
     "load_plan",
+    "parse_plan",
+    "read_plan",
     "shipped_plans",
 ]

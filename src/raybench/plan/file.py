@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -27,18 +28,40 @@ def shipped_plans() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlanSource:
+    """A plan that has not been parsed. ``where``: what its errors begin with.
+
+    ``base``: the folder that its paths are relative to; None where they are none of a file's.
+    """
+
+    where: str
+    text: str
+    base: Path | None = None
+
+
 def load_plan(
     source: str,
     strategies: Mapping[str, StrategyTraits],
     tasks: Iterable[str],
     overrides: Overrides | None = None,
 ) -> tuple[Plan, WorkloadTable | None]:
-    """Read a shipped plan by name or any plan by path.
+    """Read a shipped plan by name or any plan by path, as `parse_plan` does."""
+    return parse_plan(read_plan(source), strategies, tasks, overrides)
+
+
+def parse_plan(
+    source: PlanSource,
+    strategies: Mapping[str, StrategyTraits],
+    tasks: Iterable[str],
+    overrides: Overrides | None = None,
+) -> tuple[Plan, WorkloadTable | None]:
+    """The plan that a text says.
 
     ``strategies`` and ``tasks`` are what can be run; a plan with a workload file brings tasks of its own.
     Raises InputError with the file, the key, what was expected and the nearest valid spelling.
     """
-    where, text = _read(source)
+    where, text = source.where, source.text
     if _LONG_KEY.search(text):  # to read one takes tomllib time with the square of its length
         raise InputError(f"{where}: a key of more than 100 parts; see the shipped plan smoke.toml for the form")
     try:
@@ -49,13 +72,14 @@ def load_plan(
         parsed = PlanTable.model_validate(document)
     except pydantic.ValidationError as error:
         raise SeveralProblemsError(_explain(where, error)) from None
-    base = None if where in shipped_plans() else Path(source).resolve().parent
-    return PlanBuilder(where, parsed, strategies, tuple(tasks), base).build(overrides or Overrides())
+    return PlanBuilder(where, parsed, strategies, tuple(tasks), source.base).build(overrides or Overrides())
 
 
-def _read(source: str) -> tuple[str, str]:
+def read_plan(source: str) -> PlanSource:
+    """The text of a shipped plan by name, or of any plan by path. Raises InputError where there is none."""
     if source in shipped_plans():
-        return source, resources.files("raybench").joinpath("plan", "shipped", f"{source}.toml").read_text("utf-8")
+        shipped = resources.files("raybench").joinpath("plan", "shipped", f"{source}.toml")
+        return PlanSource(source, shipped.read_text("utf-8"))
     path = Path(source)
     if not source.endswith(".toml"):
         raise InputError(
@@ -69,7 +93,7 @@ def _read(source: str) -> tuple[str, str]:
             data = file.read(_MAX_FILE_BYTES + 1)
         if len(data) > _MAX_FILE_BYTES:
             raise InputError(f"{path}: larger than {_MAX_FILE_BYTES} bytes; use [[matrix]] tables instead of listing")
-        return str(path), data.decode("utf-8")
+        return PlanSource(str(path), data.decode("utf-8"), path.resolve().parent)
     except FileNotFoundError:
         raise InputError(f"{path}: no such plan file; shipped plans: {', '.join(shipped_plans())}") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
