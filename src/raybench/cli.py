@@ -36,6 +36,10 @@ def parser() -> Parser:
     sweep.add_arguments(p)
     p.set_defaults(run=sweep.run)
 
+    p = commands.add_parser("init", help="write the plan that your own adapters allow, to edit")
+    sweep.add_init_arguments(p)
+    p.set_defaults(run=sweep.run_init)
+
     p = commands.add_parser("plan", help="what a plan would run, and all that would keep it from running")
     sweep.add_plan_arguments(p)
     p.set_defaults(run=sweep.show_plan)

@@ -1,9 +1,11 @@
 """Weights, prepared presets and requests."""
 
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
+from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
+from raybench.model.shape import ModelShape, read_shape
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
 from raybench.model.workload import (
@@ -18,7 +20,10 @@ from raybench.model.workload import (
 
 __all__ = [
     "FileCheck",
+    "FineTune",
+    "FineTunes",
     "GlueLengths",
+    "ModelShape",
     "ModelSpec",
     "Prompts",
     "Recipe",
@@ -30,12 +35,14 @@ __all__ = [
     "check_checkpoint",
     "check_files",
     "draw_token_ids",
+    "find_fine_tunes",
     "glue_tasks",
     "is_zero",
     "peft_name",
     "prepared",
     "preset_shape",
     "presets",
+    "read_shape",
     "read_texts",
     "request_of",
     "resolve_model",

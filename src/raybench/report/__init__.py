@@ -12,6 +12,7 @@ from raybench.report.terminal import (
     run_argument,
     shell_command,
     write_json,
+    write_text,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "run_sql",
     "shell_command",
     "write_json",
+    "write_text",
 ]

@@ -2,6 +2,7 @@
 
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.command import main, run
+from raybench.sweep.init_command import add_init_arguments, run_init
 from raybench.sweep.options import add_arguments, plan_overrides
 from raybench.sweep.show_plan import add_plan_arguments, show_plan
 from raybench.sweep.status import add_status_arguments, run_status
@@ -9,12 +10,14 @@ from raybench.sweep.status import add_status_arguments, run_status
 __all__ = [
     "CheckedPlan",
     "add_arguments",
+    "add_init_arguments",
     "add_plan_arguments",
     "add_status_arguments",
     "check_plan",
     "main",
     "plan_overrides",
     "run",
+    "run_init",
     "run_status",
     "show_plan",
 ]

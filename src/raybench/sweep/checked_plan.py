@@ -18,7 +18,7 @@ from raybench.model import (
     resolve_model,
     text_tokenizer,
 )
-from raybench.plan import Overrides, Plan, WorkloadTable, load_plan
+from raybench.plan import Configuration, Overrides, Plan, PlanSource, WorkloadTable, first_of, parse_plan, read_plan
 from raybench.records import InputError, Problems, TaskType
 
 _DEFAULT_MODELS: Mapping[tuple[str, TaskType], str] = {
@@ -70,19 +70,23 @@ def default_model(device_kind: Literal["cpu", "cuda"], task_type: TaskType) -> M
     return resolve_model(_DEFAULT_MODELS[device_kind, task_type], task_type)
 
 
-def check_plan(source: str, overrides: Overrides, model: str | None, problems: Problems) -> CheckedPlan | None:
-    """The plan ``source`` on ``model`` (None: the device decides); None where ``problems`` has what is wrong.
+def check_plan(
+    source: str | PlanSource, overrides: Overrides, model: str | None, problems: Problems
+) -> CheckedPlan | None:
+    """The plan ``source`` on ``model`` (None: that of the plan, else the device decides).
 
+    ``source``: a shipped plan's name, a file's, or a text. None where ``problems`` has what is wrong.
     Reads all that the plan names, texts whole and models and adapters by their headers, and loads nothing.
     """
     plan, texts, spec, requests = None, None, None, None
     with problems.gathered():
-        plan, texts = load_plan(source, all_traits(), glue_tasks(), overrides)
+        source = read_plan(source) if isinstance(source, str) else source
+        plan, texts = parse_plan(source, all_traits(), glue_tasks(), overrides)
         if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
     chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
-        spec = None if chosen is None else resolve_model(chosen, None if plan is None else plan.task_type)
+        spec = None if chosen is None else _resolve(chosen, plan, source if model is None else None)
     if plan is None:
         return None
     if chosen is None or spec is not None:
@@ -93,4 +97,34 @@ def check_plan(source: str, overrides: Overrides, model: str | None, problems: P
     problems.found += files.problems
     if problems.found:
         return None
-    return CheckedPlan(files.plan, texts, spec, files.notes, requests)
+    return CheckedPlan(files.plan, texts, spec, (*files.notes, *_shapes_only(files.plan, spec)), requests)
+
+
+def _resolve(model: str, plan: Plan | None, source: str | PlanSource | None) -> ModelSpec:
+    """``source``: the plan that names the model; None where the command line does."""
+    try:
+        return resolve_model(model, None if plan is None else plan.task_type)
+    except InputError as error:
+        if not isinstance(source, PlanSource):
+            raise
+        raise InputError(f"{source.where}: model: {str(error).removeprefix('--model ')}") from None
+
+
+def _shapes_only(plan: Plan, model: ModelSpec | None) -> list[str]:
+    """What there is to say of full fine-tunes that are not there."""
+    if not (without := [c.name for c in plan.configurations if is_shape_only(c, model)]):
+        return []
+    return [
+        f"{first_of(without, 4)}: no checkpoint of a full fine-tune is given, so the base's shape stands for it, which "
+        "takes the same time and memory and gives other answers"
+    ]
+
+
+def is_shape_only(configuration: Configuration, model: ModelSpec | None) -> bool:
+    """Whether it is a full fine-tune without weights of its own, measured by those of a person's base."""
+    return (
+        configuration.strategy == "full_ft"
+        and configuration.checkpoint is None
+        and model is not None
+        and model.kind == "checkpoint"
+    )

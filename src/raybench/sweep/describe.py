@@ -12,12 +12,15 @@ from raybench.model import ModelSpec, Workload
 from raybench.plan import Adapter, Configuration, Plan, homes
 from raybench.records import SCHEMA_VERSION, StrategyTraits
 from raybench.store import differing
+from raybench.sweep.checked_plan import is_shape_only
 
 FIXED = ("plan", "model", "workload", "configurations", "comparisons")
 """What must be the same for a run to be gone on with."""
 
 
-def deployment(configuration: Configuration, traits: Mapping[str, StrategyTraits]) -> str:
+def deployment(
+    configuration: Configuration, traits: Mapping[str, StrategyTraits], model: ModelSpec | None = None
+) -> str:
     """Its row in the study's table: its role, if it has one, or its strategy's label with what varies."""
     known = traits[configuration.strategy]
     if configuration.role != configuration.strategy:
@@ -25,6 +28,7 @@ def deployment(configuration: Configuration, traits: Mapping[str, StrategyTraits
     details = [str(len(configuration.adapters))] if known.max_adapters > max(1, known.min_adapters) else []
     if configuration.adapter_dtype != "float32" and configuration.adapters:
         details.append("adapters in the base's type")
+    details += ["base's shape"] if is_shape_only(configuration, model) else []
     details += [d for d in (configuration.dtype, configuration.routing) if d not in ("auto", "round_robin")]
     details += [] if configuration.quantization is None else [configuration.quantization]
     details += [] if configuration.kv_cache == "dynamic" else [f"{configuration.kv_cache} cache"]
@@ -88,7 +92,7 @@ def describe(
                 "strategy": c.strategy,
                 "role": c.role,
                 "delay_share": c.delay_share,
-                "deployment": deployment(c, traits),
+                "deployment": deployment(c, traits, model),
                 "seed": c.seed,
                 "tasks": list(c.tasks),
                 "adapters": [a.name for a in c.adapters],

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import Final
 
 from raybench.plan import Overrides
 from raybench.store import Location, location_argument
+from raybench.sweep.own_plan import add_fine_tune_arguments
 
 _TO_GO_ON = (
     "plan",
     "model",
+    "adapter",
+    "full_ft",
+    "texts",
+    "prompt_tokens",
+    "output_tokens",
+    "batch",
     "rounds",
     "requests",
     "design",
@@ -25,7 +33,8 @@ _TO_GO_ON = (
 )
 """Options that must be given again to go on with a run."""
 
-_DEFAULTS = {"plan": "rq2", "design": "paired", "workers_per_node": 1}
+DEFAULT_PLAN: Final = "rq2"
+_DEFAULTS = {"plan": DEFAULT_PLAN, "design": "paired", "workers_per_node": 1}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,7 +49,7 @@ class ClusterOptions:
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """What a sweep can be told; also that of ``raybench sweep``."""
-    p.add_argument("--plan", default="rq2", metavar="NAME|FILE.toml", help="a shipped plan or a file (default: rq2)")
+    p.add_argument("--plan", metavar="NAME|FILE.toml", help=f"a shipped plan or a file (default: {DEFAULT_PLAN})")
     p.add_argument(
         "--results",
         type=location_argument,
@@ -77,6 +86,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long to be without any worker (default: 15min on a cluster that is joined, 2min here)",
     )
+    add_fine_tune_arguments(p)
 
 
 def plan_overrides(options: argparse.Namespace) -> Overrides:
@@ -102,8 +112,13 @@ def command_words(options: argparse.Namespace, results: Location, run_id: str) -
     words = ["python", "-m", "raybench.sweep", "--results", str(results), "--run-id", run_id, "--resume"]
     for name in _TO_GO_ON:
         value = getattr(options, name)
-        if value is not None and value != _DEFAULTS.get(name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+        if value is None or value == _DEFAULTS.get(name):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, list):  # given several times
+            words += [word for one in value for word in (option, one)]
+        else:
+            words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
     return tuple(words)
 
 

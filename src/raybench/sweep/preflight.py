@@ -14,7 +14,8 @@ from raybench.plan import Plan
 from raybench.records import InputError, Problems
 from raybench.store import Location, check_writable, validate_run_id
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
-from raybench.sweep.options import ClusterOptions, cluster_options, command_words, plan_overrides
+from raybench.sweep.options import DEFAULT_PLAN, ClusterOptions, cluster_options, command_words, plan_overrides
+from raybench.sweep.own_plan import OF_FINE_TUNES, check_own_plan
 from raybench.sweep.run_choice import choose_run
 
 
@@ -46,7 +47,7 @@ class CheckedSweep:
 def check_sweep(options: argparse.Namespace) -> CheckedSweep:
     """Raises InputError, SeveralProblemsError where several things are wrong, and StoreError for a damaged run."""
     problems = Problems()
-    checked = check_plan(options.plan, plan_overrides(options), options.model, problems)
+    checked, found = _check_plan(options, problems)
     results: Location = options.results or default_results()
     with problems.gathered():
         if options.run_id is not None:
@@ -68,8 +69,24 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
         run_id=chosen.run_id,
         resuming=chosen.resuming,
         command=command_words(options, results, chosen.run_id),
-        notices=checked.notes + chosen.notices,
+        notices=(*found, *checked.notes, *chosen.notices),
     )
+
+
+def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[CheckedPlan | None, tuple[str, ...]]:
+    """The plan that is named, or written from adapters, and what was found of these."""
+    if not options.adapter:
+        if alone := [f"--{name.replace('_', '-')}" for name in OF_FINE_TUNES if getattr(options, name) is not None]:
+            problems.found.append(f"{', '.join(alone)}: goes with --adapter; a plan says such things itself")
+        return check_plan(options.plan or DEFAULT_PLAN, plan_overrides(options), options.model, problems), ()
+    if options.plan is not None:
+        problems.found.append(
+            f"--plan {options.plan} and --adapter: give one of the two; `raybench init` writes a plan to edit"
+        )
+    own = check_own_plan(options, plan_overrides(options), problems)
+    if own is None:
+        return None, ()
+    return own.checked, (*own.found, *(f"Left out: {why}" for why in own.left_out))
 
 
 def default_results() -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from raybench.plan import Adapter, Overrides, shipped_plans
-from raybench.records import Problems
-from raybench.report import open_console, print_line, shell_command
+from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
+from raybench.records import InputError, Problems
+from raybench.report import open_console, print_line, shell_command, write_text
 from raybench.sweep.checked_plan import check_plan
 
 
@@ -16,10 +16,13 @@ def add_plan_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
     p.add_argument("--design", choices=("paired", "independent"), default="paired")
     p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
+    p.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
 
 
 def show_plan(options: argparse.Namespace) -> int:
     """Raises InputError with every problem of the plan and of the files that it names."""
+    if options.toml:
+        return _print_text(options.plan)
     problems = Problems()
     checked = check_plan(options.plan, Overrides(design=options.design), options.model, problems)
     problems.raise_if_any()
@@ -45,6 +48,14 @@ def show_plan(options: argparse.Namespace) -> int:
     words += [] if plan.design == "paired" else ["--design", plan.design]
     words += [] if options.model is None else ["--model", options.model]
     say(f"Run it: {shell_command(words)}")
+    return 0
+
+
+def _print_text(name: str) -> int:
+    source = read_plan(name)
+    if source.base is not None:
+        raise InputError(f"--toml is for shipped plans ({', '.join(shipped_plans())}); {name} is a file already")
+    write_text(source.text)
     return 0
 
 

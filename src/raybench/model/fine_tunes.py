@@ -1,0 +1,213 @@
+"""One's own fine-tunes as their files describe them: a base and its adapters; enough to write a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from raybench.model.adapter_files import CONFIG, AdapterFiles
+from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.families import FAMILIES
+from raybench.model.files import FromFile, read_json
+from raybench.model.hub import ModelFiles
+from raybench.model.shape import ModelShape, read_shape
+from raybench.model.weights import ModelSpec, preset_shape, resolve_model
+from raybench.plan import first_of
+from raybench.records import InputError, Problems, TaskType
+
+_SHOWN = 4
+
+
+class _ToldOfAdapter(FromFile):
+    """What an adapter_config.json tells of its kind."""
+
+    peft_type: str | None = None
+    task_type: str | None = None
+    auto_mapping: dict[str, Any] | None = None
+    use_dora: bool = False
+    use_rslora: bool = False
+
+
+class _ToldOfBase(FromFile):
+    architectures: Annotated[list[str], Field(max_length=100)] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FineTune:
+    """One adapter. ``location``: an absolute path or a hub id; ``full_ft``: that of a full fine-tune of the same task.
+
+    ``about``: what its files say of it, in a few words.
+    """
+
+    name: str
+    location: str
+    about: str
+    full_ft: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FineTunes:
+    """What there is to compare. ``base``: a preset, an absolute path or a hub id; ``positions``: tokens that it takes.
+
+    ``about_base``: what its files say of it, in a few words.
+    """
+
+    base: str
+    spec: ModelSpec
+    task_type: TaskType
+    positions: int | None
+    about_base: str
+    adapters: tuple[FineTune, ...]
+
+
+def find_fine_tunes(
+    model: str, adapters: Sequence[tuple[str, str]], full_ft: Mapping[str, str], problems: Problems
+) -> FineTunes | None:
+    """Read the files of the base ``model``, of ``adapters`` (name, place) and where those of ``full_ft`` are.
+
+    What is wrong goes to ``problems``, a line for each file; what cannot be used is then left out. None where nothing
+    could be compared at all.
+    """
+    files = ModelFiles()
+    base = None
+    with problems.gathered():
+        base = _read_base(model, files)
+    told: dict[str, tuple[str, _ToldOfAdapter]] = {}
+    for name, place in adapters:
+        location = absolute(place)
+        with problems.gathered(), _named(f"adapter {name}"):
+            told[name] = location, read_json(files.path(location, CONFIG), _ToldOfAdapter)
+    task_type = _task_type(told, base, problems)
+    if base is None or task_type is None:
+        return None
+    found: list[FineTune] = []
+    for name, (location, kind) in told.items():
+        if _stated(kind) not in (None, task_type) and _stated(kind) in FAMILIES:
+            continue  # told already
+        with problems.gathered(), _named(f"adapter {name}"):
+            read = AdapterFiles.read(location, files, task_type)
+            full = full_ft.get(name)
+            found.append(FineTune(name, location, _about(read, kind), None if full is None else absolute(full)))
+    if not found:
+        return None
+    return FineTunes(base.location, base.spec, task_type, base.files.positions, base.about(task_type), tuple(found))
+
+
+def absolute(place: str) -> str:
+    """A folder's whole path; a hub id, or what is neither, as it is."""
+    path = Path(place)
+    try:
+        return str(path.resolve()) if path.is_dir() else place
+    except (OSError, ValueError):  # too long, or with a null byte
+        return place
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Base:
+    location: str
+    spec: ModelSpec
+    files: CheckpointFiles
+    shape: ModelShape
+    told: _ToldOfBase
+
+    def about(self, task_type: TaskType) -> str:
+        shape, config = self.shape, self.files.config
+        parts = [config.model_type]
+        parts += [f"{shape.layers} layers"] if shape.layers is not None else []
+        parts += [f"{_count(shape.parameters)} parameters"] if shape.parameters is not None else []
+        parts += [f"saved in {shape.dtype}"] if shape.dtype is not None else []
+        parts += [f"{self.files.positions:,} positions"] if self.files.positions is not None else []
+        if task_type == "SEQ_CLS":
+            parts.append(f"{self.files.labels} labels")
+        if task_type == "CAUSAL_LM" and shape.tied is not None:
+            parts.append("output tied to the embeddings" if shape.tied else "an output layer of its own")
+        return ", ".join(parts)
+
+
+def _read_base(model: str, files: ModelFiles) -> _Base:
+    spec = resolve_model(model, None)
+    if spec.kind in ("preset_files", "preset_device"):
+        config = preset_shape(spec.name)["config"]
+        return _Base(spec.name, spec, CheckpointFiles.of_config(spec.name, config), read_shape(config), _ToldOfBase())
+    if spec.kind == "prepared":  # the base in it is one as any other
+        spec = resolve_model(str(Path(spec.location or "", "base")), spec.task_type)
+    location = spec.location or ""
+    with _named("the base"):
+        checkpoint = CheckpointFiles.read(location, files)
+        path = files.path(location, "config.json")
+        told = read_json(path, _ToldOfBase)
+        return _Base(location, spec, checkpoint, read_shape(path, checkpoint.shapes), told)
+
+
+def _task_type(
+    told: Mapping[str, tuple[str, _ToldOfAdapter]], base: _Base | None, problems: Problems
+) -> TaskType | None:
+    """What the adapters were trained for, by what they say, else by what the base was saved as."""
+    stated = {name: word for name, (_, kind) in told.items() if (word := _stated(kind)) in FAMILIES}
+    if stated:
+        first = next(iter(stated))
+        for name in stated:
+            if stated[name] != stated[first]:
+                problems.found.append(
+                    f"adapter {name}: {told[name][0]}: its task_type is {stated[name]}, that of adapter {first} is "
+                    f"{stated[first]}: one run measures one of them; give the others to a run of their own"
+                )
+        return next(known for known in FAMILIES if known == stated[first])
+    if base is None or not told:
+        return None
+    if base.spec.kind in ("preset_files", "preset_device"):
+        return base.spec.task_type
+    for known, wanted in FAMILIES.items():
+        if any(wanted.has_class(name) for name in base.told.architectures or ()):
+            return known
+    saved_as = first_of([name[:60] for name in base.told.architectures or ()], 1) or "nothing"
+    problems.found.append(
+        f"adapter {next(iter(told))}: {next(iter(told.values()))[0]}: neither its adapter_config.json says its "
+        f"task_type, nor the base what it is ({base.location}: architectures: {saved_as}): set task_type in "
+        f"{CONFIG} to one of {', '.join(FAMILIES)}"
+    )
+    return None
+
+
+def _stated(kind: _ToldOfAdapter) -> str | None:
+    """The task type that it says, or that follows from the class it was made on."""
+    if kind.task_type is not None:
+        return kind.task_type
+    made_on = str((kind.auto_mapping or {}).get("base_model_class") or "")
+    return next((known for known, wanted in FAMILIES.items() if made_on and wanted.has_class(made_on)), None)
+
+
+def _about(files: AdapterFiles, kind: _ToldOfAdapter) -> str:
+    config = files.config
+    ranks = sorted(set(files.ranks.values())) or [config.r]
+    words = [word for flag, word in ((kind.use_dora, "DoRA"), (kind.use_rslora, "rsLoRA")) if flag] or ["LoRA"]
+    shown = f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+    targets = config.targets
+    on = repr(targets[:100]) if isinstance(targets, str) else first_of(targets, _SHOWN)
+    on = ", ".join(part for part in (on, first_of(config.parameters, _SHOWN)) if part)
+    parts = [f"{' and '.join(words)} of rank {shown}, alpha {config.lora_alpha:g}, on {on}"]
+    parts += [f"with whole modules: {first_of(config.modules_to_save, _SHOWN)}"] if config.modules_to_save else []
+    parts += [f"{files.labels} labels"] if files.labels is not None else []
+    return "; ".join(parts)
+
+
+def _count(number: int) -> str:
+    """``1.24 billion``, ``494 million``, ``12,345``."""
+    for size, word in ((10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,}"
+
+
+@contextlib.contextmanager
+def _named(whose: str) -> Iterator[None]:
+    """An InputError raised inside begins with whose file it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{whose}: {error}") from None

@@ -1,0 +1,30 @@
+"""``raybench init``: the plan that one's own adapters allow, as TOML to edit."""
+
+from __future__ import annotations
+
+import argparse
+
+from raybench.plan import Overrides
+from raybench.records import InputError, Problems
+from raybench.report import complain, write_text
+from raybench.sweep.own_plan import add_fine_tune_arguments, check_own_plan
+
+
+def add_init_arguments(p: argparse.ArgumentParser) -> None:
+    """What ``raybench init`` can be told."""
+    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="the base of the adapters")
+    add_fine_tune_arguments(p)
+
+
+def run_init(options: argparse.Namespace) -> int:
+    """Print the plan, and to standard error what was found. Raises InputError for all that is wrong."""
+    problems = Problems()
+    if not options.adapter:
+        raise InputError("no adapter: give one by --adapter NAME=DIR")
+    own = check_own_plan(options, Overrides(), problems)
+    problems.raise_if_any()
+    assert own is not None
+    for line in (*own.found, *(f"left out: {why}" for why in own.left_out), *own.checked.notes):
+        complain(line)
+    write_text(own.text)
+    return 0

@@ -1,0 +1,153 @@
+"""From an adapter folder to a checked plan: what ``raybench init`` prints and ``raybench sweep --adapter`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from raybench.model import FineTunes, find_fine_tunes
+from raybench.plan import Overrides, PlanSource, first_of
+from raybench.records import InputError, Problems
+from raybench.sweep.checked_plan import CheckedPlan, check_plan
+from raybench.sweep.written_plan import Asked, LeftOut, found_lines, may_be_left_out, written_plan
+
+WRITTEN: Final = "the plan of --adapter"
+"""What its errors begin with, as those of a file begin with its name."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+OF_FINE_TUNES: Final = ("full_ft", "texts", "prompt_tokens", "output_tokens", "batch")
+"""Options that go with --adapter only."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OwnPlan:
+    """``text``: TOML. ``found``: a line for each thing that was read. ``left_out``: what cannot be, and why."""
+
+    text: str
+    checked: CheckedPlan
+    found: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def add_fine_tune_arguments(p: argparse.ArgumentParser) -> None:
+    """What a plan is written from."""
+    group = p.add_argument_group("your own fine-tunes")
+    group.add_argument(
+        "--adapter",
+        action="append",
+        metavar="NAME=DIR|HUB-ID",
+        help="a LoRA adapter of --model; give it again for others: all that they allow is compared",
+    )
+    group.add_argument(
+        "--full-ft",
+        action="append",
+        metavar="NAME=DIR|HUB-ID",
+        help="a full fine-tune of the same task as that adapter",
+    )
+    group.add_argument("--texts", metavar="FILE", help="your own prompts: .parquet, .jsonl or .csv, column text")
+    group.add_argument(
+        "--prompt-tokens", type=_tokens, metavar="N", help="of each request (default: 256, or as GLUE's)"
+    )
+    group.add_argument(
+        "--output-tokens", type=_tokens, metavar="N", help="that a language model generates for each (default: 64)"
+    )
+    group.add_argument("--batch", type=_batches, metavar="N[,N...]", help="prompts served together (default: 1)")
+
+
+def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: Problems) -> OwnPlan | None:
+    """Write the plan of ``--adapter`` and check it as any other; None where ``problems`` has what is wrong.
+
+    What two or more adapters, or a merged one, cannot do is left out of the plan, with the reason; all else is refused.
+    """
+    found, asked = _read_options(options, problems)
+    if found is None:
+        return None
+    left_out: list[LeftOut] = []
+    while True:
+        text = written_plan(found, asked, left_out)
+        told = Problems()
+        checked = check_plan(PlanSource(WRITTEN, text), overrides, options.model, told)
+        further = _cannot_be(told.found, found, asked)
+        if not further:
+            break
+        left_out += further
+    problems.found += told.found
+    if problems.found or checked is None:
+        return None
+    return OwnPlan(text, checked, tuple(found_lines(found)), tuple(dict.fromkeys(one.why for one in left_out)))
+
+
+def _cannot_be(problems: Sequence[str], found: FineTunes, asked: Asked) -> list[LeftOut]:
+    """Of the configurations that a plan can do without those that are refused by name, each once."""
+    known = may_be_left_out(found, asked)
+    refused: dict[tuple[str, str], LeftOut] = {}
+    for line in problems:
+        name, _, why = line.removeprefix("configuration ").partition(": ")
+        if line.startswith("configuration ") and name in known:
+            refused.setdefault(known[name], LeftOut(*known[name], f"{name}: {why}"))
+    return list(refused.values())
+
+
+def _read_options(options: argparse.Namespace, problems: Problems) -> tuple[FineTunes | None, Asked]:
+    adapters = _named(options.adapter or [], "--adapter", problems)
+    full_ft = dict(_named(options.full_ft or [], "--full-ft", problems))
+    known = {name for name, _ in adapters}
+    for name in full_ft:
+        if name not in known:
+            problems.found.append(
+                f"--full-ft {name}=...: there is no --adapter {name}=... to compare it with; there is "
+                + (first_of(sorted(known), 4) or "none")
+            )
+    asked = Asked(options.prompt_tokens, options.output_tokens, _texts(options.texts), options.batch or (1,))
+    if asked.texts is not None and asked.prompt_tokens is not None:
+        problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
+    if options.model is None:
+        problems.found.append("--adapter: of which base? name it by --model PRESET|PATH|HUB-ID")
+        return None, asked
+    found = find_fine_tunes(options.model, adapters, full_ft, problems)
+    if found is not None and found.task_type == "SEQ_CLS" and asked.output_tokens is not None:
+        problems.found.append("--output-tokens: the adapters are of sequence classifiers, which generate none")
+        asked = dataclasses.replace(asked, output_tokens=None)
+    return found, asked
+
+
+def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tuple[str, str]]:
+    """Name and place of each ``NAME=PLACE``, those that are as they must be."""
+    found: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, place = argument.partition("=")
+        with problems.gathered():
+            if not equals:
+                raise InputError(f"{option} {argument}: expected NAME=DIR or NAME=HUB-ID, such as support={argument}")
+            if not _NAME.fullmatch(name):
+                raise InputError(
+                    f"{option} {argument}: {name!r} is not a name; use up to 80 letters, digits, '.', '_' and '-', "
+                    "starting with one of the first two"
+                )
+            if not place:
+                raise InputError(f"{option} {argument}: no folder or hub id after the =")
+            if name in found:
+                raise InputError(f"{option} {argument}: {name} is named twice, before for {found[name]}; rename one")
+            found[name] = place
+    return list(found.items())
+
+
+def _texts(place: str | None) -> str | None:
+    return None if place is None else str(Path(place).absolute())
+
+
+def _tokens(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 10_000_000:
+        raise argparse.ArgumentTypeError("expected a number from 1 to 10000000")
+    return value
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    sizes = tuple(sorted({int(part) for part in text.split(",")}))
+    if not all(1 <= size <= 4096 for size in sizes):
+        raise argparse.ArgumentTypeError("expected numbers from 1 to 4096, such as 8 or 1,8")
+    return sizes
