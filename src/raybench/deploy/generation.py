@@ -52,58 +52,54 @@ class Generator:
 
 
 class Generation:
-    """One request as it is generated: `prefill` once, then `decode` for each further token, then `close`."""
+    """One request as it is generated: `prefill` once, then `decode` for each further token, then `close`.
 
-    __slots__ = ("_around", "_cache", "_entered", "_generator", "_length", "_mask", "_positions", "_prompts", "tokens")
+    What its steps take besides tokens and cache is made beforehand, so that a step is the model's and nothing else's.
+    """
+
+    __slots__ = ("_around", "_cache", "_entered", "_forward", "_prompts", "_steps", "tokens")
 
     def __init__(self, generator: Generator, prompts: Prompts, around: AbstractContextManager[Any]) -> None:
-        self._generator, self._prompts = generator, prompts
+        self._forward, self._prompts = generator.forward, prompts
         self._around, self._entered = around, contextlib.ExitStack()
         self._cache = generator.cache()
-        self._mask = prompts.values["attention_mask"]
-        self._positions = prompts.values["position_ids"] if generator.takes_positions else None
-        self._length = int(prompts.values["input_ids"].shape[1])
+        self._steps = iter(_arguments(generator, prompts))
         self.tokens: list[Any] = []
         """The tokens chosen so far: integer tensors of shape (batch, 1)."""
 
     def prefill(self) -> Any:
         """The prompts through the model, whose outputs are returned, and the first token."""
         self._entered.enter_context(self._around)
-        return self._step(self._prompts.values["input_ids"], 0)
+        return self._step(self._prompts.values["input_ids"])
 
     def decode(self) -> Any:
         """One token through the model, whose outputs are returned, and the next."""
-        self._length += 1
-        return self._step(self.tokens[-1], self._length - 1)
+        return self._step(self.tokens[-1])
 
     def close(self) -> None:
         """What a mixed batch put around its steps is taken away, also where one of them failed."""
         self._entered.close()
 
-    def _step(self, ids: Any, first: int) -> Any:
-        generator, end = self._generator, self._length
-        if self._positions is None:
-            outputs = generator.forward(
-                input_ids=ids,
-                attention_mask=self._mask[:, :end],
-                past_key_values=self._cache,
-                use_cache=True,
-                **generator.last_only,
-            )
-        else:
-            outputs = generator.forward(
-                input_ids=ids,
-                attention_mask=self._mask[:, :end],
-                position_ids=self._positions[:, first:end],
-                past_key_values=self._cache,
-                use_cache=True,
-                **generator.last_only,
-            )
+    def _step(self, ids: Any) -> Any:
+        outputs = self._forward(input_ids=ids, past_key_values=self._cache, use_cache=True, **next(self._steps))
         self._cache = outputs.past_key_values
         if self._cache is None:
             raise RaybenchError("the model returns no past_key_values: it keeps no KV cache, and is not measured")
         self.tokens.append(outputs.logits[:, -1:].argmax(-1))
         return outputs
+
+
+def _arguments(generator: Generator, prompts: Prompts) -> list[dict[str, Any]]:
+    """What each step of a request takes besides its tokens and the cache, in order."""
+    mask, length = prompts.values["attention_mask"], int(prompts.values["input_ids"].shape[1])
+    found, first = [], 0
+    for end in range(length, length + prompts.output_tokens):
+        taken = {"attention_mask": mask[:, :end], **generator.last_only}
+        if generator.takes_positions:
+            taken["position_ids"] = prompts.values["position_ids"][:, first:end]
+        found.append(taken)
+        first = end
+    return found
 
 
 def generate(
