@@ -216,12 +216,16 @@ def visit_name(block: str, round_index: int, attempt: int = 0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StrategyTraits:
-    """What a plan needs to know of a strategy to be checked without loading it."""
+    """What a plan needs to know of a strategy to be checked without loading it.
+
+    ``name``: in plans; ``label``: in tables. ``mixes``: whether it serves batches whose rows are of several adapters.
+    """
 
     name: str
     label: str
     min_adapters: int
     max_adapters: int
+    mixes: bool = False
 
 
 class RaybenchError(Exception):

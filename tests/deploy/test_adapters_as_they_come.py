@@ -17,6 +17,7 @@ from raybench.machine.device import CpuDevice
 from raybench.model.adapters import peft_name
 from raybench.model.prepare import Recipe, write_preset
 from raybench.model.problems import check_files
+from raybench.model.prompts import Prompts
 from raybench.model.weights import ModelSpec, Weights, resolve_model
 from raybench.plan.plan import Adapter, Configuration, Plan, make_blocks
 
@@ -60,9 +61,10 @@ def up(configuration: Configuration, base: str) -> Deployment:
     """Brought up and through the gate."""
     weights = Weights(resolve_model(base), CpuDevice())
     inputs = {"input_ids": token_ids(), "attention_mask": torch.ones_like(token_ids())}
+    probes = {task: [Prompts(inputs, (task,), 0)] for task in configuration.tasks}
     with torch.inference_mode():
         deployment = deploy(configuration, weights, LoadCosts(weights.device))
-        Gate(weights, {task: [inputs] for task in configuration.tasks}, {}).check(configuration, deployment)
+        Gate(weights, probes, {}).check(configuration, deployment)
     return deployment
 
 

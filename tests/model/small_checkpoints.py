@@ -52,7 +52,7 @@ def save_adapter(
     adapted = peft.get_peft_model(model, peft.LoraConfig(**settings | changes))
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
-            if ".modules_to_save." in name:
+            if ".modules_to_save." in name or ".trainable_tokens_delta." in name:
                 parameter.add_(torch.randn_like(parameter))
     adapted.save_pretrained(folder, save_embedding_layers=False)
     return str(folder)

@@ -1,17 +1,33 @@
-"""The ways to deploy a fine-tune, and the proof that each computes what it claims."""
+"""The ways to deploy a fine-tune, and the proof that each computes what it claims.
+
+A strategy of one's own, from outside of raybench, imports what it needs from here.
+"""
 
 from raybench.deploy.gate import Gate, GateError
 from raybench.deploy.generation import Generator, generate, within_peft
-from raybench.deploy.strategies import Deployment, LoadCosts, all_traits, deploy
+from raybench.deploy.strategies import all_traits, deploy, strategy_class, strategy_source
+from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
+from raybench.model import Weights, peft_name
+from raybench.plan import Adapter, Configuration
+from raybench.records import InputError, StrategyTraits
 
 __all__ = [
+    "Adapter",
+    "Configuration",
     "Deployment",
     "Gate",
     "GateError",
     "Generator",
+    "InputError",
     "LoadCosts",
+    "Strategy",
+    "StrategyTraits",
+    "Weights",
     "all_traits",
     "deploy",
     "generate",
+    "peft_name",
+    "strategy_class",
+    "strategy_source",
     "within_peft",
 ]

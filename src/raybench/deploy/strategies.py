@@ -1,92 +1,104 @@
-"""The strategies: one class each, and nothing else to change to add one."""
+"""The strategies: one class each, and nothing else to change to add one; those from outside come by `plugins`."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any
 
-from raybench.machine import Device
+from raybench.deploy import plugins
+from raybench.deploy.mixing import rows_of
+from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
 from raybench.model import Weights, peft_name
 from raybench.plan import Configuration
-from raybench.records import StrategyTraits
+from raybench.records import InputError, StrategyTraits
 
-
-@dataclasses.dataclass(slots=True)
-class Deployment:
-    """A configuration brought up: what is called for each request.
-
-    ``switch`` makes an adapter the active one before a request; None for a strategy that never switches.
-    ``opener`` is called for the opener of a turn instead of ``forward``; None where it is a request like any other.
-    ``mixed`` makes rows of a batch go through adapters of their own, named one a row, while what it returns is entered;
-    None where a batch is of one adapter.
-    """
-
-    forward: Callable[..., Any]
-    model: Any
-    switch: Callable[[str], None] | None = None
-    opener: Callable[..., Any] | None = None
-    mixed: Callable[[Sequence[str]], AbstractContextManager[Any]] | None = None
-
-
-class LoadCosts:
-    """How long each step of bringing a configuration up took, in nanoseconds of the device's clock."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self.load_ns = 0
-        self.adapter_load_ns: int | None = None
-        self.merge_ns: int | None = None
-        self.untied_bytes: int | None = None
-
-    @contextlib.contextmanager
-    def time(self, step: str) -> Iterator[None]:
-        """Time a step (``load``, ``adapter_load`` or ``merge``) until the device has finished it."""
-        started = self._device.clock()
-        yield
-        self._device.synchronize()
-        setattr(self, f"{step}_ns", self._device.clock() - started)
-
-
-class Strategy(ABC):
-    """A way to deploy fine-tuned weights."""
-
-    traits: ClassVar[StrategyTraits]
-    reproduces_adapters: ClassVar[bool] = False
-    """Whether its logits must be those of each of its adapters alone, which the correctness gate then checks."""
-    adapter_alone: ClassVar[bool] = False
-    """Whether it computes one adapter beside its base, by which the others are checked."""
-
-    @classmethod
-    def is_exact(cls, configuration: Configuration) -> bool:
-        """Whether its logits must be its adapters' own, but for rounding; where not, by how much is told only."""
-        return True
-
-    @abstractmethod
-    def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        """Bring ``configuration`` up on the device that ``weights`` loads onto."""
-
+__all__ = [
+    "STRATEGIES",
+    "Deployment",
+    "LoadCosts",
+    "Strategy",
+    "all_traits",
+    "deploy",
+    "strategy",
+    "strategy_class",
+    "strategy_source",
+]
 
 STRATEGIES: dict[str, type[Strategy]] = {}
+"""By name: raybench's own, and those from outside that have been asked for."""
+
+_SOURCES: dict[str, str] = {}
+"""The distribution and version of those from outside."""
 
 
 def strategy(cls: type[Strategy]) -> type[Strategy]:
-    """Make a strategy known under its name, to plans and to workers."""
+    """Make a strategy of raybench's own known under its name, to plans and to workers."""
     STRATEGIES[cls.traits.name] = cls
     return cls
 
 
-def all_traits() -> dict[str, StrategyTraits]:
-    """What plans are checked against."""
-    return {name: cls.traits for name, cls in STRATEGIES.items()}
+def all_traits() -> Mapping[str, StrategyTraits]:
+    """What plans are checked against: the traits of every strategy that there is.
+
+    One from outside is known by its name; what it is, is imported when its traits are asked for, which raises
+    InputError where it is not as it must be.
+    """
+    return _Traits()
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Raises InputError where there is no such strategy, or one from outside is not as it must be."""
+    if name not in STRATEGIES:
+        _import(name, plugins.providers())
+    return STRATEGIES[name]
+
+
+def strategy_source(name: str) -> str | None:
+    """Distribution and version of the strategy ``name``; None for raybench's own."""
+    strategy_class(name)
+    return _SOURCES.get(name)
 
 
 def deploy(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
     """Bring ``configuration`` up by its strategy."""
-    return STRATEGIES[configuration.strategy]().load(configuration, weights, costs)
+    return strategy_class(configuration.strategy)().load(configuration, weights, costs)
+
+
+class _Traits(Mapping[str, StrategyTraits]):
+    @cached_property
+    def _outside(self) -> plugins.Providers:
+        return plugins.providers()
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys((*STRATEGIES, *self._outside))
+
+    def __len__(self) -> int:
+        return len(set(self))
+
+    def __contains__(self, name: object) -> bool:
+        return name in STRATEGIES or name in self._outside
+
+    def __getitem__(self, name: str) -> StrategyTraits:
+        if name not in self:
+            raise KeyError(name)
+        if name in STRATEGIES and name not in _SOURCES and name in self._outside:
+            raise InputError(f"{plugins.told(self._outside[name][0])} has the name of raybench's own: rename it there")
+        if name not in STRATEGIES:
+            _import(name, self._outside)
+        return STRATEGIES[name].traits
+
+
+def _import(name: str, outside: plugins.Providers) -> None:
+    cls, source = plugins.load(name, outside)
+    alike = next((n for n, known in STRATEGIES.items() if known.traits.label == cls.traits.label), None)
+    if alike is not None:
+        raise InputError(
+            f"{plugins.told(outside[name][0])} has the label {cls.traits.label!r}, which is that of {alike}: one row "
+            "of the tables would be of both; relabel it there"
+        )
+    STRATEGIES[name], _SOURCES[name] = cls, source
 
 
 def _base_with_adapters(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Any:
@@ -170,27 +182,21 @@ class Delay(FullFineTune):
 
 @strategy
 class MultiLora(Strategy):
-    """Several adapters resident on one base; each request makes its own the active one."""
+    """Several adapters resident on one base; each request makes its own the active one, or each row of a batch does."""
 
-    traits = StrategyTraits("multi_lora", "Multi-adapter", 2, 64)
+    traits = StrategyTraits("multi_lora", "Multi-adapter", 2, 64, mixes=True)
     reproduces_adapters = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         adapted = _base_with_adapters(configuration, weights, costs)
         names = {a.name: peft_name(a.name) for a in configuration.adapters}
 
-        if configuration.routing == "mixed":
-
-            def mixed(of_rows: Sequence[str]) -> AbstractContextManager[Any]:
-                # As generate(adapter_names=...) does: once around all of its steps.
-                hooks: AbstractContextManager[Any] = adapted._enable_peft_forward_hooks(
-                    adapter_names=[names[name] for name in of_rows]
-                )
-                return hooks
-
-            return Deployment(adapted, adapted, mixed=mixed)
-
         def switch(name: str) -> None:
             adapted.set_adapter(names[name], inference_mode=True)
 
+        def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
+            return rows_of(adapted, [names[name] for name in of_rows])
+
+        if configuration.routing == "mixed":
+            return Deployment(adapted, adapted, mixed=mixed)
         return Deployment(adapted, adapted, switch)

@@ -23,6 +23,7 @@ CONFIG = "adapter_config.json"
 
 _Names = Annotated[list[str], Field(max_length=1_000_000)]
 _PREFIX = "base_model.model."
+_TOKENS = ".token_adapter.trainable_tokens_delta"
 _LORA = re.compile(r"\.lora_(?:embedding_)?([AB])(?:\.weight)?$|\.lora_magnitude_vector(?:\.weight)?$|\.lora_B\.bias$")
 
 
@@ -46,6 +47,7 @@ class AdapterConfig(FromFile):
     alpha_pattern: dict[str, float] | None = None
     modules_to_save: _Names | None = None
     bias: str = "none"
+    use_dora: bool = False
     init_lora_weights: bool | str | None = True
 
     @property
@@ -118,6 +120,22 @@ class AdapterFiles:
                 elif match[1] == "B":
                     outputs[module] = shape[0]
         return {module: (inputs[module], outputs[module]) for module in inputs if module in outputs}
+
+    @cached_property
+    def own_modules(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Whole modules that it brings (``modules_to_save``) and embeddings of single tokens, by name their tensors."""
+        found: dict[str, dict[str, tuple[int, ...]]] = {}
+        for name, shape in self.shapes.items():
+            inner = name.removeprefix(_PREFIX)
+            if inner.endswith(_TOKENS):
+                found.setdefault(inner.removesuffix(_TOKENS), {})["weight"] = shape
+            elif ".lora_" not in name:
+                for module in self.config.modules_to_save or ():
+                    before, there, tensor = f".{inner}".partition(f".{module}.")
+                    if there:
+                        found.setdefault(f"{before}.{module}".removeprefix("."), {})[tensor] = shape
+                        break
+        return found
 
     @property
     def labels(self) -> int | None:

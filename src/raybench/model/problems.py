@@ -10,6 +10,7 @@ from raybench.model.architecture import check_architecture
 from raybench.model.checkpoint_files import CheckpointFiles
 from raybench.model.fit import disagreement, misfits
 from raybench.model.hub import ModelFiles
+from raybench.model.mixed_batches import unmixable
 from raybench.model.weights import ModelSpec, preset_shape
 from raybench.model.workload import Workload
 from raybench.plan import Adapter, Configuration, Plan
@@ -142,6 +143,13 @@ class _Check:
                 self.problems.append(
                     f"configuration {c.name}: adapter {biased[0]} has trained biases; PEFT holds such an adapter on "
                     "a base alone: measure it apart"
+                )
+            if c.routing == "mixed":
+                read = {a.name: self.adapter_files[a.name] for a in c.adapters if a.name in self.adapter_files}
+                self.problems += (
+                    f"configuration {c.name}: {why}: PEFT computes no batch of several adapters with it "
+                    '(adapter_names); take routing = "round_robin"'
+                    for why in unmixable(read)
                 )
 
     def labels(self, adapter: Adapter) -> int | None:

@@ -248,11 +248,8 @@ class PlanBuilder:
         if table.delay_share and table.strategy != "delay":
             self.problem(f"{key}.delay_share", "only the strategy delay takes it")
         if known:
-            traits = self.strategies[table.strategy]
-            low, high = traits.min_adapters, traits.max_adapters
-            if not low <= len(names) <= high:
-                expected = f"{low}" if low == high else f"{low} to {high}"
-                self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {len(names)}")
+            with self.problems.gathered():  # one from outside is imported here
+                self.check_traits(key, table, self.strategies[table.strategy], len(names))
         chosen = [a for name in names if (a := adapters.get(name)) is not None]
         if task is not None:
             self.check_task(task, f"{key}.task")
@@ -289,6 +286,15 @@ class PlanBuilder:
         """Whether the plan says neither texts nor lengths, so that prompts are as long as those of the tasks known."""
         w = self.parsed.workload
         return w is None or (w.texts is None and w.prompt_tokens is None)
+
+    def check_traits(self, key: str, table: DeploymentTable, traits: StrategyTraits, adapters: int) -> None:
+        """Whether the strategy takes that many adapters, and mixes them where that is asked for."""
+        low, high = traits.min_adapters, traits.max_adapters
+        if not low <= adapters <= high:
+            expected = f"{low}" if low == high else f"{low} to {high}"
+            self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {adapters}")
+        if table.routing == "mixed" and adapters > 1 and not traits.mixes:
+            self.problem(f"{key}.routing", f"{table.strategy} serves no batch of several adapters; multi_lora does")
 
     def check_task(self, task: str, key: str) -> bool:
         if self.lengths_are_of_glue:

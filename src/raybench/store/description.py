@@ -69,11 +69,13 @@ class ModelOfRun(_Part):
 class ConfigurationOfRun(_Part):
     """One thing measured. ``block``: where its own samples are; ``deployment``: its row in the study's table.
 
+    ``strategy_source``: distribution and version of a strategy from outside of raybench, null for its own.
     ``delay_share``: the known delay put in after each request, 0.1 is a tenth of it.
     """
 
     name: Name
     strategy: Label
+    strategy_source: Label | None = None
     role: Label
     deployment: Label
     delay_share: Annotated[float, Field(ge=0, le=100)]

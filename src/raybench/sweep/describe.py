@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raybench.deploy import strategy_source
 from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
 from raybench.plan import Adapter, Configuration, Plan, homes
@@ -90,6 +91,7 @@ def describe(
             {
                 "name": c.name,
                 "strategy": c.strategy,
+                "strategy_source": strategy_source(c.strategy),
                 "role": c.role,
                 "delay_share": c.delay_share,
                 "deployment": deployment(c, traits, model),

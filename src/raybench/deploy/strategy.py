@@ -1,0 +1,75 @@
+"""What a strategy is: a class that brings a configuration up, and says what bringing it up cost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from raybench.machine import Device
+from raybench.model import Weights
+from raybench.plan import Configuration
+from raybench.records import StrategyTraits
+
+
+@dataclasses.dataclass(slots=True)
+class Deployment:
+    """A configuration brought up: what is called for each request.
+
+    ``switch`` makes an adapter the active one before a request; None for a strategy that never switches.
+    ``opener`` is called for the opener of a turn instead of ``forward``; None where it is a request like any other.
+    ``mixed(names)`` is entered around all forwards of a request whose rows are of several adapters, ``names`` one for
+    each row: in it ``forward`` computes each row by its own, in the prefill as in every decoding step. To enter it
+    costs something, which grows with the adapters that are resident; the forwards in it do not. None where a batch is
+    of one adapter. A forward that raises in it leaves it as if it had not been entered.
+    """
+
+    forward: Callable[..., Any]
+    model: Any
+    switch: Callable[[str], None] | None = None
+    opener: Callable[..., Any] | None = None
+    mixed: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
+
+
+class LoadCosts:
+    """How long each step of bringing a configuration up took, in nanoseconds of the device's clock.
+
+    ``untied_bytes``: of the copies that a merge made of weights which several layers shared; None where none was.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.load_ns = 0
+        self.adapter_load_ns: int | None = None
+        self.merge_ns: int | None = None
+        self.untied_bytes: int | None = None
+
+    @contextlib.contextmanager
+    def time(self, step: str) -> Iterator[None]:
+        """Time a step (``load``, ``adapter_load`` or ``merge``) until the device has finished it."""
+        started = self._device.clock()
+        yield
+        self._device.synchronize()
+        setattr(self, f"{step}_ns", self._device.clock() - started)
+
+
+class Strategy(ABC):
+    """A way to deploy fine-tuned weights."""
+
+    traits: ClassVar[StrategyTraits]
+    reproduces_adapters: ClassVar[bool] = False
+    """Whether its logits must be those of each of its adapters alone, which the correctness gate then checks."""
+    adapter_alone: ClassVar[bool] = False
+    """Whether it computes one adapter beside its base, by which the others are checked."""
+
+    @classmethod
+    def is_exact(cls, configuration: Configuration) -> bool:
+        """Whether its logits must be its adapters' own, but for rounding; where not, by how much is told only."""
+        return True
+
+    @abstractmethod
+    def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
+        """Bring ``configuration`` up on the device that ``weights`` loads onto."""
