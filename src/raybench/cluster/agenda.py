@@ -26,8 +26,8 @@ _AS_LONG = 0.8
 """In the last round only visits nearly as long as the longest may be taken before it."""
 
 
-Kind = tuple[tuple[str, int], ...]
-"""The strategies that a block measures, with their numbers of adapters: blocks that have these in common take alike."""
+Kind = tuple[tuple[str, int, int], ...]
+"""The strategies that a block measures, with their adapters and prompts in a batch: blocks alike in these take alike."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,4 +191,4 @@ class Agenda:
 
 
 def _kind(block: Block) -> Kind:
-    return tuple(sorted((c.strategy, len(c.adapters)) for c in block.configurations))
+    return tuple(sorted((c.strategy, len(c.adapters), c.batch) for c in block.configurations))

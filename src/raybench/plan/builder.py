@@ -69,6 +69,9 @@ class PlanBuilder:
         for i, claim in enumerate(p.claims):
             self.check_choice(claim.strategy, roles, f"claims[{i}].strategy", "strategy")
             self.check_choice(claim.reference, p.references, f"claims[{i}].reference", "reference")
+        if overrides.design == "independent" and (mixed := [c.name for c in configurations if c.routing == "mixed"]):
+            # Its counterparts serve the same batches only beside it.
+            self.problem("configurations", f"{mixed[0]!r} has routing mixed, which only the paired design can compare")
         blocks = make_blocks(configurations, overrides.design)
         if clash := _repeated(block.name for block in blocks):
             self.problem("configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name")
