@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from raybench.deploy import plugins
+from raybench.deploy.merging import merge
 from raybench.deploy.mixing import rows_of
 from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
 from raybench.model import Weights, peft_name
@@ -133,7 +134,7 @@ class LoraMerged(Strategy):
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         adapted = _base_with_adapters(configuration, weights, costs)
         with costs.time("merge"):
-            model = adapted.merge_and_unload().eval()
+            model, costs.untied_bytes = merge(adapted)
         return Deployment(model, model)
 
 
