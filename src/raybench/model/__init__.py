@@ -1,11 +1,15 @@
 """Weights, prepared presets and requests."""
 
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
+from raybench.model.chat_tokenizer import chat_tokenizer
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
+from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
 from raybench.model.shape import ModelShape, read_shape
+from raybench.model.text_files import Column
+from raybench.model.texts import read_texts
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
 from raybench.model.workload import (
@@ -14,15 +18,16 @@ from raybench.model.workload import (
     Workload,
     draw_token_ids,
     glue_tasks,
-    read_texts,
     request_of,
 )
 
 __all__ = [
+    "Column",
     "FileCheck",
     "FineTune",
     "FineTunes",
     "GlueLengths",
+    "Lengths",
     "ModelShape",
     "ModelSpec",
     "Prompts",
@@ -32,6 +37,7 @@ __all__ = [
     "Workload",
     "as_tensors",
     "cache_folder",
+    "chat_tokenizer",
     "check_checkpoint",
     "check_files",
     "draw_token_ids",

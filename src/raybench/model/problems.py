@@ -8,6 +8,7 @@ from pathlib import Path
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.architecture import check_architecture
 from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.extent import Extent, Extents
 from raybench.model.fit import disagreement, misfits
 from raybench.model.hub import ModelFiles
 from raybench.model.mixed_batches import unmixable
@@ -166,31 +167,45 @@ class _Check:
         return f"{adapter.name} ({files.config.bias})" if files is not None and files.config.bias != "none" else None
 
     def requests(self, workload: Workload) -> None:
-        tasks = self.plan.tasks()
-        extents = {task: workload.extent(task, self.plan.rounds * self.plan.requests) for task in tasks}
-        longest = max(tasks, key=lambda task: extents[task].tokens)
-        tokens = extents[longest].tokens
-        largest = max((e.largest_token_id for e in extents.values() if e.largest_token_id is not None), default=None)
+        extents = Extents(self.plan, workload)
         for model in self.models:
-            if model.positions is not None and tokens > model.positions:
-                said = f"{model.location}: task {longest} has a request of {tokens} tokens, the model has "
-                if model.positions_are_a_table:
-                    self.problems.append(
-                        f"{said}positions for {model.positions}: bring texts in [workload] with max_tokens = "
-                        f"{model.positions}, or take another model"
-                    )
-                else:
-                    self.notes.append(f"{said}{model.positions} in its config.json: it computes what it never learned")
-            if largest is None and model.config.is_encoder_decoder:
-                self.problems.append(
-                    f"{model.location}: an encoder-decoder, whose classifier asks for an end token in each request: "
-                    "bring texts in [workload], or take another model"
-                )
-            if largest is not None and model.config.vocab_size is not None and largest >= model.config.vocab_size:
-                self.problems.append(
-                    f"{model.location}: a text has token id {largest}, the model's vocabulary has "
-                    f"{model.config.vocab_size}: the tokenizer is another model's; set workload.tokenizer"
-                )
+            of_model = [c for c in self.plan.configurations if self.is_model_of(model, c)]
+            if of_model:
+                longest = max((extents.of(c) for c in of_model), key=lambda extent: extent.tokens)
+                self.length(model, longest)
+                largest = [id_ for c in of_model if (id_ := extents.of(c).largest_token_id) is not None]
+                self.token_ids(model, max(largest, default=None))
+
+    def is_model_of(self, model: CheckpointFiles, c: Configuration) -> bool:
+        return c.checkpoint == model.location if c.checkpoint is not None else model is self.base_files
+
+    def length(self, model: CheckpointFiles, longest: Extent) -> None:
+        if model.positions is None or longest.tokens <= model.positions:
+            return
+        said = f"{model.location}: task {longest.task} has a request of {longest.prompt_tokens} tokens"
+        said += f" and {longest.output_tokens} to generate" if longest.output_tokens else ""
+        if not model.positions_are_a_table:
+            self.notes.append(
+                f"{said}, the model has {model.positions} in its config.json: it computes what it never learned"
+            )
+            return
+        room = model.positions - longest.output_tokens
+        remedy = f"bring texts in [workload] with max_tokens = {room}, or ask for prompt_tokens of {room} at most"
+        if room < 1:
+            remedy = "ask for fewer output_tokens"
+        self.problems.append(f"{said}, the model has positions for {model.positions}: {remedy}, or take another model")
+
+    def token_ids(self, model: CheckpointFiles, largest: int | None) -> None:
+        if largest is None and model.config.is_encoder_decoder:
+            self.problems.append(
+                f"{model.location}: an encoder-decoder, whose classifier asks for an end token in each request: "
+                "bring texts in [workload], or take another model"
+            )
+        if largest is not None and model.config.vocab_size is not None and largest >= model.config.vocab_size:
+            self.problems.append(
+                f"{model.location}: a text has token id {largest}, the model's vocabulary has "
+                f"{model.config.vocab_size}: the tokenizer is another model's; set workload.tokenizer"
+            )
 
     def resolved(self) -> Plan:
         """The plan with all that its adapters' files say of them."""

@@ -4,7 +4,7 @@ from raybench.plan.builder import HUB_ID, Overrides
 from raybench.plan.choices import first_of
 from raybench.plan.file import PlanSource, load_plan, parse_plan, read_plan, shipped_plans
 from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
-from raybench.plan.schema import WorkloadTable
+from raybench.plan.schema import Lognormal, WorkloadTable
 
 __all__ = [
     "HUB_ID",
@@ -12,6 +12,7 @@ __all__ = [
     "Block",
     "Configuration",
     "KvCache",
+    "Lognormal",
     "Overrides",
     "Plan",
     "PlanSource",

@@ -9,9 +9,12 @@ from typing import Literal
 from raybench.analysis import LEAST_ROUNDS
 from raybench.deploy import all_traits
 from raybench.model import (
+    Column,
     GlueLengths,
+    Lengths,
     ModelSpec,
     Workload,
+    chat_tokenizer,
     check_files,
     glue_tasks,
     read_texts,
@@ -20,6 +23,12 @@ from raybench.model import (
 )
 from raybench.plan import Configuration, Overrides, Plan, PlanSource, WorkloadTable, first_of, parse_plan, read_plan
 from raybench.records import InputError, Problems, TaskType
+
+CLASSIFIER_MAX_TOKENS = 384
+"""Of a classifier whose plan does not say max_tokens: the most that an example of GLUE has.
+
+Texts of a language model are left whole.
+"""
 
 _DEFAULT_MODELS: Mapping[tuple[str, TaskType], str] = {
     ("cpu", "SEQ_CLS"): "micro",
@@ -33,7 +42,8 @@ _DEFAULT_MODELS: Mapping[tuple[str, TaskType], str] = {
 class CheckedPlan:
     """A plan with the model and the texts it is measured on. ``model``: None where the device decides.
 
-    What the adapters' own files say of them is in ``plan``; ``notes`` are what a reader should know of the files.
+    What the adapters' own files say of them is in ``plan``; ``notes`` are what a reader should know of the files,
+    texts among them. ``texts``: what the plan says of its requests, which may be texts.
     """
 
     plan: Plan
@@ -51,17 +61,30 @@ class CheckedPlan:
         """The requests, with token ids by ``model``'s tokenizer where they are texts. Raises InputError."""
         if self.requests is not None and model == self.model:
             return self.requests
-        if self.texts is None:
-            return GlueLengths(self.plan.workload_seed)
-        assert self.texts.texts is not None
+        table, seed = self.texts or WorkloadTable(), self.plan.workload_seed
+        if table.texts is not None:
+            return self._own_texts(table, table.texts, model)
+        if table.prompt_tokens is not None:
+            return Lengths(table.prompt_tokens, table.output_tokens, seed)
+        return GlueLengths(seed, table.output_tokens)
+
+    def _own_texts(self, table: WorkloadTable, path: str, model: ModelSpec) -> Workload:
+        generates = self.plan.task_type == "CAUSAL_LM"
+        most = table.max_tokens or (None if generates else CLASSIFIER_MAX_TOKENS)
+        if table.chat_column is not None:
+            column = Column(table.chat_column, "chat")
+            tokenize = chat_tokenizer(table.tokenizer, model, most, generates=generates)
+        else:
+            column = Column(table.text_column or "text")
+            tokenize = text_tokenizer(table.tokenizer, model, most, keep_end=generates)
         return read_texts(
-            self.texts.texts,
+            path,
             self.plan.tasks(),
-            text_tokenizer(self.texts.tokenizer, model),
-            text_column=self.texts.text_column or "text",
-            task_column=self.texts.task_column,
-            max_tokens=self.texts.max_tokens or 384,
+            tokenize,
+            column=column,
+            task_column=table.task_column,
             seed=self.plan.workload_seed,
+            output_tokens=table.output_tokens,
         )
 
 
@@ -97,7 +120,9 @@ def check_plan(
     problems.found += files.problems
     if problems.found:
         return None
-    return CheckedPlan(files.plan, texts, spec, (*files.notes, *_shapes_only(files.plan, spec)), requests)
+    of_requests = () if requests is None else requests.notes
+    notes = (*files.notes, *_shapes_only(files.plan, spec), *of_requests)
+    return CheckedPlan(files.plan, texts, spec, notes, requests)
 
 
 def _resolve(model: str, plan: Plan | None, source: str | PlanSource | None) -> ModelSpec:

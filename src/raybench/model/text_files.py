@@ -1,0 +1,148 @@
+"""Files of texts and chats: Parquet, JSONL and CSV, each row checked before any is used."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raybench.model.chats import messages_of
+from raybench.model.files import check_regular
+from raybench.plan import first_of
+from raybench.records import InputError
+
+_LONGEST_CSV_FIELD = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """The column that requests are made of: texts, or chats (lists of messages, or the JSON of one)."""
+
+    name: str
+    kind: Literal["text", "chat"] = "text"
+
+
+def read_rows(path: str, column: Column, task_column: str | None) -> list[dict[str, Any]]:
+    """Each row's text or list of messages, and its task where ``task_column`` says it.
+
+    Raises InputError with the file, and the row where it is a row's fault.
+    """
+    columns = [column.name] if task_column is None else [column.name, task_column]
+    check_regular(Path(path))
+    if path.endswith(".parquet"):
+        rows = _read_parquet(path, columns, column)
+    elif path.endswith(".csv"):
+        rows = _read_csv(path, columns)
+    else:
+        rows = _read_jsonl(path)
+    checked = []
+    for number, row in enumerate(rows, 1):
+        try:
+            if not isinstance(row, dict):
+                raise InputError(f"expected an object with {', '.join(map(repr, columns))}")
+            checked.append({name: _value(row.get(name), name, column) for name in columns})
+        except InputError as error:
+            raise InputError(f"{path}: row {number}: {error}") from None
+    return checked
+
+
+def _value(value: Any, name: str, column: Column) -> Any:
+    if column.kind == "chat" and name == column.name:
+        try:
+            return messages_of(value)
+        except InputError as error:
+            raise InputError(f"column {name!r}: {error}") from None
+    if not isinstance(value, str):
+        raise InputError(f"expected a text in column {name!r}")
+    if not _is_unicode(value):
+        raise InputError(f"column {name!r} holds half a surrogate pair, which is no text")
+    return value
+
+
+def _read_parquet(path: str, columns: list[str], requested: Column) -> list[dict[str, Any]]:
+    try:
+        # Of this file alone: read_table would take columns from folders named key=value above it.
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            for name in columns:
+                if schema.get_field_index(name) < 0:  # absent, or there twice
+                    raise InputError(_no_column(path, name, schema.names))
+                kind = schema.field(name).type
+                chats = requested.kind == "chat" and name == requested.name
+                if not _holds_text(kind) and not (chats and _holds_messages(kind)):
+                    wanted = "messages of role and content" if chats else "text"
+                    raise InputError(f"{path}: column {name!r} holds {str(kind)[:200]}, not {wanted}")
+            rows: list[dict[str, Any]] = file.read(columns=columns).to_pylist()
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet with columns {columns}: {error}") from None
+    return rows
+
+
+def _no_column(path: str, name: str, names: list[str]) -> str:
+    return f"{path}: no column {name!r} of its own; it has {first_of(names, 12)}"
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _holds_messages(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view, pa.types.is_large_list_view)
+    if not any(is_a(kind) for is_a in (*lists, pa.types.is_fixed_size_list)):
+        return False
+    message = kind.value_type
+    if not pa.types.is_struct(message):
+        return False
+    places = [message.get_field_index(key) for key in ("role", "content")]
+    return all(place >= 0 and _holds_text(message.field(place).type) for place in places)
+
+
+def _read_jsonl(path: str) -> list[Any]:
+    try:
+        return [json.loads(line) for line in Path(path).read_text("utf-8-sig").split("\n") if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON lines: {error}") from None
+
+
+def _read_csv(path: str, columns: list[str]) -> list[dict[str, Any]]:
+    limit = csv.field_size_limit(_LONGEST_CSV_FIELD)  # of the whole process: it is put back
+    at_line = 0
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            lines = (line for line in reader if line)
+            header = next(lines, None)
+            if header is None:
+                raise InputError(f"{path}: it is empty; its first row names the columns")
+            for name in columns:
+                if header.count(name) != 1:
+                    raise InputError(_no_column(path, name, header))
+            rows = []
+            for number, line in enumerate(lines, 1):
+                at_line = reader.line_num
+                if len(line) != len(header):
+                    raise InputError(
+                        f"{path}: row {number} (line {at_line}): {len(line)} values, the first row names {len(header)}"
+                    )
+                values = dict(zip(header, line, strict=True))
+                rows.append({name: values[name] for name in columns})
+            return rows
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV after line {at_line}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
