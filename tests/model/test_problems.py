@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertForSequenceClassification,
     GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
     LlamaForSequenceClassification,
     LlamaModel,
     MixtralConfig,
@@ -34,9 +36,11 @@ from model.small_checkpoints import (
     save_adapter,
     save_model,
 )
+from raybench.model.lengths import Lengths
 from raybench.model.problems import FileCheck, check_files
+from raybench.model.texts import Texts
 from raybench.model.weights import ModelSpec, resolve_model
-from raybench.model.workload import Extent, GlueLengths
+from raybench.model.workload import GlueLengths, Workload
 from raybench.plan.plan import Adapter, Configuration, Plan, make_blocks
 
 AGREE = ": make them agree, or leave out of the plan what is read from the adapter"
@@ -357,19 +361,12 @@ def test_a_classifier_that_is_not_as_its_configuration_says_is_refused(llama: st
 # Requests
 
 
-class Lengths:
-    """Requests of the sizes given; where ids are known, up to ``largest``."""
-
-    def __init__(self, tokens: int, largest: int | None = None) -> None:
-        self.found = Extent(tokens, largest)
-
-    def extent(self, task: str, count: int) -> Extent:
-        return self.found
-
-
 def requests(base: str, tokens: int, largest: int | None = None) -> FileCheck:
+    """Requests of ``tokens``; where ids are known, up to ``largest``."""
+    workload: Workload = Lengths(tokens, None, 0)
+    if largest is not None:
+        workload = Texts("/t.jsonl", {"mrpc": [[largest] * tokens]}, 0)
     plan = plan_of(Configuration("full", "full_ft", 0, ("mrpc",)))
-    workload: Any = Lengths(tokens, largest)
     return check_files(plan, resolve_model(base), workload)
 
 
@@ -377,7 +374,7 @@ def test_requests_longer_than_the_models_positions_are_refused(bert: str, llama:
     assert requests(bert, 32).problems == ()
     assert requests(bert, 33).problems == (
         f"{bert}: task mrpc has a request of 33 tokens, the model has positions for 32: bring texts in [workload] with "
-        "max_tokens = 32, or take another model",
+        "max_tokens = 32, or ask for prompt_tokens of 32 at most, or take another model",
     )
     positions = llama_config().max_position_embeddings
     assert requests(llama, positions).notes == ()
@@ -386,6 +383,42 @@ def test_requests_longer_than_the_models_positions_are_refused(bert: str, llama:
         "computes what it never learned",
     )
     assert requests(llama, positions + 1).problems == ()
+
+
+def test_what_is_generated_takes_positions_too(tmp_path: Path) -> None:
+    base = save_model(GPT2LMHeadModel, gpt2_config(n_positions=32), tmp_path / "gpt2")
+    one = Configuration("one", "full_ft", 0, ("mrpc",))
+    plan = dataclasses.replace(plan_of(one), task_type="CAUSAL_LM")
+
+    def told(prompt: int, output: int) -> tuple[str, ...]:
+        return check_files(plan, resolve_model(base, "CAUSAL_LM"), Lengths(prompt, output, 0)).problems
+
+    assert told(20, 12) == ()
+    assert told(20, 13) == (
+        f"{base}: task mrpc has a request of 20 tokens and 13 to generate, the model has positions for 32: bring texts "
+        "in [workload] with max_tokens = 19, or ask for prompt_tokens of 19 at most, or take another model",
+    )
+    assert told(1, 32) == (
+        f"{base}: task mrpc has a request of 1 tokens and 32 to generate, the model has positions for 32: ask for "
+        "fewer output_tokens, or take another model",
+    )
+
+
+def test_each_model_is_held_against_the_requests_that_it_is_given(bert: str, llama: str, tmp_path: Path) -> None:
+    """A batch is as long as the longest of its prompts; the base does not see those of a checkpoint."""
+    drawn = Lengths([8, 40], None, 0)
+    first = drawn.prompt_tokens("sst2", 20).tolist().index(40)
+    assert first > 0
+    full = Configuration("full", "full_ft", 0, ("sst2",), checkpoint=bert)
+    plan = dataclasses.replace(plan_of(full), rounds=1, requests=first)
+    assert check_files(plan, resolve_model(llama), drawn).problems == ()
+    batched = Configuration("full", "full_ft", 0, ("sst2",), checkpoint=bert, batch=2)
+    assert check_files(plan.replaced([batched]), resolve_model(llama), drawn).problems == (
+        f"{bert}: task sst2 has a request of 40 tokens, the model has positions for 32: bring texts in [workload] with "
+        "max_tokens = 32, or ask for prompt_tokens of 32 at most, or take another model",
+    )
+    other = Configuration("full", "full_ft", 0, ("sst2",), checkpoint=llama, batch=2)
+    assert check_files(plan.replaced([other]), resolve_model(bert), drawn).problems == ()
 
 
 def test_only_requests_that_are_sent_count(bert: str) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from raybench.deploy import strategies
 from raybench.machine import environment
+from raybench.model.texts import Texts
 from raybench.model.weights import ModelSpec
-from raybench.model.workload import GlueLengths, Texts, glue_tasks
+from raybench.model.workload import GlueLengths, glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.plan import Plan
 from raybench.sweep.describe import deployment, describe, differences
