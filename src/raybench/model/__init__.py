@@ -1,7 +1,7 @@
 """Weights, prepared presets and requests."""
 
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
-from raybench.model.chat_tokenizer import chat_tokenizer
+from raybench.model.chat_template import chat_tokenizer
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
 from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset

@@ -119,10 +119,13 @@ Lengths = Annotated[
 class WorkloadTable(Table):
     """The requests: of given lengths (``prompt_tokens``), or the texts or chats of a local Parquet, JSONL or CSV file.
 
-    ``output_tokens``: what a language model generates for each prompt. ``text_column``: a column of texts, or
-    ``chat_column``: one of lists of messages, of which the tokenizer's chat template makes a text. ``task_column``:
-    the column that says which task a text belongs to; without it every task draws from the whole file.
-    ``tokenizer`` is a path or hub id; without it the model's own is used. Longer texts are cut at ``max_tokens``.
+    ``output_tokens``: what a language model generates for each prompt; where it stands alone prompts are as long as the
+    examples of the GLUE tasks, as those of a plan without this table are. ``text_column`` ("text"): a column of texts,
+    or ``chat_column``: one of lists of messages {role, content}, or of the JSON of such lists, of which the tokenizer's
+    chat template makes a prompt. ``task_column``: the column that says which task a text belongs to; without it every
+    task draws from the whole file. ``tokenizer`` is a path or hub id; without it the model's own is used. Longer texts
+    are cut at ``max_tokens``, a classifier's at their end, a language model's and chats at their beginning; left out, a
+    classifier's are cut at 384 and a language model's are whole. How many were cut is said in the run.
     """
 
     prompt_tokens: Lengths | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from raybench.model.chat_tokenizer import chat_tokenizer
+from raybench.model.chat_template import chat_tokenizer
 from raybench.model.prepare import make_tokenizer
 from raybench.model.texts import Tokens
 from raybench.model.weights import ModelSpec
