@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from peft import PeftModel
 from raybench.cluster.agenda import Agenda, Job
 from raybench.deploy import strategies
 from raybench.machine.device import CpuDevice
+from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import resolve_model
-from raybench.model.workload import Extent, Request
+from raybench.model.workload import Request
 from raybench.plan import file as plan_file
 from raybench.records import LOADS, SAMPLES
 from raybench.store.manifest import VisitKey
@@ -83,20 +85,11 @@ WORKLOADS = {
 MODELS = {"CAUSAL_LM": "micro-lm", "SEQ_CLS": "micro"}
 
 
-class Uneven:
-    """Requests of 6 to 10 tokens."""
-
-    def __init__(self, output_tokens: int) -> None:
-        self.output_tokens = output_tokens
+class Uneven(Lengths):
+    """Requests of 6 to 10 tokens, in turn."""
 
     def request(self, task: str, index: int) -> Request:
-        return Request(task, index, 6 + index % 5, None, self.output_tokens)
-
-    def extent(self, task: str, count: int) -> Extent:
-        return Extent(10 + self.output_tokens)
-
-    def describe(self) -> dict[str, Any]:
-        return {}
+        return dataclasses.replace(super().request(task, index), tokens=6 + index % 5)
 
 
 def specs_of(tmp_path: Path, task_type: Any) -> dict[str, VisitSpec]:
@@ -105,7 +98,7 @@ def specs_of(tmp_path: Path, task_type: Any) -> dict[str, VisitSpec]:
     plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), ())
     recipe = Recipe.of(MODELS[task_type], plan)
     model = prepared(resolve_model(MODELS[task_type], task_type), recipe)
-    workload = Uneven(OUTPUT if task_type == "CAUSAL_LM" else 0)
+    workload = Uneven([6, 7, 8, 9, 10], OUTPUT if task_type == "CAUSAL_LM" else None, 0)
     return {spec.block: spec for spec in iter(Agenda(Job(plan, workload, model, recipe, "cpu")).next, None)}
 
 
