@@ -21,9 +21,7 @@ from transformers import (
 )
 
 from model.small_checkpoints import adapter_at, bert_config, gpt2_config, llama_config, logits, save_adapter, save_model
-from raybench.model.adapter_files import AdapterFiles
 from raybench.model.adapters import is_zero, load_adapter, lora_layers, without_low_rank
-from raybench.model.hub import ModelFiles
 from raybench.records import InputError
 
 
@@ -129,20 +127,6 @@ def test_an_adapter_that_is_not_lora_or_of_another_task_is_refused_by_what_it_is
     causal = save_model(LlamaForCausalLM, llama_config(), tmp_path / "causal")
     path = save_adapter(causal, tmp_path / "lm", AutoModelForCausalLM, task_type="CAUSAL_LM")
     assert " is for CAUSAL_LM, not SEQ_CLS; " in refused(opened(base), path)
-
-
-@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
-def test_an_adapter_that_would_change_the_base_is_refused(init: str, base: str, tmp_path: Path) -> None:
-    """PEFT takes its first weights out of the base, by chance with ``niter``, and so out of what others compute."""
-    path = save_adapter(base, tmp_path / "adapter", init_lora_weights=init)
-    message = refused(opened(base), path)
-    assert message.startswith(f"adapter mine in {path} has init_lora_weights '{init}': it would change the base")
-    with pytest.raises(InputError, match=rf"adapter_config\.json has init_lora_weights '{init}': it would change"):
-        AdapterFiles.read(path, ModelFiles())
-    converted = peft.PeftConfig.from_pretrained(path)
-    converted.init_lora_weights = True
-    converted.save_pretrained(path)
-    assert put(opened(base), path).peft_config["mine"].init_lora_weights is True
 
 
 def test_a_module_that_the_model_does_not_have_is_refused(base: str, tmp_path: Path) -> None:

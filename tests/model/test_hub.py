@@ -70,7 +70,7 @@ def test_a_file_of_a_folder_is_there_whether_or_not_it_is(tmp_path: Path) -> Non
     assert ModelFiles().at_hand(str(tmp_path), "config.json") is None
 
 
-@pytest.mark.parametrize("location", ["/nowhere", "a/b/c", "nowhere", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("location", ["/nowhere", "/a/b/c", "./a/b/c", "nowhere", "a\0b", "x" * 5000])
 def test_what_is_no_folder_and_no_hub_id_is_refused_unasked(location: str) -> None:
     with pytest.raises(InputError, match=r": no such folder$"):
         ModelFiles().path(location, "config.json")

@@ -17,7 +17,7 @@ from raybench.deploy.fidelity import compared, worst
 from raybench.deploy.generation import Generator, generate, logits_after
 from raybench.deploy.strategies import STRATEGIES, Deployment
 from raybench.machine import torch_dtype
-from raybench.model import Prompts, Weights, is_zero, without_low_rank
+from raybench.model import Prompts, Weights, changes_base, is_zero, peft_name, without_low_rank
 from raybench.plan import Adapter, Configuration
 from raybench.records import RaybenchError
 
@@ -131,8 +131,9 @@ class Gate:
                 f"{configuration.name}: adapter {adapter.name} gives logits of 0 alone, by which nothing can be told; "
                 "check the head"
             )
-        with without_low_rank(alone.model):
-            base = self._logits(configuration, alone, probes, adapter, continued)
+        plain = self._on_the_base_as_it_is(configuration, adapter, alone)
+        with without_low_rank(plain.model):
+            base = self._logits(configuration, plain, probes, adapter, continued)
         effect = float((expected - base).norm()) / size
         if not effect or is_zero(alone.model, adapter.name):
             raise GateError(
@@ -189,6 +190,14 @@ class Gate:
                 logits = logits[[row for row, task in enumerate(probe.tasks) if task == adapter.task]]
             found.append(logits.reshape(-1, logits.shape[-1]))
         return torch.cat(found)
+
+    def _on_the_base_as_it_is(self, configuration: Configuration, adapter: Adapter, alone: Deployment) -> Deployment:
+        """``alone``, or of an adapter that changes its base as it is loaded one whose base is as it was."""
+        config = getattr(alone.model, "peft_config", {}).get(peft_name(adapter.name))
+        if config is None or not changes_base(config):
+            return alone
+        model = self._weights.attach(self._weights.base(configuration), adapter, configuration, keep_base=True)
+        return Deployment(model, model)
 
     def _adapter_alone(self, configuration: Configuration, adapter: Adapter) -> Deployment:
         key = _key(adapter, configuration)

@@ -1,5 +1,6 @@
 """Weights, prepared presets and requests."""
 
+from raybench.model.adapter_kinds import changes_base
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
 from raybench.model.chat_template import chat_tokenizer
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
@@ -37,6 +38,7 @@ __all__ = [
     "Workload",
     "as_tensors",
     "cache_folder",
+    "changes_base",
     "chat_tokenizer",
     "check_checkpoint",
     "check_files",

@@ -11,20 +11,34 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from raybench.model.adapters import check_initialization
-from raybench.model.checkpoint_files import labels_in
+from raybench.model.adapter_kinds import check_kind
+from raybench.model.adapters import WEIGHTS
+from raybench.model.checkpoint_files import is_vocabulary, labels_in
 from raybench.model.families import FAMILIES, family
-from raybench.model.files import FromFile, read_json, tensor_shapes
+from raybench.model.files import FromFile, read_json, read_json_object, tensor_shapes
 from raybench.model.hub import ModelFiles
+from raybench.plan import first_of
 from raybench.records import InputError, TaskType
 
-WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
 _Names = Annotated[list[str], Field(max_length=1_000_000)]
 _PREFIX = "base_model.model."
 _TOKENS = ".token_adapter.trainable_tokens_delta"
 _LORA = re.compile(r"\.lora_(?:embedding_)?([AB])(?:\.weight)?$|\.lora_magnitude_vector(?:\.weight)?$|\.lora_B\.bias$")
+
+
+_KNOWN_KEYS = frozenset(
+    """
+    alora_invocation_tokens alpha_pattern arrow_config auto_mapping base_model_name_or_path bias corda_config
+    ensure_weight_tying eva_config exclude_modules fan_in_fan_out inference_mode init_lora_weights kasa_config
+    layer_replication layers_pattern layers_to_transform loftq_config lora_alpha lora_bias lora_dropout lora_ga_config
+    megatron_config megatron_core modules_to_save monteclora_config peft_type peft_version qalora_group_size r
+    rank_pattern revision runtime_config target_modules target_parameters task_type trainable_token_indices use_bdlora
+    use_dora use_qalora use_rslora velora_config
+    """.split()  # noqa: SIM905
+)
+"""What PEFT 0.21.2 reads of a LoRA adapter's configuration: its LoraConfig's fields. Others it leaves out."""
 
 
 class _Kind(FromFile):
@@ -47,8 +61,12 @@ class AdapterConfig(FromFile):
     alpha_pattern: dict[str, float] | None = None
     modules_to_save: _Names | None = None
     bias: str = "none"
-    use_dora: bool = False
     init_lora_weights: bool | str | None = True
+    use_dora: bool | None = False
+    alora_invocation_tokens: Any = None
+    arrow_config: Any = None
+    kasa_config: Any = None
+    layer_replication: Any = None
 
     @property
     def targets(self) -> tuple[str, ...] | str:
@@ -64,23 +82,29 @@ class AdapterConfig(FromFile):
 
 @dataclasses.dataclass(frozen=True)
 class AdapterFiles:
-    """An adapter's configuration, and its tensors' shapes by name."""
+    """An adapter's configuration, and its tensors' shapes by name.
+
+    ``unknown``: keys of the configuration that say something and that PEFT did not have when this was written.
+    """
 
     location: str
     config: AdapterConfig
     shapes: Mapping[str, tuple[int, ...]]
+    unknown: tuple[str, ...] = ()
+    task_type: TaskType = "SEQ_CLS"
 
     @classmethod
     def read(cls, location: str, files: ModelFiles, task_type: TaskType = "SEQ_CLS") -> AdapterFiles:
         """A folder's or hub repository's. Raises InputError where it is no LoRA adapter for ``task_type``."""
         path = files.path(location, CONFIG)
+        _check_place(path)
         kind = read_json(path, _Kind).peft_type
         if kind != "LORA":
             raise InputError(f"{path}: peft_type is {kind[:40]}; only LoRA adapters (LORA) are measured")
         config = read_json(path, AdapterConfig)
         if config.task_type not in (None, task_type):
             raise InputError(f"{path}: task_type is {config.task_type[:40]}{_remedy(config.task_type, task_type)}")
-        check_initialization(str(path), config.init_lora_weights)
+        check_kind(str(path), config)
         model_class = (config.auto_mapping or {}).get("base_model_class")
         wanted = family(task_type)
         if config.task_type is None and model_class and not wanted.has_class(str(model_class)):
@@ -91,7 +115,7 @@ class AdapterFiles:
         weights = files.path(location, WEIGHTS)
         if Path(location).is_dir() and not weights.is_file():
             raise InputError(f"{location}: no {WEIGHTS}; only safetensors adapters are loaded")
-        found = cls(location, config, tensor_shapes(weights))
+        found = cls(location, config, tensor_shapes(weights), _unknown(path), task_type)
         if not found.ranks and not config.target_parameters:
             raise InputError(f"{weights}: no LoRA weights in it; save the adapter anew by save_pretrained")
         return found
@@ -137,10 +161,52 @@ class AdapterFiles:
                         break
         return found
 
+    @cached_property
+    def biased(self) -> tuple[str, ...]:
+        """Modules whose LoRA weights have a bias (``lora_bias``), by their names in the model."""
+        end = ".lora_B.bias"
+        return tuple(sorted(n.removeprefix(_PREFIX).removesuffix(end) for n in self.shapes if n.endswith(end)))
+
     @property
     def labels(self) -> int | None:
         """Labels of the classifier that it brings; None where it brings none."""
-        return labels_in({name: shape for name, shape in self.shapes.items() if ".lora_" not in name})
+        return labels_in(self.others) if self.task_type == "SEQ_CLS" else None
+
+    @cached_property
+    def others(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what it brings besides LoRA weights, by names in the model: heads, embeddings, single tokens."""
+        return {n.removeprefix(_PREFIX): shape for n, shape in self.shapes.items() if ".lora_" not in n}
+
+    @property
+    def trains_tokens(self) -> bool:
+        """Whether it has embeddings of single tokens (``trainable_token_indices``)."""
+        return any(name.endswith(_TOKENS) for name in self.shapes)
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """Tokens of each embedding and language model's head that it changes or brings, by the module's name."""
+        matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2}
+        found: dict[str, int] = {}
+        for end, side in (("lora_B.weight", 0), ("lora_embedding_A", 1), ("base_layer.weight", 0), ("weight", 0)):
+            for name, shape in matrices.items():
+                module = name.removeprefix(_PREFIX).removesuffix(f".{end}")
+                if name.endswith(f".{end}") and is_vocabulary(module):
+                    found.setdefault(module, shape[side])
+        return found
+
+
+def _check_place(config: Path) -> None:
+    """Raises InputError where an adapter lies a folder deeper, as PEFT saves all that are not called "default"."""
+    if config.is_file() or not config.parent.is_dir():
+        return
+    inner = sorted(str(found.parent) for found in config.parent.glob(f"*/{CONFIG}"))
+    if inner:
+        raise InputError(f"{config.parent}: no {CONFIG} there, but in {first_of(inner, 3)}: give that folder")
+
+
+def _unknown(config: Path) -> tuple[str, ...]:
+    """Keys that say something, and that PEFT did not have when this was written."""
+    return tuple(sorted(key for key, value in read_json_object(config).items() if value and key not in _KNOWN_KEYS))
 
 
 def _remedy(found: str, wanted: TaskType) -> str:

@@ -7,15 +7,17 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from raybench.model.adapter_kinds import changes_base, check_kind, why_alone, without_changing_base
 from raybench.model.families import family
 from raybench.plan import Adapter, first_of
 from raybench.records import InputError, TaskType
 
+WEIGHTS = "adapter_model.safetensors"
+
 _SHOWN = 3
-_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Initializations that take the adapter's first weights out of the base, again wherever such an adapter is loaded."""
 _NO_PRODUCT = 1e-6
 """Of float32 weights whose product should be 0, its share of the product of their sizes: what rounding leaves."""
 
@@ -37,12 +39,21 @@ def peft_name(name: str) -> str:
 
 
 def load_adapter(
-    model: Any, adapter: Adapter, path: str, task_type: TaskType = "SEQ_CLS", *, autocast_adapter_dtype: bool
+    model: Any,
+    adapter: Adapter,
+    path: str,
+    task_type: TaskType = "SEQ_CLS",
+    *,
+    autocast_adapter_dtype: bool,
+    alone: bool = True,
+    keep_base: bool = False,
 ) -> Any:
     """Put the LoRA adapter at ``path``, a folder or hub id, on ``model``, plain or a PeftModel. Returns a PeftModel.
 
     Raises InputError where it is no LoRA adapter for ``task_type`` or not what ``adapter`` says, where a weight that
     the model needs is not in its file, and where one of its file has no place in the model: PEFT would go on without.
+    Not ``alone``, others are to share the base, so one that would change the base's own weights is refused as well.
+    ``keep_base``: one that would take its first weights out of the base is put on without that.
     """
     import peft
 
@@ -54,7 +65,11 @@ def load_adapter(
         raise InputError(
             f"{where} is for {_word(config.task_type)}, not {task_type}; give one of a {family(task_type).noun}"
         )
-    check_initialization(where, config.init_lora_weights)
+    check_kind(where, config)
+    if not alone and (why := why_alone(where, config)) is not None:
+        raise InputError(why)
+    if keep_base and changes_base(config):
+        without_changing_base(config)
     _check_stated(where, config, adapter)  # as it is read: PEFT rewrites long lists of target_modules
     config.inference_mode = True
     device = str(next(model.parameters()).device)
@@ -66,6 +81,7 @@ def load_adapter(
         else:
             # PeftModel's own way: a classifier's asks for a head of each adapter, which not every file has.
             peft.PeftModel.add_adapter(model, key, config, autocast_adapter_dtype=autocast_adapter_dtype)
+        bases = {} if alone else _base_weights_in(path, model)
         found = model.load_adapter(path, key, torch_device=device, autocast_adapter_dtype=autocast_adapter_dtype)
     except KeyError as error:  # how PEFT meets a file without a head that its configuration says it has
         raise InputError(_misfit(where, [str(error.args[0])], ())) from None
@@ -75,7 +91,26 @@ def load_adapter(
     missing = [weight for weight in found.missing_keys if re.search(rf"\.lora_\w+\.{re.escape(key)}(\.|$)", weight)]
     if missing or found.unexpected_keys:
         raise InputError(_misfit(where, missing, found.unexpected_keys))
+    if replaced := [name for name, weight in bases.items() if not weight.equal(model.get_parameter(name))]:
+        raise InputError(
+            f"{where} brings {_some(replaced)} of the base itself, other than this base's: the adapters beside it "
+            "would compute with them too; measure it apart"
+        )
     return model
+
+
+def _base_weights_in(path: str, model: Any) -> dict[str, Any]:
+    """Copies of the PeftModel's base weights that the adapter's file holds as well, by name.
+
+    PEFT saves embeddings with an adapter on them, and those of a vocabulary that has grown.
+    """
+    from huggingface_hub import hf_hub_download
+    from safetensors import safe_open
+
+    file = Path(path, WEIGHTS)
+    with safe_open(file if file.is_file() else hf_hub_download(path, WEIGHTS), framework="pt") as tensors:
+        stored = set(tensors.keys())
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if name in stored}
 
 
 def _check_stated(where: str, found: Any, adapter: Adapter) -> None:
@@ -105,16 +140,6 @@ def drop_dropout(model: Any) -> None:
     for module in model.modules():
         for name in getattr(module, "lora_dropout", {}):
             module.lora_dropout[name] = torch.nn.Identity()
-
-
-def check_initialization(where: str, init_lora_weights: object) -> None:
-    """Raises InputError, beginning with ``where``, for an adapter that would change its base as it is loaded."""
-    if str(init_lora_weights).lower().startswith(_CHANGE_THE_BASE):
-        raise InputError(
-            f"{where} has init_lora_weights {str(init_lora_weights)[:40]!r}: it would change the base itself, for all "
-            "that use it, perhaps otherwise each time; convert it to plain LoRA, as PEFT's save_pretrained does with "
-            "path_initial_model_for_weight_conversion"
-        )
 
 
 @contextlib.contextmanager

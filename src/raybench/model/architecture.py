@@ -7,19 +7,32 @@ from pathlib import Path
 from raybench.model.families import family
 from raybench.records import InputError, TaskType
 
+_DECODERS = frozenset({"gpt_neox", "gpt_neox_japanese", "trocr"})
+"""Model types with an ``is_decoder`` in their configuration that read from left to right whatever it says."""
+
 
 def check_architecture(location: str, task_type: TaskType) -> None:
-    """Raises InputError where transformers cannot read the configuration at ``location``, or knows no such model."""
+    """Raises InputError where transformers cannot read the configuration at ``location``, or has no model for the task.
+
+    Neither is one that goes both ways over its text, as BERT does, a language model, though transformers would open it.
+    """
     from transformers import AutoConfig
 
     try:
-        model_type = AutoConfig.from_pretrained(location, trust_remote_code=False).model_type
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001  odd values make it raise anything
         raise InputError(f"{location}: {_why_unreadable(location, error)}") from None
-    wanted = family(task_type)
+    wanted, model_type = family(task_type), config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(f"{location}: {model_type} is an encoder-decoder; encoder-decoder models are not supported")
     if wanted.class_of(model_type) is None:
         raise InputError(
             f"{location}: transformers has no {wanted.noun} of the model type {model_type}; take another base"
+        )
+    if task_type == "CAUSAL_LM" and getattr(config, "is_decoder", None) is False and model_type not in _DECODERS:
+        raise InputError(
+            f"{location}: {model_type} is an encoder, which generates nothing, unless its config.json sets is_decoder; "
+            'take a decoder, or set task_type = "SEQ_CLS" in the plan'
         )
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from raybench.model.files import FromFile, check_regular, read_json, tensor_shapes
 from raybench.model.hub import ModelFiles
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 _CLASSIFIERS = (
     "score",
@@ -54,7 +54,17 @@ _POSITIONS_AFTER_PADDING = frozenset(
 )
 """Model types whose first position is the one after the padding token's id: 514 positions take 512 tokens."""
 
+_VOCABULARIES = frozenset({"embed_tokens", "wte", "word_embeddings", "embed_in", "lm_head", "embed_out"})
+"""What models of transformers call the embedding of tokens, and the head that gives their logits."""
+
 _Size = Annotated[int, Field(ge=0, le=2**40)]
+
+
+class _TextConfig(FromFile):
+    """Of a model of several parts, the one that takes text."""
+
+    vocab_size: _Size | None = None
+    max_position_embeddings: int | None = None
 
 
 class CheckpointConfig(FromFile):
@@ -65,10 +75,10 @@ class CheckpointConfig(FromFile):
     max_position_embeddings: int | None = None
     n_positions: int | None = None
     pad_token_id: Any = None
-    is_encoder_decoder: bool = False
     num_labels: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     id2label: Annotated[dict[str, Any], Field(min_length=1, max_length=1_000_000)] | None = None
     name_or_path: Any = Field(None, alias="_name_or_path")
+    text_config: _TextConfig | None = None
 
     @property
     def labels(self) -> int:
@@ -76,6 +86,11 @@ class CheckpointConfig(FromFile):
         if self.id2label is not None:
             return len(self.id2label)
         return self.num_labels or 2
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Tokens that it knows; None where the file does not say."""
+        return self.vocab_size if self.text_config is None else self.text_config.vocab_size
 
 
 class _Index(FromFile):
@@ -118,7 +133,12 @@ class CheckpointFiles:
     def positions(self) -> int | None:
         """Tokens that it takes, by its configuration; None where that gives no number."""
         config = self.config
-        count = config.max_position_embeddings if config.max_position_embeddings is not None else config.n_positions
+        sources = (
+            config.max_position_embeddings,
+            config.n_positions,
+            getattr(config.text_config, "max_position_embeddings", None),
+        )
+        count = next((number for number in sources if number is not None), None)
         if config.model_type in _POSITIONS_AFTER_PADDING and count is not None and isinstance(config.pad_token_id, int):
             count -= config.pad_token_id + 1
         return count if count is not None and count > 0 else None
@@ -135,20 +155,32 @@ class CheckpointFiles:
 
         return get_checkpoint_conversion_mapping(self.config.model_type) is not None
 
-    def problems(self) -> list[str]:
-        """What its files say that cannot be, one line each."""
-        found = labels_in(self.shapes or {})
-        if found is None or found == self.labels:
-            return []
-        return [
-            f"{self.location}: its classifier has {found} labels, its config.json says {self.labels}: make them agree"
-        ]
+    def problems(self, task_type: TaskType) -> list[str]:
+        """What its files say that cannot be of a model for ``task_type``, one line each."""
+        shapes, said = self.shapes or {}, f"{self.location}: its"
+        found: list[str] = []
+        labels = labels_in(shapes) if task_type == "SEQ_CLS" else None
+        if labels is not None and labels != self.labels:
+            found.append(f"{said} classifier has {labels} labels, its config.json says {self.labels}: make them agree")
+        size = self.config.vocab_size
+        for name, shape in shapes.items():
+            # Of a model of several parts the embedding may hold more than its text.
+            if self.config.text_config is None and size is not None and len(shape) == 2 and shape[0] != size:
+                module = name.removesuffix(".weight")
+                if name != module and is_vocabulary(module):
+                    found.append(f"{said} {name} has {shape[0]} tokens, its config.json says {size}: make them agree")
+        return found
 
 
 def is_classifier(name: str) -> bool:
     """Whether a tensor is of the layer whose outputs are the labels."""
     layer = f".{name}".rpartition(".")[0]
     return any(layer.endswith(f".{end}") for end in _CLASSIFIERS)
+
+
+def is_vocabulary(module: str) -> bool:
+    """Whether a module, by its name, has a weight for each token: an embedding, or a language model's head."""
+    return module.rpartition(".")[2] in _VOCABULARIES
 
 
 def labels_in(shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -41,7 +41,7 @@ def disagreement(adapter: Adapter, files: AdapterFiles, base: CheckpointFiles | 
 
 def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
     """What in the adapter's files cannot be of this base, one line each; what its files do not tell is left out."""
-    if base.shapes is None or not files.ranks:
+    if base.shapes is None or not files.ranks or files.config.layer_replication:
         return []
     own = _modules(base.shapes, files.ranks)
     if not any(module in own for module in files.ranks) and not base.renamed and not files.config.target_parameters:
@@ -69,6 +69,29 @@ def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
             )
             break
     return found
+
+
+def other_vocabulary(files: AdapterFiles, base: CheckpointFiles) -> str | None:
+    """In one line that the adapter has weights for more or fewer tokens than the base; None where it has not."""
+    size = base.config.vocabulary
+    module, count = next(((m, n) for m, n in sorted(files.tokens.items()) if n != size), (None, None))
+    if module is None or size is None:
+        return None
+    return (
+        f"{files.location}: its {module} has {count} tokens, the base {base.location} has {size}: it was trained on a "
+        f"base of another vocabulary; give that one, or save this one after resize_token_embeddings({count})"
+    )
+
+
+def without_biases(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
+    """Modules in which the adapter has a bias (``lora_bias``) and the base none that it could be merged into."""
+    if base.shapes is None:
+        return []
+    own = _modules(base.shapes, files.ranks)
+    # A base that was saved without a head has names without their first part.
+    return [
+        m for m in files.biased if m in own and not {f"{m}.bias", f"{m.partition('.')[2]}.bias"} & base.shapes.keys()
+    ]
 
 
 def matches(targets: Targets, module: str) -> bool:

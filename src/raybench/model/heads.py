@@ -8,22 +8,29 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from raybench.model.families import family
 from raybench.plan import first_of
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 _SHOWN = 3
 _NUMBER = re.compile(r"\.\d+\.")
 
 
-def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str, ...]:
+def draw_missing(model: Any, missing: Iterable[str], location: str, task_type: TaskType = "SEQ_CLS") -> tuple[str, ...]:
     """Draw the parameters ``missing`` of a model from transformers anew, by its class's own rule, from a fixed seed.
 
     transformers has drawn them already, other ones in each load. The same parameter gets the same values in every
     process, on every device and, rounded, in every data type. Returns the names of those that were drawn, sorted.
 
-    Raises InputError where the weights of ``location`` lack anything but a head or a pooler.
+    Raises InputError where the weights of ``location`` lack anything but a head or a pooler, and of a language model,
+    whose head is no task's, where they lack anything.
     """
     names = sorted(set(missing) & {name for name, _ in model.named_parameters()})
+    if task_type == "CAUSAL_LM" and names and all(_is_head(model, name) for name in names):
+        raise InputError(
+            f"{location}: the weights have no {first_of(names, _SHOWN)}, without which a language model says nothing; "
+            f"give one saved from {family(task_type).auto_name}"
+        )
     if body := [name for name in names if not _is_head(model, name)]:
         raise InputError(
             f"{location}: the weights have no {first_of(body, _SHOWN)}, which config.json asks for; "
@@ -36,6 +43,21 @@ def draw_missing(model: Any, missing: Iterable[str], location: str) -> tuple[str
     for module, parameters in modules.items():
         _draw(model, module, parameters, location)
     return tuple(names)
+
+
+def check_sizes(
+    model: Any, mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]], location: str, *, other_head: bool
+) -> None:
+    """Raises InputError where weights of ``location`` have other sizes than the model's.
+
+    ``mismatched``: name, shape in the file and in the model. ``other_head``: a head of other sizes is drawn anew.
+    """
+    for name, found, asked in sorted(mismatched):
+        if not (other_head and _is_head(model, name)):
+            sizes = [" x ".join(map(str, shape)) for shape in (found, asked)]
+            raise InputError(
+                f"{location}: its {name} is {sizes[0]}, its config.json asks for {sizes[1]}: make them agree"
+            )
 
 
 def check_layers(model: Any, unexpected: Iterable[str], location: str) -> None:

@@ -31,7 +31,7 @@ class ModelFiles:
         if _is_folder(location):
             return Path(location, name)
         if not HUB_ID.fullmatch(location):
-            raise InputError(f"{location}: no such folder")
+            raise InputError(f"{location}: no such folder{_inside_of(location)}")
         if (found := self.at_hand(location, name)) is not None:
             return found
         return self._fetched(location, name)
@@ -68,6 +68,18 @@ class ModelFiles:
             except Exception as error:  # noqa: BLE001  whichever HTTP library the hub's client has
                 reason = self._unreachable = f"the hub cannot be reached: {' '.join(str(error).split())[:200]}"
         raise InputError(f"{location}: no such folder, and as a hub id: {reason}")
+
+
+def _inside_of(location: str) -> str:
+    """The rest of the sentence where ``location`` may mean a folder of a hub repository."""
+    parts = location.split("/", 2)
+    repository = "/".join(parts[:2])
+    if len(parts) < 3 or not HUB_ID.fullmatch(repository):
+        return ""
+    return (
+        f", nor a hub id (owner/name); of a repository's folder give a copy: hf download {repository} --include "
+        f"'{parts[2].strip('/')}/*' --local-dir DIR"
+    )
 
 
 def _is_folder(location: str) -> bool:

@@ -8,13 +8,13 @@ from pathlib import Path
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.architecture import check_architecture
 from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.deployable import deployment_problems
 from raybench.model.extent import Extent, Extents
-from raybench.model.fit import disagreement, misfits
+from raybench.model.fit import disagreement, misfits, other_vocabulary
 from raybench.model.hub import ModelFiles
-from raybench.model.mixed_batches import unmixable
 from raybench.model.weights import ModelSpec, preset_shape
 from raybench.model.workload import Workload
-from raybench.plan import Adapter, Configuration, Plan
+from raybench.plan import Adapter, Configuration, Plan, first_of
 from raybench.records import InputError
 
 
@@ -37,7 +37,9 @@ def check_files(plan: Plan, model: ModelSpec | None, workload: Workload | None) 
     check.base()
     check.checkpoints()
     check.adapters()
-    check.residents()
+    for c in check.plan.configurations:
+        here = {a.name: files for a in c.adapters if (files := check.adapter_files.get(a.name)) is not None}
+        check.problems += deployment_problems(c, here, check.base_files)
     if workload is not None:
         check.requests(workload)
     return FileCheck(check.resolved(), tuple(dict.fromkeys(check.problems)), tuple(dict.fromkeys(check.notes)))
@@ -84,7 +86,7 @@ class _Check:
             self.problems.append(f"{whose}: {error}")
             return None
         self.models.append(found)
-        self.problems += (f"{whose}: {problem}" for problem in found.problems())
+        self.problems += (f"{whose}: {problem}" for problem in found.problems(self.plan.task_type))
         return found
 
     def prepared(self, inner: Path) -> Path | None:
@@ -120,8 +122,15 @@ class _Check:
         except InputError as error:
             self.problems.append(f"adapter {name}: {error}")
             return None
+        if found.unknown:
+            self.notes.append(
+                f"adapter {name}: {location}: its adapter_config.json has {first_of(found.unknown, 3)}, which PEFT "
+                "leaves out unless it is newer than raybench knows it"
+            )
         if self.base_files is not None:
-            self.problems += (f"adapter {name}: {misfit}" for misfit in misfits(found, self.base_files))
+            other = other_vocabulary(found, self.base_files)
+            misfit = [other] if other is not None else misfits(found, self.base_files)
+            self.problems += (f"adapter {name}: {line}" for line in misfit)
             if (made_for := found.config.base_model_name_or_path) and not _same_base(made_for, self.base_files):
                 self.notes.append(
                     f"adapter {name}: {location}: made for the base {made_for[:200]}, as its adapter_config.json says; "
@@ -129,42 +138,9 @@ class _Check:
                 )
         return found
 
-    def residents(self) -> None:
-        """Adapters that one model cannot hold together."""
-        for c in self.plan.configurations:
-            labels = {a.name: self.labels(a) for a in c.adapters}
-            if len({n for n in labels.values() if n is not None}) > 1:
-                said = ", ".join(f"{name} {n}" for name, n in labels.items() if n is not None)
-                self.problems.append(
-                    f"configuration {c.name}: its adapters have other numbers of labels ({said}); PEFT cannot hold "
-                    "them on one base: measure them apart"
-                )
-            biased = [n for a in c.adapters if (n := self.bias(a)) is not None]
-            if len(c.adapters) > 1 and biased:
-                self.problems.append(
-                    f"configuration {c.name}: adapter {biased[0]} has trained biases; PEFT holds such an adapter on "
-                    "a base alone: measure it apart"
-                )
-            if c.routing == "mixed":
-                read = {a.name: self.adapter_files[a.name] for a in c.adapters if a.name in self.adapter_files}
-                self.problems += (
-                    f"configuration {c.name}: {why}: PEFT computes no batch of several adapters with it "
-                    '(adapter_names); take routing = "round_robin"'
-                    for why in unmixable(read)
-                )
-
-    def labels(self, adapter: Adapter) -> int | None:
-        """Labels of its own head, else of the base; None where neither is known."""
-        own = self.labels_of_head(adapter)
-        return own if own is not None or self.base_files is None else self.base_files.labels
-
     def labels_of_head(self, adapter: Adapter) -> int | None:
         files = self.adapter_files.get(adapter.name)
         return None if files is None else files.labels
-
-    def bias(self, adapter: Adapter) -> str | None:
-        files = self.adapter_files.get(adapter.name)
-        return f"{adapter.name} ({files.config.bias})" if files is not None and files.config.bias != "none" else None
 
     def requests(self, workload: Workload) -> None:
         extents = Extents(self.plan, workload)
@@ -196,15 +172,11 @@ class _Check:
         self.problems.append(f"{said}, the model has positions for {model.positions}: {remedy}, or take another model")
 
     def token_ids(self, model: CheckpointFiles, largest: int | None) -> None:
-        if largest is None and model.config.is_encoder_decoder:
+        vocabulary = model.config.vocabulary
+        if largest is not None and vocabulary is not None and largest >= vocabulary:
             self.problems.append(
-                f"{model.location}: an encoder-decoder, whose classifier asks for an end token in each request: "
-                "bring texts in [workload], or take another model"
-            )
-        if largest is not None and model.config.vocab_size is not None and largest >= model.config.vocab_size:
-            self.problems.append(
-                f"{model.location}: a text has token id {largest}, the model's vocabulary has "
-                f"{model.config.vocab_size}: the tokenizer is another model's; set workload.tokenizer"
+                f"{model.location}: a text has token id {largest}, the model's vocabulary has {vocabulary}: the "
+                "tokenizer is another model's; set workload.tokenizer"
             )
 
     def resolved(self) -> Plan:

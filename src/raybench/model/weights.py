@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raybench.machine import Device, torch_dtype
-from raybench.model.adapters import drop_dropout, load_adapter
+from raybench.model.adapters import WEIGHTS, drop_dropout, load_adapter
 from raybench.model.checkpoint_files import check_weights
 from raybench.model.families import family
 from raybench.model.files import FromFile, read_json
-from raybench.model.heads import check_layers, draw_missing
+from raybench.model.heads import check_layers, check_sizes, draw_missing
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
 from raybench.records import InputError, TaskType
@@ -150,8 +150,12 @@ class Weights:
             return self._build(dtype, _seed(configuration.name), configuration)
         return self.base(configuration)
 
-    def attach(self, model: Any, adapter: Adapter, configuration: Configuration) -> Any:
-        """Put ``adapter`` on ``model``, which becomes a PeftModel if it is not yet one."""
+    def attach(self, model: Any, adapter: Adapter, configuration: Configuration, *, keep_base: bool = False) -> Any:
+        """Put ``adapter`` on ``model``, which becomes a PeftModel if it is not yet one.
+
+        ``keep_base``: also one that takes its first weights out of the base (PiSSA) leaves the base as it is, and then
+        computes something else: what it changes can be told by that.
+        """
         autocast = configuration.adapter_dtype == "float32"
         path = adapter.path
         if path is None and self.spec.kind == "prepared":
@@ -159,11 +163,19 @@ class Weights:
         if path is None:
             model = add_seeded_adapter(model, adapter, self.spec.task_type, autocast_adapter_dtype=autocast)
         else:
-            if Path(path).is_dir() and not Path(path, "adapter_model.safetensors").is_file():
-                raise InputError(f"{path}: no adapter_model.safetensors; only safetensors adapters are loaded")
+            if Path(path).is_dir() and not Path(path, WEIGHTS).is_file():
+                raise InputError(f"{path}: no {WEIGHTS}; only safetensors adapters are loaded")
             if adapter.path is None and not Path(path).is_dir():
                 raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
-            model = load_adapter(model, adapter, path, self.spec.task_type, autocast_adapter_dtype=autocast)
+            model = load_adapter(
+                model,
+                adapter,
+                path,
+                self.spec.task_type,
+                autocast_adapter_dtype=autocast,
+                alone=len(configuration.adapters) == 1,
+                keep_base=keep_base,
+            )
         drop_dropout(model)
         return model.to(self.device.kind).eval()
 
@@ -189,7 +201,8 @@ class Weights:
         logging.disable_progress_bar()
         _check_folder(Path(location))
         # A classifier of another number of labels than the base's is drawn: the adapter brings its own.
-        labels = {} if num_labels is None else {"num_labels": num_labels, "ignore_mismatched_sizes": True}
+        classifies = self.spec.task_type == "SEQ_CLS"
+        labels = {"num_labels": num_labels} if classifies and num_labels is not None else {}
         model, report = family(self.spec.task_type).auto.from_pretrained(
             location,
             dtype=dtype,
@@ -197,16 +210,18 @@ class Weights:
             use_safetensors=True,
             adapter_kwargs=_NO_ADAPTER,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # said below, in a line that has the sizes
             **labels,
         )
         if getattr(model, "peft_config", None):
             raise InputError(
                 f"{location}: transformers switched an adapter on; remove {_NO_ADAPTER['subfolder']} there"
             )
+        check_sizes(model, report["mismatched_keys"], location, other_head=bool(labels))
         check_layers(model, report["unexpected_keys"], location)
         missing = report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]}
         self._locations.add(location)
-        if drawn := draw_missing(model, missing, location):
+        if drawn := draw_missing(model, missing, location, self.spec.task_type):
             self._drawn.add(f"{whose or location}: {', '.join(drawn)}")
         return model.to(self.device.kind).eval()
 
