@@ -146,15 +146,15 @@ def test_texts_that_are_not_sent_as_they_are_are_counted_in_the_description_and_
 
     found = texts(path, cut, ("films", "news"))
     assert found.notes == (
-        f"{path}: 1 of 2 texts of task films are longer than 22 tokens and were cut there",
+        f"{path}: 1 of 2 texts of task films are longer than 22 tokens and were cut to that length",
         f"{path}: 1 of 2 texts of task films end in an answer, which is left out: the model is to give it",
-        f"{path}: 1 of 4 texts of task news are longer than 22 tokens and were cut there",
+        f"{path}: 1 of 4 texts of task news are longer than 22 tokens and were cut to that length",
     )
     told = found.describe()
     assert (told["cut_texts"], told["answers_left_out"]) == ({"films": 1, "news": 1}, {"films": 1})
     alike = texts(path, cut, ("a", "b"), task_column=None)
     assert alike.notes == (
-        f"{path}: 2 of 6 texts are longer than 22 tokens and were cut there",
+        f"{path}: 2 of 6 texts are longer than 22 tokens and were cut to that length",
         f"{path}: 1 of 6 texts end in an answer, which is left out: the model is to give it",
     )
     assert alike.describe()["cut_texts"] == {"a": 2, "b": 2}

@@ -233,7 +233,7 @@ def test_a_classifiers_texts_are_cut_at_384_tokens_and_a_language_models_are_who
     workload = '[workload]\ntexts = "t.csv"\n'
     cut = requests_of(tmp_path, workload, "micro", generates=False)
     assert cut.workload(cut.model_on("cpu")).request("a", 0).tokens == 384
-    assert cut.notes == (f"{tmp_path}/t.csv: 1 of 1 texts are longer than 384 tokens and were cut there",)
+    assert cut.notes == (f"{tmp_path}/t.csv: 1 of 1 texts are longer than 384 tokens and were cut to that length",)
     whole = requests_of(tmp_path, workload + "output_tokens = 2\n", "micro-lm", generates=True)
     assert whole.workload(whole.model_on("cpu")).request("a", 0).tokens > 500
     assert whole.notes == ()
@@ -258,7 +258,7 @@ def test_chats_are_shown_with_what_was_left_out_of_them(language_model: str, tmp
     assert (told["cut_texts"], told["answers_left_out"], told["output_tokens"]) == ({"a": 1}, {"a": 1}, 8)
     assert main(["plan", str(tmp_path / "requests.toml"), "--model", language_model]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"Caution: {tmp_path}/t.jsonl: 1 of 2 chats are longer than 24 tokens and were cut there" in shown
+    assert f"Caution: {tmp_path}/t.jsonl: 1 of 2 chats are longer than 24 tokens and were cut to that length" in shown
     assert "1 of 2 chats end in an answer, which is left out: the model is to give it" in shown
 
 

@@ -27,7 +27,7 @@ _AS_LONG = 0.8
 
 
 Kind = tuple[tuple[str, int, int], ...]
-"""The strategies that a block measures, with their adapters and prompts in a batch: blocks alike in these take alike."""
+"""The strategies that a block measures, with their adapters and prompts in a batch: blocks of one kind take alike."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def _told(
         if cut := [tokens for tokens in of_task if tokens.cut]:
             told.setdefault("cut_texts", {})[task] = len(cut)
             longest = max(len(tokens.ids) for tokens in cut)
-            notes[f"{path}: {len(cut):,} {of} are longer than {longest:,} tokens and were cut there"] = None
+            notes[f"{path}: {len(cut):,} {of} are longer than {longest:,} tokens and were cut to that length"] = None
         if left := sum(tokens.answer_left_out for tokens in of_task):
             told.setdefault("answers_left_out", {})[task] = left
             notes[f"{path}: {left:,} {of} end in an answer, which is left out: the model is to give it"] = None
