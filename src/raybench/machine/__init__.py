@@ -1,14 +1,17 @@
 """What it is measured on: the device with its clocks and counters, and the environment around it."""
 
+from raybench.machine.core_speed import CoreSpeed, measure_core
 from raybench.machine.device import Device, Times, open_device, torch_dtype
 from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
 
 __all__ = [
+    "CoreSpeed",
     "Device",
     "Times",
     "describe_machine",
     "gpu_settings",
     "in_ray_job",
+    "measure_core",
     "open_device",
     "package_versions",
     "torch_dtype",

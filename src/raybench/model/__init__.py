@@ -4,11 +4,13 @@ from raybench.model.adapter_kinds import changes_base
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
 from raybench.model.chat_template import chat_tokenizer
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
+from raybench.model.hub import ModelFiles
 from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
 from raybench.model.shape import ModelShape, read_shape
+from raybench.model.sizes import AdapterSize, adapter_size, model_shape
 from raybench.model.text_files import Column
 from raybench.model.texts import read_texts
 from raybench.model.tokenizer import text_tokenizer
@@ -23,12 +25,14 @@ from raybench.model.workload import (
 )
 
 __all__ = [
+    "AdapterSize",
     "Column",
     "FileCheck",
     "FineTune",
     "FineTunes",
     "GlueLengths",
     "Lengths",
+    "ModelFiles",
     "ModelShape",
     "ModelSpec",
     "Prompts",
@@ -36,6 +40,7 @@ __all__ = [
     "Request",
     "Weights",
     "Workload",
+    "adapter_size",
     "as_tensors",
     "cache_folder",
     "changes_base",
@@ -46,6 +51,7 @@ __all__ = [
     "find_fine_tunes",
     "glue_tasks",
     "is_zero",
+    "model_shape",
     "peft_name",
     "prepared",
     "preset_shape",

@@ -46,12 +46,15 @@ class ModelShape:
 
     ``parameters``: all weights, a tied matrix once. ``active``: those that one token passes, without the experts that
     are not asked and the rows of the embeddings. ``kv_values``: keys and values that it keeps for each token.
+    ``matrix``: values of its largest matrix but embeddings and output.
     """
 
     layers: int | None
+    hidden: int | None
     parameters: int | None
     active: int | None
     kv_values: int | None
+    matrix: int | None
     dtype: str | None
     tied: bool | None
 
@@ -79,14 +82,17 @@ def read_shape(
     if shapes:
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         active = sum(round(size * _share(name, told)) for name, size in sizes.items())
-        return ModelShape(told.layers, sum(sizes.values()), active, kv_values, told.dtype, _tied(told, shapes))
+        inner = [size for name, size in sizes.items() if "embed" not in name and not name.endswith(_HEADS)]
+        matrix, tied = max(inner, default=None), _tied(told, shapes)
+        return ModelShape(told.layers, hidden, sum(sizes.values()), active, kv_values, matrix, told.dtype, tied)
     body = _llama_parameters(told, head_dim)
     embeddings = (told.vocab_size or 0) * (hidden or 0)
     head = embeddings if task_type == "CAUSAL_LM" else 0
     own_head = 0 if told.tie_word_embeddings else head
     whole = None if body is None else body + embeddings + own_head
     asked = None if body is None else body + head
-    return ModelShape(told.layers, whole, asked, kv_values, told.dtype, told.tie_word_embeddings)
+    matrix = hidden * told.inner if hidden and told.inner else None
+    return ModelShape(told.layers, hidden, whole, asked, kv_values, matrix, told.dtype, told.tie_word_embeddings)
 
 
 def _share(name: str, told: _Config) -> float:

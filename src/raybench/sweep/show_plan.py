@@ -9,6 +9,7 @@ from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems
 from raybench.report import open_console, print_line, shell_command, write_text
 from raybench.sweep.checked_plan import check_plan
+from raybench.sweep.estimate_lines import estimate_lines
 
 
 def add_plan_arguments(p: argparse.ArgumentParser) -> None:
@@ -42,6 +43,8 @@ def show_plan(options: argparse.Namespace) -> int:
         f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
         f"(and {plan.warmups} warm-ups a configuration and visit)"
     )
+    for line in estimate_lines(checked):
+        say(line)
     for note in checked.notes:
         say(f"Caution: {note}")
     words = ["python", "-m", "raybench.sweep", "--plan", options.plan]

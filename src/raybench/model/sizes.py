@@ -1,0 +1,50 @@
+"""What a plan's models and adapters take, from the headers of their files or a preset's shape: for estimates."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from raybench.model.adapter_files import AdapterFiles
+from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.hub import ModelFiles
+from raybench.model.shape import ModelShape, read_shape
+from raybench.model.weights import ModelSpec, preset_shape
+from raybench.plan import Adapter
+from raybench.records import TaskType
+
+_ALL_LINEAR = 7
+"""Modules of a layer that a pattern is taken to mean: attention and feed-forward of a Llama."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdapterSize:
+    """``modules``: layers of the model that it changes; ``parameters``: weights that it brings."""
+
+    modules: int
+    parameters: int
+
+
+def model_shape(spec: ModelSpec, files: ModelFiles) -> ModelShape:
+    """The shape of the base ``spec``. Raises InputError where its files cannot be read."""
+    if spec.kind in ("preset_files", "preset_device"):
+        return read_shape(preset_shape(spec.name)["config"], None, spec.task_type)
+    location = spec.location or ""
+    if spec.kind == "prepared":
+        location = str(Path(location, "base"))
+    shapes = CheckpointFiles.read(location, files).shapes
+    return read_shape(files.path(location, "config.json"), shapes, spec.task_type)
+
+
+def adapter_size(adapter: Adapter, shape: ModelShape, task_type: TaskType, files: ModelFiles) -> AdapterSize:
+    """Of an adapter what its file has; of a seeded one as many weights as its rank gives matrices of the hidden size.
+
+    Raises InputError where its files cannot be read.
+    """
+    if adapter.path is not None:
+        read = AdapterFiles.read(adapter.path, files, task_type)
+        return AdapterSize(len(read.ranks), sum(map(math.prod, read.shapes.values())))
+    targets = adapter.target_modules or ()
+    modules = (_ALL_LINEAR if isinstance(targets, str) else len(targets)) * (shape.layers or 0)
+    return AdapterSize(modules, modules * (adapter.r or 0) * 2 * (shape.hidden or 0))

@@ -1,0 +1,187 @@
+"""How long a plan may take and how much memory, worked out and not measured: roughly, and said to be so.
+
+Time is the roofline's (Williams, Waterman, Patterson, CACM 52(4), 2009): of a forward's arithmetic and its bytes what
+takes longer; and what the host takes to launch each layer, which is often more than both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from raybench.machine import CoreSpeed
+from raybench.model import AdapterSize, ModelShape, Workload
+from raybench.plan import Block, Configuration, Plan
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+REACHED = 0.5
+"""Share of a data sheet's peaks that is taken to be reached."""
+GPU_LAYER_S, GPU_MODULE_S = 26.01e-3 / 22, (35.17e-3 - 26.01e-3) / 44
+"""To launch one layer, and one module with an adapter beside it: the study's table (data/reference/rq2_reference.csv),
+TinyLlama-1.1B on an L4's host in eager PyTorch: 26.01 ms for 22 layers, 35.17 ms with adapters on 44 modules."""
+CPU_LAYER_S, CPU_MODULE_S = 0.3e-3, 54e-6
+"""The same on a core: micro on an AMD EPYC, 8 layers, 16 modules with adapters (the README's run of rq2)."""
+START_S, VISIT_S, LOAD_BYTES_S = 12.0, 1.0, 1e9
+"""Starting Ray, a visit's process, and reading weights, as seen on a shared 2-core machine."""
+CHECKS = 4
+"""Requests of each configuration in a visit before warm-ups: the gate's, and one for the peak of memory."""
+_ASKED_OF = 64
+"""Requests of a task that its mean lengths are taken of."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """What a worker has. ``layer_s`` and ``module_s``: to launch a layer, and a module with an adapter.
+
+    ``apart``: launching goes on while the device computes, so that the slower of the two counts.
+    ``memory_bytes``: None where it is not looked at.
+    """
+
+    name: str
+    kind: Literal["cpu", "cuda"]
+    flops_s: float
+    bytes_s: float
+    memory_bytes: int | None
+    layer_s: float
+    module_s: float
+    apart: bool
+
+
+def _gpu(name: str, tflops: float, gb_s: float, memory_gb: int) -> Machine:
+    flops_s, bytes_s = REACHED * tflops * 1e12, REACHED * gb_s * 1e9
+    return Machine(name, "cuda", flops_s, bytes_s, memory_gb * 10**9, GPU_LAYER_S, GPU_MODULE_S, True)
+
+
+GPUS: tuple[Machine, ...] = (
+    _gpu("L4", 121, 300, 24),
+    _gpu("A10G", 70, 600, 24),
+    _gpu("A100", 312, 2039, 80),
+    _gpu("H100", 989, 3350, 80),
+)
+"""By NVIDIA's data sheets: bfloat16 on tensor cores without sparsity, bandwidth, memory (A100, H100: SXM, 80 GB)."""
+
+
+def this_core(speed: CoreSpeed) -> Machine:
+    """One core of this machine, on which a worker without a GPU measures."""
+    return Machine("this core", "cpu", speed.flops_s, speed.bytes_s, None, CPU_LAYER_S, CPU_MODULE_S, False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """``time_s``: of the whole run with one worker. ``memory_bytes``: of ``block``, which needs most.
+
+    ``models``: how many that block holds at once. Activations and what libraries keep for themselves are left out.
+    """
+
+    time_s: float
+    memory_bytes: int
+    block: str
+    models: int
+
+
+def estimate(
+    plan: Plan, requests: Workload, shape: ModelShape, adapters: Mapping[str, AdapterSize], machine: Machine
+) -> Estimate | None:
+    """None where the model's files do not say how many parameters it has. ``adapters``: by name."""
+    if shape.parameters is None:
+        return None
+    work = _Work(plan, requests, shape, adapters, machine)
+    memory = {block.name: work.memory_bytes(block) for block in plan.blocks}
+    largest = max(plan.blocks, key=lambda block: memory[block.name])
+    time_s = START_S + plan.rounds * sum(map(work.visit_s, plan.blocks))
+    return Estimate(time_s, memory[largest.name], largest.name, len(largest.configurations))
+
+
+def forward_s(
+    shape: ModelShape, machine: Machine, *, tokens: float, kept: float, modules: float, value_bytes: int
+) -> float:
+    """Seconds of one forward of ``tokens`` tokens, all prompts of a batch together.
+
+    ``kept``: tokens whose keys and values are read; ``modules``: with an adapter beside them.
+    """
+    active = shape.active or 0
+    computed = 2 * active * tokens / machine.flops_s
+    moved = value_bytes * (active + (shape.kv_values or 0) * kept) / machine.bytes_s
+    launched = (shape.layers or 0) * machine.layer_s + modules * machine.module_s
+    busy = max(computed, moved)
+    return max(busy, launched) if machine.apart else busy + launched
+
+
+class _Work:
+    def __init__(
+        self,
+        plan: Plan,
+        requests: Workload,
+        shape: ModelShape,
+        adapters: Mapping[str, AdapterSize],
+        machine: Machine,
+    ) -> None:
+        self.plan, self.shape, self.adapters, self.machine = plan, shape, adapters, machine
+        self.lengths: dict[str, tuple[float, float]] = {}
+        count = min(_ASKED_OF, plan.rounds * plan.requests)
+        for task in plan.tasks():
+            asked = [requests.request(task, index) for index in range(count)]
+            self.lengths[task] = (
+                sum(r.tokens for r in asked) / count,
+                sum(r.output_tokens for r in asked) / count,
+            )
+
+    def value_bytes(self, c: Configuration) -> int:
+        if c.dtype == "auto":
+            return DTYPE_BYTES["bfloat16" if self.machine.kind == "cuda" else "float32"]
+        return DTYPE_BYTES[c.dtype]
+
+    def adapter_values(self, c: Configuration) -> int:
+        return sum(self.adapters[a.name].parameters for a in c.adapters if a.name in self.adapters)
+
+    def beside(self, c: Configuration) -> int:
+        """Modules with an adapter beside them in a forward: of several one is active, unless they are mixed."""
+        sizes = [self.adapters[a.name].modules for a in c.adapters if a.name in self.adapters]
+        if c.strategy == "lora_merged" or not sizes:
+            return 0
+        return sum(sizes) if c.routing == "mixed" else max(sizes)
+
+    def request_s(self, c: Configuration, task: str) -> float:
+        prompt, output = self.lengths[task]
+        modules, value_bytes = self.beside(c), self.value_bytes(c)
+
+        def forward(tokens: float, kept: float) -> float:
+            work = {"tokens": c.batch * tokens, "kept": c.batch * kept}
+            return forward_s(self.shape, self.machine, **work, modules=modules, value_bytes=value_bytes)
+
+        return forward(prompt, 0) + max(0.0, output - 1) * forward(1, prompt + output / 2)
+
+    def visit_s(self, block: Block) -> float:
+        total = VISIT_S
+        for c in block.configurations:
+            timed = len(block.requests(c, 0, self.plan.requests))
+            openers = math.ceil(timed / self.plan.turn_requests)
+            mean_s = sum(self.request_s(c, task) for task in c.tasks) / len(c.tasks)
+            total += (CHECKS + self.plan.warmups + openers + timed) * mean_s
+            total += self.weight_bytes(c) / LOAD_BYTES_S
+        return total
+
+    def weight_bytes(self, c: Configuration) -> int:
+        """Of its model, and of its adapters beside it: these are in float32 unless the plan says otherwise."""
+        size = self.value_bytes(c)
+        total = (self.shape.parameters or 0) * size
+        if c.strategy != "lora_merged":
+            total += self.adapter_values(c) * (size if c.adapter_dtype == "same" else DTYPE_BYTES["float32"])
+        return total
+
+    def memory_bytes(self, block: Block) -> int:
+        """All of a block's models, the keys and values of its largest request, a matrix that is being merged."""
+        kept = max(
+            (
+                c.batch * sum(self.lengths[task]) * (self.shape.kv_values or 0) * self.value_bytes(c)
+                for c in block.configurations
+                for task in c.tasks
+                if self.lengths[task][1] > 0
+            ),
+            default=0.0,
+        )
+        merges = any(c.strategy == "lora_merged" for c in block.configurations)
+        merging = (self.shape.matrix or 0) * DTYPE_BYTES["float32"] if merges else 0
+        return sum(map(self.weight_bytes, block.configurations)) + round(kept) + merging

@@ -1,0 +1,59 @@
+"""What ``raybench plan`` says of a plan's time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from raybench.machine import measure_core
+from raybench.model import ModelFiles, adapter_size, model_shape
+from raybench.records import InputError
+from raybench.sweep.checked_plan import CheckedPlan
+from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
+from raybench.sweep.progress import duration
+
+
+def estimate_lines(checked: CheckedPlan) -> list[str]:
+    """A few lines, which say that they are an estimate, and of which model where the device decides."""
+    files = ModelFiles()
+    on_core = _estimates(checked, [this_core(measure_core())], files)
+    on_gpus = _estimates(checked, GPUS, files)
+    if not on_core or not on_gpus:
+        return ["Estimate: none, since the model's files do not say how many parameters it has"]
+    core, gpus = on_core[0][1], [f"{duration(e.time_s)} on an {m.name}{_fits(m, e)}" for m, e in on_gpus]
+    gpu = on_gpus[0][1]
+    of_core, of_gpu = ("", "") if checked.model is not None else (_named(checked, "cpu"), _named(checked, "cuda"))
+    return [
+        "Estimate, worked out and not measured; half as long or twice as long would be no surprise:",
+        f"  with one worker {duration(core.time_s)} on a core of this machine{of_core}; {', '.join(gpus)}{of_gpu}",
+        f"  memory {_bytes(core.memory_bytes)} on a CPU{of_core}, {_bytes(gpu.memory_bytes)} on a GPU{of_gpu}, besides "
+        f"activations and what libraries take: block {gpu.block} holds {gpu.models} models at once",
+    ]
+
+
+def _estimates(checked: CheckedPlan, machines: Sequence[Machine], files: ModelFiles) -> list[tuple[Machine, Estimate]]:
+    """Those that can be made: none of a model whose files do not tell its size."""
+    spec, plan = checked.model_on(machines[0].kind), checked.plan
+    try:
+        shape = model_shape(spec, files)
+        sizes = {a.name: adapter_size(a, shape, plan.task_type, files) for a in plan.adapters()}
+    except InputError:  # what is wrong with them has been told, or they are not on this machine
+        return []
+    requests = checked.workload(spec)
+    made = [(machine, estimate(plan, requests, shape, sizes, machine)) for machine in machines]
+    return [(machine, one) for machine, one in made if one is not None]
+
+
+def _named(checked: CheckedPlan, kind: Literal["cpu", "cuda"]) -> str:
+    return f" ({checked.model_on(kind).name})"
+
+
+def _fits(machine: Machine, made: Estimate) -> str:
+    if machine.memory_bytes is None or made.memory_bytes <= machine.memory_bytes:
+        return ""
+    return f" (whose {machine.memory_bytes // 10**9} GB it does not fit)"
+
+
+def _bytes(count: int) -> str:
+    """``1.3 GB``, ``24 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
