@@ -189,7 +189,7 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    assert plan_file.shipped_plans() == ("aa", "delays", "rq2", "smoke")
+    assert plan_file.shipped_plans() == ("aa", "batch", "delays", "lm", "rq2", "smoke")
 
 
 def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:
