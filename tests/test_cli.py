@@ -74,7 +74,7 @@ def test_plan_shows_what_would_run(capsys: Capture) -> None:
         "10 rounds of 50 requests: 110 visits, 500 samples a configuration, 15,500 in all "
         "(and 10 warm-ups a configuration and visit)"
     )
-    assert lines[14] == "Run it: python -m raybench.sweep --plan rq2"
+    assert lines[17] == "Run it: python -m raybench.sweep --plan rq2"
 
 
 def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) -> None:
