@@ -14,6 +14,8 @@ import torch
 from raybench.deploy import strategies
 from raybench.deploy.strategies import STRATEGIES, Deployment, LoadCosts, Strategy, all_traits, deploy
 from raybench.machine.device import CpuDevice
+from raybench.model import adapters
+from raybench.model import weights as model_weights
 from raybench.model.adapters import peft_name
 from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import ModelSpec, Weights, resolve_model
@@ -167,6 +169,22 @@ def test_the_adapter_answers_the_same_however_requests_are_routed(plan: Plan, ro
         answers[task].append(logits(deployment, task))
     assert [len(found) for found in answers.values()] == [3, 3]
     assert all(torch.equal(found[0], again) for found in answers.values() for again in found[1:])
+
+
+def test_all_modules_are_walked_through_once_however_many_adapters_there_are(
+    plan: Plan, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT's own loading grows with the adapters that are there; raybench's part of it does not."""
+    walked: list[int] = []
+
+    def counted(model: Any) -> None:
+        walked.append(len(model.peft_config))
+        adapters.drop_dropout(model)
+
+    monkeypatch.setattr(model_weights, "drop_dropout", counted)
+    model = up(plan, weights, "multi_lora").model
+    assert walked == [2]
+    assert model.active_adapters == ["mrpc_seed42"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ A strategy of one's own, from outside of raybench, imports what it needs from he
 
 from raybench.deploy.gate import Gate, GateError
 from raybench.deploy.generation import Generator, generate, within_peft
+from raybench.deploy.merging import merge
+from raybench.deploy.mixing import rows_of
 from raybench.deploy.strategies import all_traits, deploy, strategy_class, strategy_source
 from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
 from raybench.model import Weights, peft_name
@@ -26,7 +28,9 @@ __all__ = [
     "all_traits",
     "deploy",
     "generate",
+    "merge",
     "peft_name",
+    "rows_of",
     "strategy_class",
     "strategy_source",
     "within_peft",

@@ -107,9 +107,7 @@ def _base_with_adapters(configuration: Configuration, weights: Weights, costs: L
     with costs.time("load"):
         model: Any = weights.base(configuration)
     with costs.time("adapter_load"):
-        for adapter in configuration.adapters:
-            model = weights.attach(model, adapter, configuration)
-    return model
+        return weights.attach_all(model, configuration.adapters, configuration)
 
 
 @strategy

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -156,6 +157,22 @@ class Weights:
         ``keep_base``: also one that takes its first weights out of the base (PiSSA) leaves the base as it is, and then
         computes something else: what it changes can be told by that.
         """
+        return self._ready(self._put_on(model, adapter, configuration, keep_base))
+
+    def attach_all(self, model: Any, adapters: Sequence[Adapter], configuration: Configuration) -> Any:
+        """Put all of ``adapters`` on ``model``, one after the other; the first one is then the active one.
+
+        What walks through all modules is done once: with each adapter they are more.
+        """
+        for adapter in adapters:
+            model = self._put_on(model, adapter, configuration, keep_base=False)
+        return self._ready(model)
+
+    def _ready(self, adapted: Any) -> Any:
+        drop_dropout(adapted)
+        return adapted.to(self.device.kind).eval()
+
+    def _put_on(self, model: Any, adapter: Adapter, configuration: Configuration, keep_base: bool) -> Any:
         autocast = configuration.adapter_dtype == "float32"
         path = adapter.path
         if path is None and self.spec.kind == "prepared":
@@ -176,8 +193,7 @@ class Weights:
                 alone=len(configuration.adapters) == 1,
                 keep_base=keep_base,
             )
-        drop_dropout(model)
-        return model.to(self.device.kind).eval()
+        return model
 
     def noticed(self) -> Noticed:
         """What was found in the files read since this was last asked."""
