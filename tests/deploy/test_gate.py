@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from model.small_checkpoints import adapter_at, deploying, llama_config, save_adapter, save_model
 from raybench.deploy.gate import TOLERANCE, Gate, GateError, GateResult
@@ -186,6 +187,43 @@ def test_adapters_on_a_language_model_pass(strategy: str, probes: Any, tmp_path:
     assert result.error < 1e-5
     assert result.effect is not None
     assert result.effect > 1e-3
+
+
+# An adapter that takes its first weights out of the base
+
+
+@pytest.mark.parametrize("strategy", ["lora_separate", "lora_merged"])
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_effect_of_an_adapter_that_changes_the_base_is_told_by_the_base_as_it_was(
+    strategy: str, trained: bool, probes: Any, tmp_path: Path
+) -> None:
+    """What is left of the base differs by far from both, also where the adapter has learned nothing."""
+    shape = llama_config(vocab_size=1024, initializer_range=0.2)
+    base = save_model(LlamaForSequenceClassification, shape, tmp_path / "base")
+    path = save_adapter(base, tmp_path / "adapter", init_lora_weights="pissa")
+    file = Path(path, "adapter_model.safetensors")
+    stored = load_file(file)
+    if trained:
+        draws = torch.Generator().manual_seed(0)
+        moved = {n: w + 0.05 * torch.randn(w.shape, generator=draws) for n, w in stored.items() if ".lora_" in n}
+        save_file(stored | moved, file, {"format": "pt"})
+    weights = Counted(resolve_model(base), CpuDevice())
+    configuration = deploying(adapter_at(path), strategy=strategy)
+    deployment = up(configuration, weights)
+    result = Gate(weights, probes, {}).check(configuration, deployment)
+    assert weights.loads == (2 if strategy == "lora_separate" else 3)
+    plain: Any = weights.base(configuration)
+    plain.score.weight.copy_(stored["base_model.model.score.weight"])
+    with_it, without = (
+        torch.cat([model.forward(**probe.values).logits for probe in probes["mrpc"]])
+        for model in (up(deploying(adapter_at(path)), weights), Deployment(plain, plain))
+    )
+    assert result.effect == pytest.approx(float((with_it - without).norm() / with_it.norm()), rel=1e-4, abs=1e-7)
+    assert result.effect is not None
+    assert result.effect > 1e-3 if trained else result.effect < 1e-5
+    if strategy == "lora_merged":
+        assert result.error is not None
+        assert result.error < 1e-5
 
 
 # What goes wrong with one merged adapter: each makes a deployment out of the configuration.

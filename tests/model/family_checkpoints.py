@@ -35,6 +35,21 @@ _DEBERTA = {**_SHAPE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]
 _MIXTRAL = {**_DECODER, "num_local_experts": 4, "num_experts_per_tok": 2}
 _QWEN3_MOE = {**_DECODER, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _GEMMA3 = {**_DECODER, "sliding_window": 8}
+_VISION = {
+    "text_config": _GEMMA3,
+    "vision_config": {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    },
+    "boi_token_index": 61,
+    "eoi_token_index": 62,
+    "image_token_index": 63,
+    "mm_tokens_per_image": 4,
+}
 _TIED = {**_DECODER, "tie_word_embeddings": True}
 _EXPERTS = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"], "target_modules": ["q_proj"]}
 _EMBEDDED = {"target_modules": ["q_proj", "embed_tokens"], "save_embedding_layers": "auto"}
@@ -113,6 +128,7 @@ LANGUAGE_MODELS = (
     Family("gemma", "CAUSAL_LM", "gemma", _DECODER, _targets("q_proj", "down_proj")),
     Family("gemma2", "CAUSAL_LM", "gemma2", _DECODER, _targets("q_proj", "down_proj")),
     Family("gemma3", "CAUSAL_LM", "gemma3_text", _GEMMA3, _targets("q_proj", "down_proj")),
+    Family("gemma3-vision", "CAUSAL_LM", "gemma3", _VISION, {"target_modules": r".*language_model.*\.(q|v)_proj"}),
     Family("mixtral", "CAUSAL_LM", "mixtral", _MIXTRAL, _EXPERTS),
     Family("qwen3-moe", "CAUSAL_LM", "qwen3_moe", _QWEN3_MOE, _EXPERTS),
 )
@@ -125,10 +141,18 @@ _FUSED = {"w1": ("gate_up_proj", 0), "w3": ("gate_up_proj", 1), "w2": ("down_pro
 _FUSED |= {"gate_proj": ("gate_up_proj", 0), "up_proj": ("gate_up_proj", 1), "down_proj": ("down_proj", 0)}
 
 
+_RENAMED = (
+    ("block_sparse_moe", "mlp"),
+    (r"^embed_out\.", "lm_head."),
+    (r"^language_model\.model\.", "model.language_model."),
+    (r"^(vision_tower|multi_modal_projector)\.", r"model.\1."),
+)
+
+
 def weights_in(folder: str) -> dict[str, torch.Tensor]:
     """All weights of a checkpoint, by the names that transformers gives them.
 
-    The matrices of experts lie apart in the files and are one tensor in the model; GPT-NeoX's head has another name.
+    The matrices of experts lie apart in the files and are one tensor in the model; some have other names there.
     """
     stored: dict[str, torch.Tensor] = {}
     for file in sorted(Path(folder).glob("*.safetensors")):
@@ -141,7 +165,13 @@ def weights_in(folder: str) -> dict[str, torch.Tensor]:
             place = f"{match[1]}experts.{fused}".replace("block_sparse_moe", "mlp")
             experts.setdefault(place, {}).setdefault(int(match[2]), {})[part] = weight
         else:
-            found[name.replace("block_sparse_moe", "mlp").replace("embed_out", "lm_head")] = weight
+            found[_renamed(name)] = weight
     for place, one in experts.items():
         found[place] = torch.stack([torch.cat([one[e][part] for part in sorted(one[e])]) for e in sorted(one)])
     return found
+
+
+def _renamed(name: str) -> str:
+    for pattern, new in _RENAMED:
+        name = re.sub(pattern, new, name)
+    return name

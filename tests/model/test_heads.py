@@ -132,6 +132,50 @@ def test_a_base_of_more_layers_than_its_configuration_is_refused(made: Any, tmp_
     assert " and 6 more, further layers than config.json asks for; " in str(caught.value)
 
 
+@pytest.mark.parametrize("made", [LlamaModel, LlamaForSequenceClassification])
+def test_a_language_model_without_its_head_is_refused(made: Any, tmp_path: Path) -> None:
+    """A head drawn at random would say nothing; that of a tied model is its embedding."""
+    base = save_model(made, llama_config(), tmp_path / "base")
+    with pytest.raises(InputError) as caught:
+        Weights(resolve_model(base, "CAUSAL_LM"), CpuDevice()).base(deploying())
+    assert str(caught.value) == (
+        f"{base}: the weights have no lm_head.weight, without which a language model says nothing; give one saved from "
+        "AutoModelForCausalLM"
+    )
+    tied = save_model(made, llama_config(tie_word_embeddings=True), tmp_path / "tied")
+    weights = Weights(resolve_model(tied, "CAUSAL_LM"), CpuDevice())
+    model: Any = weights.base(deploying())
+    assert weights.noticed() == Noticed(None, None)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.equal(model.lm_head.weight, stored_embedding(tied))
+
+
+def stored_embedding(folder: str) -> torch.Tensor:
+    stored = load_file(Path(folder, "model.safetensors"))
+    return next(weight for name, weight in stored.items() if name.endswith("embed_tokens.weight"))
+
+
+def test_a_head_that_is_not_the_embedding_stays_its_own_though_the_configuration_ties_them(tmp_path: Path) -> None:
+    base = save_model(LlamaForCausalLM, llama_config(), tmp_path)
+    llama_config(tie_word_embeddings=True).save_pretrained(base)
+    model: Any = Weights(resolve_model(base, "CAUSAL_LM"), CpuDevice()).base(deploying())
+    stored = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(model.lm_head.weight, stored["lm_head.weight"])
+    assert torch.equal(model.model.embed_tokens.weight, stored["model.embed_tokens.weight"])
+    assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+
+
+@pytest.mark.parametrize("task_type", ["SEQ_CLS", "CAUSAL_LM"])
+def test_weights_of_other_sizes_than_the_configurations_are_refused_with_both(task_type: Any, tmp_path: Path) -> None:
+    made = LlamaForCausalLM if task_type == "CAUSAL_LM" else LlamaForSequenceClassification
+    base = save_model(made, llama_config(), tmp_path)
+    llama_config(vocab_size=60).save_pretrained(base)
+    name = "lm_head.weight" if task_type == "CAUSAL_LM" else "model.embed_tokens.weight"
+    with pytest.raises(InputError) as caught:
+        Weights(resolve_model(base, task_type), CpuDevice()).base(deploying(num_labels=3))
+    assert str(caught.value) == f"{base}: its {name} is 64 x 16, its config.json asks for 60 x 16: make them agree"
+
+
 def test_a_parameter_that_its_class_cannot_draw_is_refused(tmp_path: Path) -> None:
     model: Any = LlamaForSequenceClassification(llama_config())
     model.extra = torch.nn.Module()

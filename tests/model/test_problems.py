@@ -15,10 +15,12 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertForSequenceClassification,
     GPT2ForSequenceClassification,
     GPT2LMHeadModel,
+    LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
     MixtralConfig,
@@ -438,6 +440,92 @@ def test_the_positions_told_are_all_that_a_model_takes(kind: str, tmp_path: Path
         takes = tokens
     assert requests(base, takes).problems == ()
     assert len(requests(base, takes + 1).problems) == 1
+
+
+# Vocabularies and heads of language models
+
+
+def lm_problems(base: str, *paths: str) -> tuple[str, ...]:
+    adapters = [unstated(path, f"a{place}", task=f"t{place}") for place, path in enumerate(paths)]
+    made = deploying(*adapters) if adapters else deploying(strategy="full_ft")
+    return check_files(plan_of(made, task_type="CAUSAL_LM"), resolve_model(base, "CAUSAL_LM"), None).problems
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "module"),
+    [
+        ({"save_embedding_layers": "auto"}, "lm_head"),
+        ({"modules_to_save": ["lm_head", "embed_tokens"]}, "lm_head"),
+        ({"target_modules": ["lm_head"]}, "lm_head"),
+        ({"target_modules": ["embed_tokens"]}, "model.embed_tokens"),
+        ({"target_modules": ["embed_tokens"], "save_embedding_layers": True}, "model.embed_tokens"),
+    ],
+)
+def test_an_adapter_trained_after_tokens_were_added_is_refused_for_the_base_without_them(
+    settings: dict[str, Any], module: str, tied: bool, tmp_path: Path
+) -> None:
+    base = save_model(LlamaForCausalLM, llama_config(tie_word_embeddings=tied), tmp_path / "base")
+
+    class Grown:
+        @staticmethod
+        def from_pretrained(location: str) -> Any:
+            model = AutoModelForCausalLM.from_pretrained(location)
+            model.resize_token_embeddings(70)
+            return model
+
+    path = save_adapter(base, tmp_path / "a", Grown, **{"task_type": "CAUSAL_LM"} | settings)
+    assert lm_problems(base, path) == (
+        f"adapter a0: {path}: its {module} has 70 tokens, the base {base} has 64: it was trained on a base of another "
+        "vocabulary; give that one, or save this one after resize_token_embeddings(70)",
+    )
+    Grown.from_pretrained(base).save_pretrained(tmp_path / "grown")
+    assert lm_problems(str(tmp_path / "grown"), path) == ()
+
+
+def test_a_base_whose_files_have_another_vocabulary_than_its_configuration_is_refused(tmp_path: Path) -> None:
+    base = save_model(LlamaForCausalLM, llama_config(), tmp_path / "base")
+    llama_config(vocab_size=60).save_pretrained(base)
+    assert lm_problems(base) == (
+        f"the base: {base}: its lm_head.weight has 64 tokens, its config.json says 60: make them agree",
+        f"the base: {base}: its model.embed_tokens.weight has 64 tokens, its config.json says 60: make them agree",
+    )
+
+
+@pytest.mark.parametrize("made", [LlamaModel, LlamaForSequenceClassification])
+def test_a_base_without_a_language_models_head_is_refused_unless_it_is_tied(made: Any, tmp_path: Path) -> None:
+    base = save_model(made, llama_config(), tmp_path / "base")
+    embedding = "embed_tokens.weight" if made is LlamaModel else "model.embed_tokens.weight"
+    assert lm_problems(base) == (
+        f"the base: {base}: its weights have no head for a language model, only {embedding}, and its config.json does "
+        "not tie the two; give one saved from AutoModelForCausalLM",
+    )
+    assert lm_problems(save_model(made, llama_config(tie_word_embeddings=True), tmp_path / "tied")) == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "config"),
+    [
+        (LlamaForSequenceClassification, llama_config(pad_token_id=None)),
+        (GPT2ForSequenceClassification, gpt2_config(pad_token_id=None)),
+    ],
+)
+def test_a_classifier_that_tells_prompts_by_padding_needs_a_token_for_it_in_batches(
+    made: Any, config: Any, bert: str, tmp_path: Path
+) -> None:
+    base = save_model(made, config, tmp_path / "base")
+    told = (
+        f"the base: {base}: its config.json has no pad_token_id, by which a classifier of its kind finds the end of "
+        "each prompt in a batch: set it there, or measure batch = 1"
+    )
+    encoder = changed(bert, tmp_path / "bert", pad_token_id=None)
+    for batch, expected in ((1, ()), (2, (told,))):
+        plan = plan_of(deploying(strategy="full_ft", batch=batch))
+        assert check_files(plan, resolve_model(base), None).problems == expected
+        assert check_files(plan, resolve_model(encoder), None).problems == ()
+    model: Any = AutoModelForSequenceClassification.from_pretrained(base)
+    with pytest.raises(ValueError, match="Cannot handle batch sizes > 1 if no padding token is defined"):
+        model(input_ids=torch.ones(2, 3, dtype=torch.int64))
 
 
 # Files that are not there, or not what they seem

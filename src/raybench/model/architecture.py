@@ -1,7 +1,8 @@
-"""Whether transformers can make a model of the wanted kind of a checkpoint's configuration."""
+"""What transformers makes of a checkpoint's configuration, and whether that is a model of the wanted kind."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from raybench.model.families import family
@@ -11,7 +12,19 @@ _DECODERS = frozenset({"gpt_neox", "gpt_neox_japanese", "trocr"})
 """Model types with an ``is_decoder`` in their configuration that read from left to right whatever it says."""
 
 
-def check_architecture(location: str, task_type: TaskType) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Architecture:
+    """``is_tied``: whether its head is its embedding.
+
+    ``needs_padding_id``: whether it has no padding token, and is a classifier that reads from left to right, which
+    finds the ends of the prompts of a batch by that.
+    """
+
+    is_tied: bool
+    needs_padding_id: bool
+
+
+def check_architecture(location: str, task_type: TaskType) -> Architecture:
     """Raises InputError where transformers cannot read the configuration at ``location``, or has no model for the task.
 
     Neither is one that goes both ways over its text, as BERT does, a language model, though transformers would open it.
@@ -29,11 +42,18 @@ def check_architecture(location: str, task_type: TaskType) -> None:
         raise InputError(
             f"{location}: transformers has no {wanted.noun} of the model type {model_type}; take another base"
         )
-    if task_type == "CAUSAL_LM" and getattr(config, "is_decoder", None) is False and model_type not in _DECODERS:
+    both_ways = getattr(config, "is_decoder", None) is False and model_type not in _DECODERS
+    if task_type == "CAUSAL_LM" and both_ways:
         raise InputError(
             f"{location}: {model_type} is an encoder, which generates nothing, unless its config.json sets is_decoder; "
             'take a decoder, or set task_type = "SEQ_CLS" in the plan'
         )
+    text = config.get_text_config()
+    generates = not both_ways and family("CAUSAL_LM").class_of(model_type) is not None
+    return Architecture(
+        is_tied=bool(getattr(text, "tie_word_embeddings", False) or getattr(config, "tie_word_embeddings", False)),
+        needs_padding_id=generates and task_type == "SEQ_CLS" and getattr(text, "pad_token_id", None) is None,
+    )
 
 
 def _why_unreadable(location: str, error: Exception) -> str:

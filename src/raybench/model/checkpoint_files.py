@@ -155,8 +155,11 @@ class CheckpointFiles:
 
         return get_checkpoint_conversion_mapping(self.config.model_type) is not None
 
-    def problems(self, task_type: TaskType) -> list[str]:
-        """What its files say that cannot be of a model for ``task_type``, one line each."""
+    def problems(self, task_type: TaskType, *, is_tied: bool) -> list[str]:
+        """What its files say that cannot be of a model for ``task_type``, one line each.
+
+        ``is_tied``: whether a language model's head is its embedding.
+        """
         shapes, said = self.shapes or {}, f"{self.location}: its"
         found: list[str] = []
         labels = labels_in(shapes) if task_type == "SEQ_CLS" else None
@@ -169,6 +172,12 @@ class CheckpointFiles:
                 module = name.removesuffix(".weight")
                 if name != module and is_vocabulary(module):
                     found.append(f"{said} {name} has {shape[0]} tokens, its config.json says {size}: make them agree")
+        vocabularies = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == size]
+        if task_type == "CAUSAL_LM" and not is_tied and len(vocabularies) == 1 and self.config.text_config is None:
+            found.append(
+                f"{self.location}: its weights have no head for a language model, only {vocabularies[0]}, and its "
+                "config.json does not tie the two; give one saved from AutoModelForCausalLM"
+            )
         return found
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from raybench.model.adapter_files import AdapterFiles
-from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.checkpoint_files import CheckpointFiles, is_vocabulary
 from raybench.plan import Adapter, first_of
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -44,9 +44,10 @@ def misfits(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
     if base.shapes is None or not files.ranks or files.config.layer_replication:
         return []
     own = _modules(base.shapes, files.ranks)
-    if not any(module in own for module in files.ranks) and not base.renamed and not files.config.target_parameters:
-        named = first_of(sorted(files.ranks), 1)
-        return [f"{files.location}: made for another base than {base.location}, which has no {named}"]
+    named = sorted(module for module in files.ranks if not is_vocabulary(module))  # a head that is tied has no weights
+    if named and not any(m in own for m in named) and not base.renamed and not files.config.target_parameters:
+        lacking = first_of(named, 1)
+        return [f"{files.location}: made for another base than {base.location}, which has no {lacking}"]
     places: dict[str, set[str]] = {}
     for name in own:
         places.setdefault(_NUMBER.sub("*", name), set()).add(name)

@@ -81,12 +81,18 @@ class _Check:
         self.read_already.add(location)
         try:
             found = CheckpointFiles.read(location, self.files)
-            check_architecture(location, self.plan.task_type)
+            architecture = check_architecture(location, self.plan.task_type)
         except InputError as error:
             self.problems.append(f"{whose}: {error}")
             return None
         self.models.append(found)
-        self.problems += (f"{whose}: {problem}" for problem in found.problems(self.plan.task_type))
+        of_files = found.problems(self.plan.task_type, is_tied=architecture.is_tied)
+        self.problems += (f"{whose}: {problem}" for problem in of_files)
+        if architecture.needs_padding_id and any(c.batch > 1 for c in self.plan.configurations):
+            self.problems.append(
+                f"{whose}: {location}: its config.json has no pad_token_id, by which a classifier of its kind finds "
+                "the end of each prompt in a batch: set it there, or measure batch = 1"
+            )
         return found
 
     def prepared(self, inner: Path) -> Path | None:

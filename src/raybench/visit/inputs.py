@@ -19,7 +19,7 @@ def make_inputs(
     requests: Iterable[Request], task_type: TaskType, models: Iterable[Any], device: Device
 ) -> dict[tuple[str, int], Prompts]:
     """The tensors of ``requests``, which all of ``models`` can take: ids are within the smallest vocabulary."""
-    configs = [model.config for model in models]
+    configs = [model.config.get_text_config() for model in models]
     special = [
         token for config in configs for name in ("pad", "bos", "eos") for token in _ids(config, f"{name}_token_id")
     ]
