@@ -7,6 +7,7 @@ from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
 from raybench.model.hub import ModelFiles
 from raybench.model.lengths import Lengths
 from raybench.model.hub import ModelFiles
+from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
@@ -14,7 +15,6 @@ from raybench.model.shape import ModelShape, read_shape
 from raybench.model.sizes import AdapterSize, adapter_size, model_shape
 from raybench.model.text_files import Column
 from raybench.model.texts import read_texts
-from raybench.model.sizes import AdapterSize, adapter_size, model_shape
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
 from raybench.model.workload import (
@@ -30,6 +30,7 @@ __all__ = [
     "AdapterSize",
     "Column",
     "AdapterSize",
+    "Column",
     "FileCheck",
     "FineTune",
     "FineTunes",
