@@ -6,8 +6,6 @@ from raybench.model.chat_template import chat_tokenizer
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
 from raybench.model.hub import ModelFiles
 from raybench.model.lengths import Lengths
-from raybench.model.hub import ModelFiles
-from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
@@ -27,8 +25,6 @@ from raybench.model.workload import (
 )
 
 __all__ = [
-    "AdapterSize",
-    "Column",
     "AdapterSize",
     "Column",
     "FileCheck",

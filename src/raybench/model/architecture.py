@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from raybench.model.config_reader import ConfigReader
 from raybench.model.families import family
 from raybench.records import InputError, TaskType
 
@@ -24,42 +25,38 @@ class Architecture:
     needs_padding_id: bool
 
 
-def check_architecture(location: str, task_type: TaskType) -> Architecture:
+def check_architecture(location: str, task_type: TaskType, configs: ConfigReader) -> Architecture:
     """Raises InputError where transformers cannot read the configuration at ``location``, or has no model for the task.
 
     Neither is one that goes both ways over its text, as BERT does, a language model, though transformers would open it.
     """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001  odd values make it raise anything
-        raise InputError(f"{location}: {_why_unreadable(location, error)}") from None
-    wanted, model_type = family(task_type), config.model_type
-    if getattr(config, "is_encoder_decoder", False):
+    config = configs.read(location)
+    if "error" in config:
+        raise InputError(f"{location}: {_why_unreadable(location, config['error'])}")
+    wanted, model_type = family(task_type), config["model_type"]
+    if config["is_encoder_decoder"]:
         raise InputError(f"{location}: {model_type} is an encoder-decoder; encoder-decoder models are not supported")
     if wanted.class_of(model_type) is None:
         raise InputError(
             f"{location}: transformers has no {wanted.noun} of the model type {model_type}; take another base"
         )
-    both_ways = getattr(config, "is_decoder", None) is False and model_type not in _DECODERS
+    both_ways = config["is_decoder"] is False and model_type not in _DECODERS
     if task_type == "CAUSAL_LM" and both_ways:
         raise InputError(
             f"{location}: {model_type} is an encoder, which generates nothing, unless its config.json sets is_decoder; "
             'take a decoder, or set task_type = "SEQ_CLS" in the plan'
         )
-    text = config.get_text_config()
     generates = not both_ways and family("CAUSAL_LM").class_of(model_type) is not None
     return Architecture(
-        is_tied=bool(getattr(text, "tie_word_embeddings", False) or getattr(config, "tie_word_embeddings", False)),
-        needs_padding_id=generates and task_type == "SEQ_CLS" and getattr(text, "pad_token_id", None) is None,
+        is_tied=config["is_tied"],
+        needs_padding_id=generates and task_type == "SEQ_CLS" and not config["has_padding_id"],
     )
 
 
-def _why_unreadable(location: str, error: Exception) -> str:
-    if "trust_remote_code" in str(error):
+def _why_unreadable(location: str, error: str) -> str:
+    if "trust_remote_code" in error:
         return "it brings code of its own, which is not run; use a model that transformers knows"
-    reason = " ".join(str(error).split())[:300]
+    reason = " ".join(error.split())[:300]
     if Path(location).is_dir():
         return f"not readable by transformers: {reason}"
     return f"no such folder here, nor a model of that hub id: {reason}"

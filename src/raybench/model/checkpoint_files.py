@@ -12,6 +12,7 @@ from pydantic import Field
 
 from raybench.model.files import FromFile, check_regular, read_json, tensor_shapes
 from raybench.model.hub import ModelFiles
+from raybench.model.transformers_source import may_rename
 from raybench.records import InputError, TaskType
 
 _CLASSIFIERS = (
@@ -151,9 +152,7 @@ class CheckpointFiles:
     @property
     def renamed(self) -> bool:
         """Whether transformers may load its tensors under other names than they have in the files."""
-        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
-
-        return get_checkpoint_conversion_mapping(self.config.model_type) is not None
+        return may_rename(self.config.model_type)
 
     def problems(self, task_type: TaskType, *, is_tied: bool) -> list[str]:
         """What its files say that cannot be of a model for ``task_type``, one line each.

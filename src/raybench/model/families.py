@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from raybench.model.transformers_source import class_table
 from raybench.records import TaskType
 
 
@@ -40,10 +41,7 @@ class Family:
         return name.endswith(self.class_suffix) or name in self._known().values()
 
     def _known(self) -> Mapping[str, str | tuple[str, ...]]:
-        from transformers.models.auto import modeling_auto
-
-        known: Mapping[str, str | tuple[str, ...]] = getattr(modeling_auto, self.mapping_name)
-        return known
+        return class_table(self.mapping_name)
 
 
 FAMILIES: Mapping[TaskType, Family] = {

@@ -15,6 +15,7 @@ from typing import Any
 import raybench
 from raybench.model.adapters import peft_name
 from raybench.model.architecture import check_architecture
+from raybench.model.config_reader import ConfigReader
 from raybench.model.seeded import add_seeded_adapter
 from raybench.model.weights import PREPARED_MARK, ModelSpec, build, check_preset, preset_shape
 from raybench.plan import Adapter, Plan
@@ -168,4 +169,5 @@ def check_checkpoint(spec: ModelSpec) -> None:
     """Raises InputError where one's own checkpoint has no configuration of a model for the spec's task type."""
     if spec.kind == "checkpoint":
         assert spec.location is not None
-        check_architecture(spec.location, spec.task_type)
+        with ConfigReader() as configs:
+            check_architecture(spec.location, spec.task_type, configs)

@@ -8,6 +8,7 @@ from pathlib import Path
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.architecture import check_architecture
 from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.config_reader import ConfigReader
 from raybench.model.deployable import deployment_problems
 from raybench.model.extent import Extent, Extents
 from raybench.model.fit import disagreement, misfits, other_vocabulary
@@ -33,9 +34,10 @@ def check_files(plan: Plan, model: ModelSpec | None, workload: Workload | None) 
     ``model`` and ``workload`` are None where they are not known: what depends on them is left out. Nothing is loaded
     and nothing raised: each problem is a line with its file and its values.
     """
-    check = _Check(plan, model)
-    check.base()
-    check.checkpoints()
+    with ConfigReader() as configs:
+        check = _Check(plan, model, configs)
+        check.base()
+        check.checkpoints()
     check.adapters()
     for c in check.plan.configurations:
         here = {a.name: files for a in c.adapters if (files := check.adapter_files.get(a.name)) is not None}
@@ -46,8 +48,8 @@ def check_files(plan: Plan, model: ModelSpec | None, workload: Workload | None) 
 
 
 class _Check:
-    def __init__(self, plan: Plan, model: ModelSpec | None) -> None:
-        self.plan, self.model = plan, model
+    def __init__(self, plan: Plan, model: ModelSpec | None, configs: ConfigReader) -> None:
+        self.plan, self.model, self.configs = plan, model, configs
         self.files = ModelFiles()
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -81,7 +83,7 @@ class _Check:
         self.read_already.add(location)
         try:
             found = CheckpointFiles.read(location, self.files)
-            architecture = check_architecture(location, self.plan.task_type)
+            architecture = check_architecture(location, self.plan.task_type, self.configs)
         except InputError as error:
             self.problems.append(f"{whose}: {error}")
             return None
