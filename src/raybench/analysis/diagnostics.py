@@ -16,7 +16,6 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from statsmodels.tsa.stattools import acovf
 
 from raybench.analysis.stats import ROUNDING
 
@@ -143,6 +142,8 @@ def dependence(visits: Sequence[Visit]) -> Dependence:
     Autocovariances are averaged over visits, and summed as far as pairs of neighbouring lags stay positive:
     Geyer (1992), Statistical Science 7, 473-483. lag1 is nan for visits of one sample or without any spread.
     """
+    from statsmodels.tsa.stattools import acovf  # with pandas: half a second, which every command would wait
+
     series = [visit.logs for visit in visits]
     samples = sum(x.size for x in series)
     lags = min((x.size for x in series), default=0)
