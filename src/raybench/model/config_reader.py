@@ -15,8 +15,9 @@ from typing import Any
 
 
 def read_config(location: str) -> dict[str, Any]:
-    """``model_type``, ``is_encoder_decoder``, ``is_decoder`` (None where the model has no such thing), ``is_tied``: whether
-    its head is its embedding, ``has_padding_id``.
+    """``model_type``, ``is_encoder_decoder``, ``is_decoder`` (None where the model has no such thing), ``has_padding_id``.
+
+    ``is_tied``: whether its head is its embedding.
 
     Of a configuration that cannot be read ``error``, what transformers says.
     """

@@ -20,12 +20,12 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
     on_gpus = _estimates(checked, GPUS, files)
     if not on_core or not on_gpus:
         return ["Estimate: none, since the model's files do not say how many parameters it has"]
-    core, gpus = on_core[0][1], [f"{duration(e.time_s)} on an {m.name}{_fits(m, e)}" for m, e in on_gpus]
+    core, gpus = on_core[0][1], _alike([(f"{m.name}{_fits(m, e)}", duration(e.time_s)) for m, e in on_gpus])
     gpu = on_gpus[0][1]
     of_core, of_gpu = ("", "") if checked.model is not None else (_named(checked, "cpu"), _named(checked, "cuda"))
     return [
         "Estimate, worked out and not measured; half as long or twice as long would be no surprise:",
-        f"  with one worker {duration(core.time_s)} on a core of this machine{of_core}; {', '.join(gpus)}{of_gpu}",
+        f"  with one worker {duration(core.time_s)} on a core of this machine{of_core}; {gpus}{of_gpu}",
         f"  memory {_bytes(core.memory_bytes)} on a CPU{of_core}, {_bytes(gpu.memory_bytes)} on a GPU{of_gpu}, besides "
         f"activations and what libraries take: block {gpu.block} holds {gpu.models} models at once",
     ]
@@ -56,4 +56,12 @@ def _fits(machine: Machine, made: Estimate) -> str:
 
 def _bytes(count: int) -> str:
     """``1.3 GB``, ``24 MB``."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+
+
+def _alike(times: Sequence[tuple[str, str]]) -> str:
+    """Machine and time each, those of one time together: ``3 min on an L4 or A10G, 2 min on an H100``."""
+    by_time: dict[str, list[str]] = {}
+    for machine, time in times:
+        by_time.setdefault(time, []).append(machine)
+    return ", ".join(f"{time} on an {' or '.join(machines)}" for time, machines in by_time.items())
