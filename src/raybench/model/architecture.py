@@ -35,7 +35,7 @@ def check_architecture(location: str, task_type: TaskType, configs: ConfigReader
         raise InputError(f"{location}: {_why_unreadable(location, config['error'])}")
     wanted, model_type = family(task_type), config["model_type"]
     if config["is_encoder_decoder"]:
-        raise InputError(f"{location}: {model_type} is an encoder-decoder; encoder-decoder models are not supported")
+        raise InputError(not_supported(location, model_type))
     if wanted.class_of(model_type) is None:
         raise InputError(
             f"{location}: transformers has no {wanted.noun} of the model type {model_type}; take another base"
@@ -51,6 +51,11 @@ def check_architecture(location: str, task_type: TaskType, configs: ConfigReader
         is_tied=config["is_tied"],
         needs_padding_id=generates and task_type == "SEQ_CLS" and not config["has_padding_id"],
     )
+
+
+def not_supported(location: str, model_type: str) -> str:
+    """What there is to say of an encoder-decoder."""
+    return f"{location}: {model_type} is an encoder-decoder; encoder-decoder models are not supported"
 
 
 def _why_unreadable(location: str, error: str) -> str:

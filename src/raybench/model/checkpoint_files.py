@@ -130,6 +130,11 @@ class CheckpointFiles:
         """Labels of its classifier."""
         return self.config.labels
 
+    @property
+    def states_labels(self) -> bool:
+        """Whether its configuration says how many: where it does not, transformers takes two."""
+        return self.config.id2label is not None or self.config.num_labels is not None
+
     @cached_property
     def positions(self) -> int | None:
         """Tokens that it takes, by its configuration; None where that gives no number."""

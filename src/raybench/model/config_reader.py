@@ -15,7 +15,7 @@ from typing import Any
 
 
 def read_config(location: str) -> dict[str, Any]:
-    """``model_type``, ``is_encoder_decoder``, ``is_decoder`` (None where the model has no such thing), ``has_padding_id``.
+    """``model_type``, ``is_encoder_decoder``, ``is_decoder`` (None: it has no such thing), ``has_padding_id``.
 
     ``is_tied``: whether its head is its embedding.
 

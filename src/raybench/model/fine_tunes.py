@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from raybench.model.adapter_files import CONFIG, AdapterFiles
-from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.architecture import not_supported
+from raybench.model.checkpoint_files import CheckpointFiles, labels_in
 from raybench.model.families import FAMILIES
 from raybench.model.files import FromFile, read_json
 from raybench.model.hub import ModelFiles
@@ -35,18 +36,20 @@ class _ToldOfAdapter(FromFile):
 
 class _ToldOfBase(FromFile):
     architectures: Annotated[list[str], Field(max_length=100)] | None = None
+    is_encoder_decoder: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FineTune:
     """One adapter. ``location``: an absolute path or a hub id; ``full_ft``: that of a full fine-tune of the same task.
 
-    ``about``: what its files say of it, in a few words.
+    ``about``: what its ``files`` say of it, in a few words.
     """
 
     name: str
     location: str
     about: str
+    files: AdapterFiles
     full_ft: str | None = None
 
 
@@ -54,7 +57,7 @@ class FineTune:
 class FineTunes:
     """What there is to compare. ``base``: a preset, an absolute path or a hub id; ``positions``: tokens that it takes.
 
-    ``about_base``: what its files say of it, in a few words.
+    ``about_base``: what its ``base_files`` say of it, in a few words.
     """
 
     base: str
@@ -62,6 +65,7 @@ class FineTunes:
     task_type: TaskType
     positions: int | None
     about_base: str
+    base_files: CheckpointFiles
     adapters: tuple[FineTune, ...]
 
 
@@ -83,19 +87,21 @@ def find_fine_tunes(
         with problems.gathered(), _named(f"adapter {name}"):
             told[name] = location, read_json(files.path(location, CONFIG), _ToldOfAdapter)
     task_type = _task_type(told, base, problems)
-    if base is None or task_type is None:
-        return None
     found: list[FineTune] = []
     for name, (location, kind) in told.items():
-        if _stated(kind) not in (None, task_type) and _stated(kind) in FAMILIES:
+        stated = _stated(kind)
+        if stated in FAMILIES and stated != task_type:
             continue  # told already
+        if task_type is None and stated is None:
+            continue  # as what to read it is not known
         with problems.gathered(), _named(f"adapter {name}"):
-            read = AdapterFiles.read(location, files, task_type)
+            read = AdapterFiles.read(location, files, task_type or "CAUSAL_LM")
             full = full_ft.get(name)
-            found.append(FineTune(name, location, _about(read, kind), None if full is None else absolute(full)))
-    if not found:
+            found.append(FineTune(name, location, _about(read, kind), read, None if full is None else absolute(full)))
+    if base is None or task_type is None or not found:
         return None
-    return FineTunes(base.location, base.spec, task_type, base.files.positions, base.about(task_type), tuple(found))
+    about = base.about(task_type)
+    return FineTunes(base.location, base.spec, task_type, base.files.positions, about, base.files, tuple(found))
 
 
 def absolute(place: str) -> str:
@@ -122,8 +128,8 @@ class _Base:
         parts += [f"{_count(shape.parameters)} parameters"] if shape.parameters is not None else []
         parts += [f"saved in {shape.dtype}"] if shape.dtype is not None else []
         parts += [f"{self.files.positions:,} positions"] if self.files.positions is not None else []
-        if task_type == "SEQ_CLS":
-            parts.append(f"{self.files.labels} labels")
+        if task_type == "SEQ_CLS" and self.spec.kind == "checkpoint":
+            parts.append(_labels(self.files))
         if task_type == "CAUSAL_LM" and shape.tied is not None:
             parts.append("output tied to the embeddings" if shape.tied else "an output layer of its own")
         return ", ".join(parts)
@@ -141,6 +147,8 @@ def _read_base(model: str, files: ModelFiles) -> _Base:
         checkpoint = CheckpointFiles.read(location, files)
         path = files.path(location, "config.json")
         told = read_json(path, _ToldOfBase)
+        if told.is_encoder_decoder:  # whatever its adapters are for
+            raise InputError(not_supported(location, checkpoint.config.model_type))
         return _Base(location, spec, checkpoint, read_shape(path, checkpoint.shapes), told)
 
 
@@ -148,7 +156,8 @@ def _task_type(
     told: Mapping[str, tuple[str, _ToldOfAdapter]], base: _Base | None, problems: Problems
 ) -> TaskType | None:
     """What the adapters were trained for, by what they say, else by what the base was saved as."""
-    stated = {name: word for name, (_, kind) in told.items() if (word := _stated(kind)) in FAMILIES}
+    words = {name: word for name, (_, kind) in told.items() if (word := _stated(kind)) is not None}
+    stated = {name: word for name, word in words.items() if word in FAMILIES}
     if stated:
         first = next(iter(stated))
         for name in stated:
@@ -158,16 +167,17 @@ def _task_type(
                     f"{stated[first]}: one run measures one of them; give the others to a run of their own"
                 )
         return next(known for known in FAMILIES if known == stated[first])
-    if base is None or not told:
+    if base is None or len(words) == len(told):
         return None
     if base.spec.kind in ("preset_files", "preset_device"):
         return base.spec.task_type
     for known, wanted in FAMILIES.items():
         if any(wanted.has_class(name) for name in base.told.architectures or ()):
             return known
+    first = next(name for name in told if name not in words)
     saved_as = first_of([name[:60] for name in base.told.architectures or ()], 1) or "nothing"
     problems.found.append(
-        f"adapter {next(iter(told))}: {next(iter(told.values()))[0]}: neither its adapter_config.json says its "
+        f"adapter {first}: {told[first][0]}: neither its adapter_config.json says its "
         f"task_type, nor the base what it is ({base.location}: architectures: {saved_as}): set task_type in "
         f"{CONFIG} to one of {', '.join(FAMILIES)}"
     )
@@ -191,9 +201,17 @@ def _about(files: AdapterFiles, kind: _ToldOfAdapter) -> str:
     on = repr(targets[:100]) if isinstance(targets, str) else first_of(targets, _SHOWN)
     on = ", ".join(part for part in (on, first_of(config.parameters, _SHOWN)) if part)
     parts = [f"{' and '.join(words)} of rank {shown}, alpha {config.lora_alpha:g}, on {on}"]
-    parts += [f"with whole modules: {first_of(config.modules_to_save, _SHOWN)}"] if config.modules_to_save else []
+    parts += [f"with its own {first_of(sorted(files.own_modules), _SHOWN)}"] if files.own_modules else []
     parts += [f"{files.labels} labels"] if files.labels is not None else []
     return "; ".join(parts)
+
+
+def _labels(files: CheckpointFiles) -> str:
+    """Of a base that classifies, or says that it does: others have no classifier of their own."""
+    of_head = labels_in(files.shapes or {})
+    if of_head is None and not files.states_labels:
+        return "no classifier of its own"
+    return f"{of_head or files.labels} labels"
 
 
 def _count(number: int) -> str:

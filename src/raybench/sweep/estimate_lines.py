@@ -64,4 +64,9 @@ def _alike(times: Sequence[tuple[str, str]]) -> str:
     by_time: dict[str, list[str]] = {}
     for machine, time in times:
         by_time.setdefault(time, []).append(machine)
-    return ", ".join(f"{time} on an {' or '.join(machines)}" for time, machines in by_time.items())
+    return ", ".join(f"{time} on an {_one_of(machines)}" for time, machines in by_time.items())
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """``L4, A10G or A100``."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

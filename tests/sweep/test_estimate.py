@@ -1,0 +1,144 @@
+"""The arithmetic of an estimate, on a machine and a model of round numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from plan.plan_texts import HEAD
+from raybench.deploy.strategies import all_traits
+from raybench.machine.core_speed import CoreSpeed, measure_core
+from raybench.model.lengths import Lengths
+from raybench.model.shape import ModelShape
+from raybench.model.sizes import AdapterSize
+from raybench.plan.file import PlanSource, parse_plan
+from raybench.plan.plan import Plan
+from raybench.sweep.estimate import GPUS, START_S, VISIT_S, Estimate, Machine, estimate, forward_s, this_core
+from raybench.sweep.estimate_lines import _alike, _bytes
+
+SHAPE = ModelShape(
+    layers=10, hidden=8, parameters=2_000_000, active=1_000_000, kv_values=1000, matrix=100_000, dtype=None, tied=None
+)
+CORE = Machine("core", "cpu", 1e9, 1e8, None, 1e-3, 1e-4, apart=False)
+GPU = dataclasses.replace(CORE, name="gpu", kind="cuda", memory_bytes=10**9, apart=True)
+
+
+def test_a_forward_takes_the_longer_of_its_arithmetic_and_its_bytes_and_the_launches_besides() -> None:
+    # 2 x 1e6 x 100 operations at 1e9 a second; 4 bytes x 1e6 weights at 1e8 a second; 10 layers of 1 ms.
+    assert forward_s(SHAPE, CORE, tokens=100, kept=0, modules=0, value_bytes=4) == pytest.approx(0.2 + 0.01)
+    assert forward_s(SHAPE, CORE, tokens=1, kept=0, modules=0, value_bytes=4) == pytest.approx(0.04 + 0.01)
+    # 1,000 values of each of 50 tokens are read as well; 20 modules with an adapter of 0.1 ms each.
+    assert forward_s(SHAPE, CORE, tokens=1, kept=50, modules=20, value_bytes=4) == pytest.approx(0.042 + 0.012)
+
+
+def test_on_a_gpu_launching_goes_on_beside_so_that_the_slower_counts() -> None:
+    assert forward_s(SHAPE, GPU, tokens=1, kept=0, modules=0, value_bytes=2) == pytest.approx(0.02)
+    assert forward_s(SHAPE, GPU, tokens=1, kept=0, modules=400, value_bytes=2) == pytest.approx(0.05)
+
+
+TEXT = (
+    HEAD
+    + """
+task_type = "CAUSAL_LM"
+rounds = 3
+requests = 4
+warmups = 2
+turn_requests = 2
+[workload]
+prompt_tokens = 10
+output_tokens = 5
+[[adapters]]
+name = "a"
+tasks = ["a"]
+seeds = [1]
+alpha = 8
+[[matrix]]
+name = "separate"
+strategy = "lora_separate"
+tasks = ["a"]
+seeds = [1]
+adapters = ["a"]
+batch = 2
+[[matrix]]
+name = "merged"
+strategy = "lora_merged"
+tasks = ["a"]
+seeds = [1]
+adapters = ["a"]
+batch = 2
+"""
+)
+
+
+def plan_of(text: str) -> Plan:
+    return parse_plan(PlanSource("x", text), all_traits(), ())[0]
+
+
+def estimated(text: str, machine: Machine, shape: ModelShape = SHAPE, **adapters: AdapterSize) -> Estimate | None:
+    return estimate(plan_of(text), Lengths(10, 5, 0), shape, adapters, machine)
+
+
+def test_a_run_is_all_forwards_of_all_visits_loading_and_starting() -> None:
+    found = estimated(TEXT, CORE, a=AdapterSize(modules=20, parameters=50_000))
+    # Each configuration in a visit: 4 checks, 2 warm-ups, 2 turns with an opener each, 4 timed. A request: one forward
+    # of 2 x 10 tokens, and 4 of 2 x 1 that read keys and values of 2 x 12.5 tokens on average.
+    prefill, decode = 0.04 + 0.01, (4 * (1_000_000 + 1000 * 25)) / 1e8 + 0.01
+    merged = prefill + 4 * decode
+    separate = merged + 5 * 20 * 1e-4
+    load = (2 * 4 * 2_000_000 + 4 * 50_000) / 1e9
+    assert found is not None
+    assert found.time_s == pytest.approx(START_S + 3 * (VISIT_S + load + 12 * (merged + separate)))
+
+
+def test_memory_is_that_of_the_block_which_holds_most() -> None:
+    found = estimated(TEXT, CORE, a=AdapterSize(modules=20, parameters=50_000))
+    # Two models in float32, one adapter beside its base, keys and values of 2 x 15 tokens, a matrix being merged.
+    expected = 2 * 4 * 2_000_000 + 4 * 50_000 + 4 * 1000 * 2 * 15 + 4 * 100_000
+    assert found is not None
+    assert (found.memory_bytes, found.block, found.models) == (expected, "a_seed1_batch2", 2)
+    on_gpu = estimated(TEXT, GPU, a=AdapterSize(modules=20, parameters=50_000))
+    assert on_gpu is not None  # in bfloat16, the adapter still in float32
+    assert on_gpu.memory_bytes == 2 * 2 * 2_000_000 + 4 * 50_000 + 2 * 1000 * 2 * 15 + 4 * 100_000
+    same = estimated(TEXT.replace("batch = 2", 'batch = 2\nadapter_dtype = "same"'), GPU, a=AdapterSize(20, 50_000))
+    assert same is not None
+    assert on_gpu.memory_bytes - same.memory_bytes == 2 * 50_000
+
+
+def test_mixed_batches_ask_each_adapter_and_others_one() -> None:
+    two = TEXT.replace('tasks = ["a"]', 'tasks = ["a", "b"]').replace('name = "a"', 'name = "{task}"')
+    two = two.replace('"separate"', '"separate_{task}"').replace('"merged"', '"merged_{task}"')
+    two = two.replace('adapters = ["a"]', 'adapters = ["{task}"]')
+    both = '[[configurations]]\nname = "both"\nstrategy = "multi_lora"\nseed = 1\nadapters = ["a", "b"]\nbatch = 2\n'
+    sizes = {name: AdapterSize(modules=20, parameters=50_000) for name in "ab"}
+    apart, mixed = (estimated(f"{two}{both}{more}", CORE, **sizes) for more in ("", 'routing = "mixed"\n'))
+    assert apart is not None
+    assert mixed is not None
+    # 12 requests of 5 forwards in 3 visits, with 20 modules more; its guests now serve all 4 requests each, not 2.
+    guests = 2 * 3 * (12 - 9) * (0.05 + 4 * 0.051 + 5 * 0.002)
+    assert mixed.time_s - apart.time_s == pytest.approx(3 * 12 * 5 * 20 * 1e-4 + guests)
+
+
+def test_a_model_whose_size_is_not_known_has_no_estimate() -> None:
+    assert estimated(TEXT, CORE, dataclasses.replace(SHAPE, parameters=None)) is None
+
+
+def test_a_core_is_tried_and_gpus_are_what_their_data_sheets_say() -> None:
+    core = this_core(CoreSpeed(5e10, 2e10))
+    assert (core.kind, core.flops_s, core.bytes_s, core.apart) == ("cpu", 5e10, 2e10, False)
+    assert {gpu.name: (gpu.flops_s, gpu.bytes_s) for gpu in GPUS} == {
+        "L4": (60.5e12, 150e9),
+        "A10G": (35e12, 300e9),
+        "A100": (156e12, 1019.5e9),
+        "H100": (494.5e12, 1675e9),
+    }
+    speed = measure_core()
+    assert speed.flops_s > 0
+    assert speed.bytes_s > 0
+
+
+def test_what_is_alike_is_told_once() -> None:
+    assert _alike([("L4", "3 min"), ("A10G", "2 min"), ("A100", "2 min"), ("H100", "2 min")]) == (
+        "3 min on an L4, 2 min on an A10G, A100 or H100"
+    )
+    assert [_bytes(n) for n in (1, 2_400_000, 999_000_000, 1_340_000_000)] == ["1 MB", "2 MB", "999 MB", "1.3 GB"]
