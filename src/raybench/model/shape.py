@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
-from raybench.model.files import FromFile, read_json, read_json_object
+from raybench.model.files import FromFile, read_json
 from raybench.records import TaskType
 
 _Size = Annotated[int, Field(ge=1, le=2**40)]
@@ -38,6 +38,12 @@ class _Config(FromFile):
     head_dim: _Size | None = None
     experts: _Size | None = _key("num_experts", "num_local_experts", "n_routed_experts")
     experts_used: _Size | None = _key("num_experts_per_tok", "moe_topk")
+
+
+class _WithText(FromFile):
+    """Of a model of text and images the part that text passes."""
+
+    text_config: _Config | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,9 +76,7 @@ def read_shape(
     Raises InputError where a size is no size.
     """
     if isinstance(config, Path):
-        content = read_json_object(config)
-        of_text = content.get("text_config")
-        told = read_json(config, _Config) if not isinstance(of_text, dict) else _Config.model_validate(of_text)
+        told = read_json(config, _WithText).text_config or read_json(config, _Config)
     else:
         told = _Config.model_validate(config)
     heads, hidden = told.heads, told.hidden
