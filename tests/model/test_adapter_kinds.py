@@ -21,7 +21,7 @@ from raybench.model.adapter_files import _KNOWN_KEYS, AdapterFiles
 from raybench.model.adapters import without_low_rank
 from raybench.model.hub import ModelFiles
 from raybench.model.problems import FileCheck, check_files
-from raybench.model.weights import Weights, resolve_model
+from raybench.model.weights import Noticed, Weights, resolve_model
 from raybench.plan.plan import Adapter, Configuration
 from raybench.records import InputError
 
@@ -213,6 +213,29 @@ def test_an_adapter_on_experts_by_their_former_names_computes_their_change(tmp_p
 
 
 # Where it is
+
+
+def test_a_base_that_an_adapter_lies_beside_is_loaded_plain(base: str, tmp_path: Path) -> None:
+    """transformers switches it on."""
+    whole = tmp_path / "whole"
+    shutil.copytree(base, whole)
+    shutil.copytree(trained(base, tmp_path / "a"), whole, dirs_exist_ok=True)
+    assert difference(logits(AutoModelForCausalLM.from_pretrained(whole).eval()), logits(plain(base))) > 0.05
+    weights = Weights(resolve_model(str(whole), "CAUSAL_LM"), CpuDevice())
+    assert torch.equal(logits(weights.base(deploying())), logits(plain(base)))
+    assert weights.noticed() == Noticed(None, str(whole))
+    own = trained(base, tmp_path / "own", seed=1)
+    assert torch.equal(logits(loaded(str(whole), own)), logits(plain_peft(base, own)))
+
+
+def test_one_model_is_no_other_however_many_are_loaded(base: str, tmp_path: Path) -> None:
+    """Of two PeftModels over one base object the first would answer with the second's adapter."""
+    paths = [trained(base, tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    first = loaded(base, paths[0])
+    before = logits(first)
+    second = loaded(base, paths[1])
+    assert torch.equal(logits(first), before)
+    assert difference(logits(second), before) > 0.05
 
 
 def test_an_adapter_a_folder_deeper_is_found_there_only(base: str, tmp_path: Path) -> None:

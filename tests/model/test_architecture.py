@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 
 from model.small_checkpoints import bert_config, deploying, llama_config, plan_of, save_adapter, save_model
 from raybench.model.architecture import Architecture, check_architecture
+from raybench.model.config_reader import ConfigReader
 from raybench.model.prepare import check_checkpoint
 from raybench.model.problems import check_files
 from raybench.model.weights import ModelSpec, resolve_model
@@ -32,9 +33,14 @@ def configured(model_type: str, folder: Path, **values: Any) -> str:
     return str(folder)
 
 
+def checked(location: str, task_type: Any) -> Architecture:
+    with ConfigReader() as configs:
+        return check_architecture(location, task_type, configs)
+
+
 def refusal(location: str, task_type: Any) -> str:
     with pytest.raises(InputError) as caught:
-        check_architecture(location, task_type)
+        checked(location, task_type)
     return str(caught.value)
 
 
@@ -88,8 +94,8 @@ def test_an_encoder_is_no_language_model_unless_its_configuration_makes_it_a_dec
         f"{location}: {model_type} is an encoder, which generates nothing, unless its config.json sets is_decoder; "
         'take a decoder, or set task_type = "SEQ_CLS" in the plan'
     )
-    check_architecture(location, "SEQ_CLS")
-    check_architecture(configured(model_type, tmp_path / "decoder", is_decoder=True), "CAUSAL_LM")
+    checked(location, "SEQ_CLS")
+    checked(configured(model_type, tmp_path / "decoder", is_decoder=True), "CAUSAL_LM")
 
 
 @pytest.mark.parametrize("model_type", ["distilbert", "deberta-v2", "vit", "clip", "qwen2_vl", "modernbert"])
@@ -109,7 +115,7 @@ def test_of_all_that_generate_only_encoders_and_encoder_decoders_are_refused(tmp
         except Exception:  # noqa: BLE001  gemma4_assistant has none that its own checks take
             continue
         try:
-            check_architecture(location, "CAUSAL_LM")
+            checked(location, "CAUSAL_LM")
         except InputError as error:
             refused["encoder-decoder" if "encoder-decoder" in str(error) else "encoder"].add(model_type)
     both = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() & MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.keys()
@@ -135,7 +141,7 @@ def test_of_all_that_generate_only_encoders_and_encoder_decoders_are_refused(tmp
 def test_what_is_told_of_an_architecture(
     task_type: Any, model_type: str, values: dict[str, Any], expected: Architecture, tmp_path: Path
 ) -> None:
-    assert check_architecture(configured(model_type, tmp_path, **values), task_type) == expected
+    assert checked(configured(model_type, tmp_path, **values), task_type) == expected
 
 
 def test_an_encoder_made_a_decoder_is_loaded_as_one(tmp_path: Path) -> None:
