@@ -61,6 +61,10 @@ class KnownWeights:
     class config:  # noqa: N801
         vocab_size = 50
 
+        @classmethod
+        def get_text_config(cls) -> Any:
+            return cls
+
     @staticmethod
     def named_parameters() -> list[tuple[str, Any]]:
         return []
