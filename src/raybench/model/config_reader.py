@@ -27,7 +27,10 @@ def read_config(location: str) -> dict[str, Any]:
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001  odd values make it raise anything
         return {"error": str(error)}
-    text = config.get_text_config()
+    try:
+        text = config.get_text_config()
+    except ValueError:  # it has several, as an encoder and a decoder
+        text = config
     return {
         "model_type": config.model_type,
         "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
