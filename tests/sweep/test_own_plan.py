@@ -150,12 +150,12 @@ def test_lengths_and_texts_are_as_asked(root: Path, tmp_path: Path, monkeypatch:
     own, _, workload = made(*words(root, "lm", "chat", texts="prompts.jsonl"))
     assert workload is not None
     assert (workload.texts, workload.text_column) == (str(tmp_path / "prompts.jsonl"), "text")
-    assert (workload.max_tokens, workload.output_tokens) == (384, 64)
+    assert (workload.max_tokens, workload.output_tokens) == (2048 - 64, 64)
     assert own.checked.requests is not None
     assert own.checked.requests.request("chat", 0).token_ids
     _, _, workload = made(*words(root, "classifier", "support", texts="prompts.jsonl"))
     assert workload is not None
-    assert (workload.prompt_tokens, workload.output_tokens) == (None, None)
+    assert (workload.prompt_tokens, workload.output_tokens, workload.max_tokens) == (None, None, 384)
 
 
 @pytest.mark.parametrize(("positions", "prompt", "output"), [(320, 256, 64), (300, 236, 64), (100, 75, 25), (2, 1, 1)])

@@ -153,8 +153,11 @@ class _Writer:
                 output = max(1, min(output, positions - taken))
         keys: dict[str, object] = {}
         if asked.texts is not None:
-            most = TEXT_TOKENS if positions is None else max(1, min(TEXT_TOKENS, positions - (output or 0)))
-            keys |= {"texts": asked.texts, "text_column": "text", "max_tokens": most}
+            keys |= {"texts": asked.texts, "text_column": "text"}
+            most = None if positions is None else max(1, positions - (output or 0))
+            if not self.generates:
+                most = TEXT_TOKENS if most is None else min(TEXT_TOKENS, most)
+            keys |= {} if most is None else {"max_tokens": most}
         elif prompt is not None:
             keys["prompt_tokens"] = prompt
         elif self.generates:
