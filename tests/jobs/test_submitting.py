@@ -42,6 +42,17 @@ def submitted(folder: Path, script: str, *options: str, **environment: str) -> l
             ["raybench.sweep", "--plan", "smoke", *L4, "--results", "/r", "--rounds", "1"],
         ),
         ("aa", ["/a b"], ["raybench.sweep", "--plan", "aa", *L4, "--results", "/a b"]),
+        (
+            "mine",
+            ["/r", "--model", "owner/base", "--adapter", "support=owner/adapter"],
+            [
+                *("raybench.sweep", *L4, "--results", "/r"),
+                "--model",
+                "owner/base",
+                "--adapter",
+                "support=owner/adapter",
+            ],
+        ),
         ("resume", ["study", "/r"], ["raybench.sweep", "--plan", "rq2", *L4, "--results", "/r", "--resume"]),
         ("tables", ["/r/run"], ["raybench.cli", "tables", "/r/run"]),
     ],
@@ -56,7 +67,8 @@ def test_what_is_submitted(script: str, options: list[str], runs: list[str], tmp
     if "raybench.sweep" in runs:
         asked = parser().parse_args(runs[1:])
         overrides = Overrides(accelerator_type=asked.accelerator_type)
-        plan_file.load_plan(asked.plan, strategies.all_traits(), glue_tasks(), overrides)
+        if asked.adapter is None:
+            plan_file.load_plan(asked.plan, strategies.all_traits(), glue_tasks(), overrides)
 
 
 @pytest.mark.parametrize("options", [[], ["tables", "/r"], ["../study", "/r"]])
