@@ -226,3 +226,31 @@ def test_rq2_claims_what_the_study_claims() -> None:
         ("lora_merged", "full_ft"),
         ("multi_lora", "lora_separate"),
     }
+
+
+def test_the_plan_lm_claims_what_one_asks_of_a_language_model() -> None:
+    plan, workload = plan_file.load_plan("lm", all_traits(), glue_tasks())
+    assert workload is not None
+    assert (plan.task_type, workload.prompt_tokens, workload.output_tokens) == ("CAUSAL_LM", 64, 16)
+    assert [(c.role, c.reference) for c in plan.claims] == [
+        ("lora_separate", "full_ft"),
+        ("lora_merged", "full_ft"),
+        ("lora_merged", "lora_separate"),
+        ("multi_lora", "lora_separate"),
+    ]
+    assert {(c.configuration, c.reference_strategy) for c in plan.comparisons if not c.via} == {
+        *((f"{way}_{task}", "full_ft") for way in ("separate", "merged") for task in ("support", "sales")),
+        *((f"{way}_{task}", "lora_separate") for way in ("full_ft", "merged") for task in ("support", "sales")),
+        ("together", "lora_separate"),
+    }
+
+
+def test_the_plan_batch_compares_batches_of_one_size_only() -> None:
+    plan, _ = plan_file.load_plan("batch", all_traits(), glue_tasks())
+    sizes = {c.name: c.batch for c in plan.configurations}
+    assert sorted(set(sizes.values())) == [1, 8, 32]
+    assert {c.batch for c in plan.configurations if c.routing == "mixed"} == {8, 32}
+    for comparison in plan.comparisons:
+        assert {sizes[r.configuration] for r in comparison.references} == {sizes[comparison.configuration]}
+    compared = {c.configuration for c in plan.comparisons if c.reference_strategy == "lora_separate"}
+    assert compared == {name for name in sizes if not name.startswith("separate")}

@@ -228,6 +228,22 @@ def test_names_and_texts_become_toml_whatever_they_hold() -> None:
     assert tomllib.loads(f"x = {toml(value)}")["x"] == value
 
 
+def test_a_path_acts_on_nothing_in_the_plan_nor_on_a_screen(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    odd = tmp_path / 'a"\\\n[workload]\n# [bold]\x1b[31m\u202e'
+    shutil.copytree(root / "chat", odd)
+    assert cli.main(["init", "--model", str(root / "lm"), "--adapter", f"mine={odd}"]) == 0
+    said = capsys.readouterr()
+    assert tomllib.loads(said.out)["adapters"][0]["path"] == str(odd)
+    assert {c for c in said.out + said.err if not c.isprintable()} == {"\n"}
+    assert len(said.err.splitlines()) == 4
+    assert own_plan("--model", str(root / "lm"), "--adapter", f"mine={tmp_path}/{{task}}")[1] == [
+        f"--adapter mine={tmp_path}/{{task}}: a plan fills in {{task}} in a path; rename the folder"
+    ]
+    assert own_plan("--model", str(root / "lm"), "--adapter", f"mine={tmp_path}/\udcff")[1] == [
+        f"--adapter mine={tmp_path}/\udcff: the path is not UTF-8, which a plan has to be; rename it"
+    ]
+
+
 def test_a_plan_of_many_adapters_is_named_after_the_first() -> None:
     assert plan_name(["support", "sales"]) == "support-sales"
     assert plan_name([f"adapter{i}" for i in range(20)]) == "adapter0-and-19-more"

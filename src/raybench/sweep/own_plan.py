@@ -129,6 +129,10 @@ def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tu
                 )
             if not place:
                 raise InputError(f"{option} {argument}: no folder or hub id after the =")
+            if filled_in := [word for word in ("{task}", "{seed}", "{batch}") if word in place]:
+                raise InputError(f"{option} {argument}: a plan fills in {filled_in[0]} in a path; rename the folder")
+            if not _is_unicode(place):
+                raise InputError(f"{option} {argument}: the path is not UTF-8, which a plan has to be; rename it")
             if name in found:
                 raise InputError(f"{option} {argument}: {name} is named twice, before for {found[name]}; rename one")
             found[name] = place
@@ -137,6 +141,14 @@ def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tu
 
 def _texts(place: str | None) -> str | None:
     return None if place is None else str(Path(place).absolute())
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _tokens(text: str) -> int:
