@@ -3,6 +3,7 @@
 from raybench.model.adapter_kinds import changes_base
 from raybench.model.adapters import is_zero, peft_name, without_low_rank
 from raybench.model.chat_template import chat_tokenizer
+from raybench.model.deployable import sharing
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
 from raybench.model.hub import ModelFiles
 from raybench.model.lengths import Lengths
@@ -11,7 +12,7 @@ from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
 from raybench.model.shape import ModelShape, read_shape
 from raybench.model.sizes import AdapterSize, adapter_size, model_shape
-from raybench.model.text_files import Column
+from raybench.model.text_files import Column, column_names
 from raybench.model.texts import read_texts
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
@@ -47,6 +48,7 @@ __all__ = [
     "chat_tokenizer",
     "check_checkpoint",
     "check_files",
+    "column_names",
     "draw_token_ids",
     "find_fine_tunes",
     "glue_tasks",
@@ -60,6 +62,7 @@ __all__ = [
     "read_texts",
     "request_of",
     "resolve_model",
+    "sharing",
     "text_tokenizer",
     "without_low_rank",
     "write_preset",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.adapter_kinds import why_alone
@@ -12,6 +13,42 @@ from raybench.model.mixed_batches import unmixable
 from raybench.plan import Configuration, first_of
 
 _APART = "PEFT cannot hold them on one base: measure them apart"
+_STARTS = 8
+"""With how many adapters it is tried which others can join them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sharing:
+    """Adapters that can be resident on one base, by name in the order in which PEFT loads them, and why not others.
+
+    ``without``: of each adapter that cannot join them, its name and why, in one line.
+    """
+
+    names: tuple[str, ...]
+    without: tuple[tuple[str, str], ...]
+
+
+def sharing(adapters: Mapping[str, AdapterFiles], base: CheckpointFiles | None, *, mixed: bool = False) -> Sharing:
+    """The most of ``adapters`` that PEFT can hold on one base and, if ``mixed``, compute in one batch."""
+
+    def problems(names: Sequence[str]) -> list[str]:
+        chosen = {name: adapters[name] for name in names}
+        return [*_together(chosen, base), *(unmixable(chosen) if mixed else ())]
+
+    def joined(order: Sequence[str]) -> list[str]:
+        chosen: list[str] = []
+        for name in order:
+            if not problems([*chosen, name]):
+                chosen.append(name)
+        return chosen
+
+    # Single tokens that were trained come last: PEFT loads no others after them.
+    order = sorted(adapters, key=lambda name: adapters[name].trains_tokens)
+    tries = [joined([name, *(other for other in order if other != name)]) for name in order[:_STARTS]]
+    best = set(max(tries, key=lambda names: len(names), default=()))
+    names = [name for name in order if name in best]
+    without = [(name, problems([*names, name])[0]) for name in adapters if name not in best]
+    return Sharing(tuple(names), tuple(without))
 
 
 def deployment_problems(

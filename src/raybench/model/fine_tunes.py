@@ -57,7 +57,7 @@ class FineTune:
 class FineTunes:
     """What there is to compare. ``base``: a preset, an absolute path or a hub id; ``positions``: tokens that it takes.
 
-    ``about_base``: what its ``base_files`` say of it, in a few words.
+    ``about_base``: what its ``base_files`` say of it, in a few words; ``parameters``: None where they do not say.
     """
 
     base: str
@@ -66,6 +66,7 @@ class FineTunes:
     positions: int | None
     about_base: str
     base_files: CheckpointFiles
+    parameters: int | None
     adapters: tuple[FineTune, ...]
 
 
@@ -100,8 +101,16 @@ def find_fine_tunes(
             found.append(FineTune(name, location, _about(read, kind), read, None if full is None else absolute(full)))
     if base is None or task_type is None or not found:
         return None
-    about = base.about(task_type)
-    return FineTunes(base.location, base.spec, task_type, base.files.positions, about, base.files, tuple(found))
+    return FineTunes(
+        base=base.location,
+        spec=base.spec,
+        task_type=task_type,
+        positions=base.files.positions,
+        about_base=base.about(task_type),
+        base_files=base.files,
+        parameters=base.shape.parameters,
+        adapters=tuple(found),
+    )
 
 
 def absolute(place: str) -> str:

@@ -51,6 +51,22 @@ def read_rows(path: str, column: Column, task_column: str | None) -> list[dict[s
     return checked
 
 
+def column_names(path: str) -> tuple[str, ...]:
+    """Names of the columns of a file of texts, by its first row where it is JSONL. Raises InputError."""
+    check_regular(Path(path))
+    try:
+        if path.endswith(".parquet"):
+            with pq.ParquetFile(path) as file:
+                return tuple(file.schema_arrow.names)
+        with Path(path).open(encoding="utf-8-sig", newline="") as lines:
+            if path.endswith(".csv"):
+                return tuple(next(csv.reader(lines, strict=True), ()))
+            first = json.loads(next((line for line in lines if line.strip()), "null"))
+            return tuple(first) if isinstance(first, dict) else ()
+    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
 def _value(value: Any, name: str, column: Column) -> Any:
     if column.kind == "chat" and name == column.name:
         try:

@@ -1,6 +1,6 @@
 """What is compared with what, on which requests: a plan's file, its schema, and what is worked out from it."""
 
-from raybench.plan.builder import HUB_ID, Overrides
+from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
 from raybench.plan.choices import first_of
 from raybench.plan.file import PlanSource, load_plan, parse_plan, read_plan, shipped_plans
 from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
@@ -8,6 +8,7 @@ from raybench.plan.schema import Lognormal, WorkloadTable
 
 __all__ = [
     "HUB_ID",
+    "TEXT_FILES",
     "Adapter",
     "Block",
     "Configuration",

@@ -73,9 +73,12 @@ class Estimate:
     """``time_s``: of the whole run with one worker. ``memory_bytes``: of ``block``, which needs most.
 
     ``models``: how many that block holds at once. Activations and what libraries keep for themselves are left out.
+    ``visit_s``: of its longest visit, which is one of ``longest``.
     """
 
     time_s: float
+    visit_s: float
+    longest: str
     memory_bytes: int
     block: str
     models: int
@@ -90,8 +93,16 @@ def estimate(
     work = _Work(plan, requests, shape, adapters, machine)
     memory = {block.name: work.memory_bytes(block) for block in plan.blocks}
     largest = max(plan.blocks, key=lambda block: memory[block.name])
-    time_s = START_S + plan.rounds * sum(map(work.visit_s, plan.blocks))
-    return Estimate(time_s, memory[largest.name], largest.name, len(largest.configurations))
+    visits = {block.name: work.visit_s(block) for block in plan.blocks}
+    longest = max(visits, key=lambda name: visits[name])
+    return Estimate(
+        time_s=START_S + plan.rounds * sum(visits.values()),
+        visit_s=visits[longest],
+        longest=longest,
+        memory_bytes=memory[largest.name],
+        block=largest.name,
+        models=len(largest.configurations),
+    )
 
 
 def forward_s(

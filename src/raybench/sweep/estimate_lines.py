@@ -16,8 +16,8 @@ from raybench.sweep.progress import duration
 def estimate_lines(checked: CheckedPlan) -> list[str]:
     """A few lines, which say that they are an estimate, and of which model where the device decides."""
     files = ModelFiles()
-    on_core = _estimates(checked, [this_core(measure_core())], files)
-    on_gpus = _estimates(checked, GPUS, files)
+    on_core = estimates(checked, [this_core(measure_core())], files)
+    on_gpus = estimates(checked, GPUS, files)
     if not on_core or not on_gpus:
         return ["Estimate: none, since the model's files do not say how many parameters it has"]
     core, gpus = on_core[0][1], _alike([(f"{m.name}{_fits(m, e)}", duration(e.time_s)) for m, e in on_gpus])
@@ -31,7 +31,7 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
     ]
 
 
-def _estimates(checked: CheckedPlan, machines: Sequence[Machine], files: ModelFiles) -> list[tuple[Machine, Estimate]]:
+def estimates(checked: CheckedPlan, machines: Sequence[Machine], files: ModelFiles) -> list[tuple[Machine, Estimate]]:
     """Those that can be made: none of a model whose files do not tell its size."""
     spec, plan = checked.model_on(machines[0].kind), checked.plan
     try:

@@ -24,7 +24,7 @@ def run_init(options: argparse.Namespace) -> int:
     own = check_own_plan(options, Overrides(), problems)
     problems.raise_if_any()
     assert own is not None
-    for line in (*own.found, *(f"left out: {why}" for why in own.left_out), *own.checked.notes):
+    for line in (*own.found, *own.left_out, *own.checked.notes):
         complain(line)
     write_text(own.text)
     return 0

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from raybench.model import FineTunes, find_fine_tunes
-from raybench.plan import Overrides, PlanSource, first_of
+from raybench.model import FineTunes, column_names, find_fine_tunes
+from raybench.plan import TEXT_FILES, Overrides, PlanSource, first_of
 from raybench.records import InputError, Problems
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
+from raybench.sweep.pace import USUAL, Pace, suited_pace
 from raybench.sweep.written_plan import Asked, LeftOut, found_lines, may_be_left_out, written_plan
 
 WRITTEN: Final = "the plan of --adapter"
@@ -47,7 +48,11 @@ def add_fine_tune_arguments(p: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR|HUB-ID",
         help="a full fine-tune of the same task as that adapter",
     )
-    group.add_argument("--texts", metavar="FILE", help="your own prompts: .parquet, .jsonl or .csv, column text")
+    group.add_argument(
+        "--texts",
+        metavar="FILE",
+        help="your own prompts: .parquet, .jsonl or .csv with a column text, or chats in a column messages",
+    )
     group.add_argument(
         "--prompt-tokens", type=_tokens, metavar="N", help="of each request (default: 256, or as GLUE's)"
     )
@@ -66,18 +71,22 @@ def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: 
     if found is None:
         return None
     left_out: list[LeftOut] = []
+    pace: Pace | None = None
     while True:
-        text = written_plan(found, asked, left_out)
+        written = written_plan(found, asked, left_out, pace)
         told = Problems()
-        checked = check_plan(PlanSource(WRITTEN, text), overrides, options.model, told)
-        further = _cannot_be(told.found, found, asked)
-        if not further:
+        checked = check_plan(PlanSource(WRITTEN, written.text), overrides, None, told)
+        if further := _cannot_be(told.found, found, asked):
+            left_out += further
+            continue
+        if checked is None or pace is not None:
             break
-        left_out += further
+        if (pace := suited_pace(checked)) == USUAL[found.task_type]:
+            break
     problems.found += told.found
     if problems.found or checked is None:
         return None
-    return OwnPlan(text, checked, tuple(found_lines(found)), tuple(dict.fromkeys(one.why for one in left_out)))
+    return OwnPlan(written.text, checked, tuple(found_lines(found)), written.left_out)
 
 
 def _cannot_be(problems: Sequence[str], found: FineTunes, asked: Asked) -> list[LeftOut]:
@@ -101,7 +110,8 @@ def _read_options(options: argparse.Namespace, problems: Problems) -> tuple[Fine
                 f"--full-ft {name}=...: there is no --adapter {name}=... to compare it with; there is "
                 + (first_of(sorted(known), 4) or "none")
             )
-    asked = Asked(options.prompt_tokens, options.output_tokens, _texts(options.texts), options.batch or (1,))
+    texts, chats = _texts(options.texts, problems)
+    asked = Asked(options.prompt_tokens, options.output_tokens, texts, chats, options.batch or (1,))
     if asked.texts is not None and asked.prompt_tokens is not None:
         problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
     if options.model is None:
@@ -139,8 +149,17 @@ def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tu
     return list(found.items())
 
 
-def _texts(place: str | None) -> str | None:
-    return None if place is None else str(Path(place).absolute())
+def _texts(place: str | None, problems: Problems) -> tuple[str | None, bool]:
+    """The file's whole path, and whether it holds chats: in a column ``messages``, where there is none ``text``."""
+    if place is None:
+        return None, False
+    path = str(Path(place).absolute())
+    if not path.endswith(TEXT_FILES):  # told as of any plan
+        return path, False
+    columns: tuple[str, ...] = ()
+    with problems.gathered():
+        columns = column_names(path)
+    return path, "messages" in columns and "text" not in columns
 
 
 def _is_unicode(text: str) -> bool:
@@ -152,14 +171,20 @@ def _is_unicode(text: str) -> bool:
 
 
 def _tokens(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 10_000_000:
-        raise argparse.ArgumentTypeError("expected a number from 1 to 10000000")
-    return value
+    expected = "expected a number from 1 to 10000000"
+    return _number(text, 10_000_000, expected)
 
 
 def _batches(text: str) -> tuple[int, ...]:
-    sizes = tuple(sorted({int(part) for part in text.split(",")}))
-    if not all(1 <= size <= 4096 for size in sizes):
-        raise argparse.ArgumentTypeError("expected numbers from 1 to 4096, such as 8 or 1,8")
-    return sizes
+    expected = "expected numbers from 1 to 4096, such as 8 or 1,8"
+    return tuple(sorted({_number(part, 4096, expected) for part in text.split(",")}))
+
+
+def _number(text: str, most: int, expected: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{expected}, got {text[:40]!r}")
+    return value

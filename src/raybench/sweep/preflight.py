@@ -86,7 +86,7 @@ def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[Checke
     own = check_own_plan(options, plan_overrides(options), problems)
     if own is None:
         return None, ()
-    return own.checked, (*own.found, *(f"Left out: {why}" for why in own.left_out))
+    return own.checked, (*own.found, *own.left_out)
 
 
 def default_results() -> Path:

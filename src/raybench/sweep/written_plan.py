@@ -5,31 +5,41 @@ a comment.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
-from raybench.model import FineTune, FineTunes
+from raybench.model import FineTune, FineTunes, sharing
 from raybench.plan import first_of
 from raybench.report import harmless
+from raybench.sweep.pace import USUAL, Pace
 
 GLUE_MEDIAN, GLUE_SIGMA, GLUE_MAX = 58, 0.65, 331
 """Lognormal token lengths as GLUE's: of the 4,047 examples in glue_token_lengths.csv (mrpc 408, sst2 872, rte 2,767)
 the geometric mean is 57.8, the standard deviation of the logarithm 0.646, the longest 331."""
 PROMPT_TOKENS, OUTPUT_TOKENS, TEXT_TOKENS = 256, 64, 384
-MOST_TOGETHER = 8
-"""Adapters in one multi_lora: its block holds a model for each of them besides, to be compared with."""
+LEAST_TOGETHER, MOST_TOGETHER = 2, 8
+_BLOCK_BYTES, _VALUE_BYTES = 20 * 10**9, 2
+"""Weights in bfloat16 that leave an L4's 24 GB some room: those of a multi_lora and of a model for each of its adapters
+besides, to be compared with, are made no more than that."""
 
-_TOGETHER = {"round_robin": "together", "mixed": "together_mixed"}
+_TOGETHER: Final = {"round_robin": "together", "mixed": "together_mixed"}
 _SEED = 0
 _LINE = 34
+_COMMENT_WIDTH = 116
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line says of the requests; None: what suits the model. ``batch``: prompts served together."""
+    """What the command line says of the requests; None: what suits the model. ``batch``: prompts served together.
+
+    ``chats``: whether the texts are chats, in a column ``messages``.
+    """
 
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     texts: str | None = None
+    chats: bool = False
     batch: tuple[int, ...] = (1,)
 
 
@@ -42,41 +52,67 @@ class LeftOut:
     why: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class WrittenPlan:
+    """``text``: TOML. ``left_out``: what is not in it though it might be expected, and why, a line each."""
+
+    text: str
+    left_out: tuple[str, ...]
+
+
 def plan_name(names: Sequence[str]) -> str:
     """After its adapters: ``support-sales``; of many the first and how many more."""
     joined = "-".join(names)
-    return joined if len(joined) <= 60 else f"{names[0]}-and-{len(names) - 1}-more" if len(names) > 1 else joined
+    return joined if len(joined) <= 60 or len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more"
+
+
+def most_together(parameters: int | None) -> int:
+    """Adapters in one multi_lora at most, on a base of so many parameters."""
+    if parameters is None:
+        return MOST_TOGETHER
+    models = _BLOCK_BYTES // (_VALUE_BYTES * parameters)
+    return max(LEAST_TOGETHER, min(MOST_TOGETHER, models - 1))
 
 
 def may_be_left_out(found: FineTunes, asked: Asked) -> dict[str, tuple[str, str]]:
     """The configurations that a plan can do without, by name: strategy, and which adapter or routing it has."""
-    writer = _Writer(found, asked, ())
+    writer = _Writer(found, asked, (), USUAL[found.task_type])
     names = {f"merged_{name}": ("lora_merged", name) for name in writer.names}
     names |= {_TOGETHER[routing]: ("multi_lora", routing) for routing in writer.routings}
     sizes = [""] if len(asked.batch) == 1 else [f"_b{size}" for size in asked.batch]
     return {f"{name}{size}": which for name, which in names.items() for size in sizes}
 
 
-def written_plan(found: FineTunes, asked: Asked, left_out: Iterable[LeftOut] = ()) -> str:
-    """The text of a plan in TOML."""
-    return _Writer(found, asked, tuple(left_out)).text()
+def written_plan(
+    found: FineTunes, asked: Asked, left_out: Iterable[LeftOut] = (), pace: Pace | None = None
+) -> WrittenPlan:
+    """The plan that ``found`` allows; ``pace``: None for that of a model that is not slow."""
+    writer = _Writer(found, asked, tuple(left_out), pace or USUAL[found.task_type])
+    return WrittenPlan(writer.text(), tuple(dict.fromkeys((*writer.not_merged(), *writer.not_together()))))
 
 
 class _Writer:
-    def __init__(self, found: FineTunes, asked: Asked, left_out: tuple[LeftOut, ...]) -> None:
-        self.found, self.asked, self.left_out = found, asked, left_out
+    def __init__(self, found: FineTunes, asked: Asked, left_out: tuple[LeftOut, ...], pace: Pace) -> None:
+        self.found, self.asked, self.left_out, self.pace = found, asked, left_out, pace
         self.generates = found.task_type == "CAUSAL_LM"
         self.names = [a.name for a in found.adapters]
-        self.merged = [name for name in self.names if not self.is_left_out("lora_merged", name)]
-        self.together = self.names[:MOST_TOGETHER] if len(self.names) > 1 else []
+        self.merged = [name for name in self.names if self.why_not("lora_merged", name) is None]
+        files = {a.name: a.files for a in found.adapters}
+        self.sharing = {
+            routing: sharing(files, found.base_files, mixed=routing == "mixed")
+            for routing in _TOGETHER
+            if len(files) > 1 and self.batches(routing)
+        }
+        most = most_together(found.parameters)
+        self.together = {routing: found.names[:most] for routing, found in self.sharing.items()}
         self.routings = [
             routing
-            for routing in _TOGETHER
-            if self.together and not self.is_left_out("multi_lora", routing) and self.batches(routing)
+            for routing, names in self.together.items()
+            if len(names) > 1 and self.why_not("multi_lora", routing) is None
         ]
 
-    def is_left_out(self, strategy: str, what: str) -> bool:
-        return any((one.strategy, one.what) == (strategy, what) for one in self.left_out)
+    def why_not(self, strategy: str, what: str) -> str | None:
+        return next((one.why for one in self.left_out if (one.strategy, one.what) == (strategy, what)), None)
 
     def batches(self, routing: str) -> tuple[int, ...]:
         """Those that can come by this routing: a batch of one prompt has nothing to mix."""
@@ -88,38 +124,45 @@ class _Writer:
         parts += self.full_fine_tunes()
         separate = {"name": self.template("separate_{task}"), "strategy": "lora_separate"}
         parts.append(_table("[[matrix]]", separate | self.of_tasks(self.names) | self.measured(adapters=True)))
-        if self.merged:
-            merged = {"name": self.template("merged_{task}"), "strategy": "lora_merged"}
-            parts.append(_table("[[matrix]]", merged | self.of_tasks(self.merged) | self.measured(adapters=True)))
-        parts += map(self.several, self.routings)
-        return "\n".join(parts)
+        merged: dict[str, object] = {"name": self.template("merged_{task}"), "strategy": "lora_merged"}
+        merged |= self.of_tasks(self.merged) | self.measured(adapters=True)
+        parts.append(_comments(self.not_merged()) + (_table("[[matrix]]", merged) if self.merged else ""))
+        together = [_table("[[configurations]]", self.several(routing)) for routing in self.routings]
+        parts.append(_comments(self.not_together()) + "\n".join(together))
+        return "\n".join(part for part in parts if part)
 
     def head(self) -> str:
         lines = [
             "A plan for raybench, written from the files of a model and its adapters; docs/plan.md explains each key.",
             "What it would do: raybench plan FILE. To run it: raybench sweep --plan FILE",
-            "",
-            "Found:",
-            *(f"  {line}" for line in found_lines(self.found)),
         ]
-        if reasons := self.reasons():
-            lines += ["", "Worth knowing:", *(f"  {reason}" for reason in reasons)]
-        return "".join(f"# {harmless(line)}".rstrip() + "\n" for line in lines)
+        return _comments(lines) + "#\n" + _comments(found_lines(self.found))
 
-    def reasons(self) -> list[str]:
-        found = [one.why for one in self.left_out]
-        if len(self.names) > MOST_TOGETHER:
-            found.append(
-                f"multi_lora has the first {MOST_TOGETHER} of {len(self.names)} adapters: beside it its block holds a "
-                "model for each of them; name more in its adapters if there is memory"
-            )
-        without = [a.name for a in self.found.adapters if a.full_ft is None]
-        if without and self.found.spec.kind == "checkpoint":
-            found.append(
-                f"full fine-tunes of {first_of(without, 4)}: none was given (--full-ft NAME=DIR), the base's shape "
-                "stands for them; it takes the same time and gives other answers"
-            )
-        return found
+    def not_merged(self) -> Iterator[str]:
+        """Why there is no merged model of some adapters."""
+        for name in self.names:
+            if (why := self.why_not("lora_merged", name)) is not None:
+                yield f"Left out: lora_merged of {name}: {why}"
+
+    def not_together(self) -> Iterator[str]:
+        """Why some adapters, or all, are not in a multi_lora; what is so of several of these is told once."""
+        told: dict[tuple[str, str], list[str]] = {}
+        for routing, shared in self.sharing.items():
+            name, further = _TOGETHER[routing], shared.names[len(self.together[routing]) :]
+            if (why := self.why_not("multi_lora", routing)) is not None:
+                told.setdefault(("", why), []).append(name)
+                continue
+            for adapter, why in shared.without:
+                told.setdefault((f"{adapter} in ", why), []).append(name)
+            if len(shared.names) < LEAST_TOGETHER:
+                told.setdefault(("", f"no two of {first_of(self.names, 4)} can be together"), []).append(name)
+            elif further:
+                why = (
+                    "its block holds a model for each of its adapters besides; add them where there is memory for more"
+                )
+                told.setdefault((f"{first_of(further, 4)} in ", why), []).append(name)
+        for (adapter, why), names in told.items():
+            yield f"Left out: {adapter}{' and '.join(names)}: {why}"
 
     def plan(self) -> str:
         served = (
@@ -132,38 +175,27 @@ class _Writer:
             "model": self.found.base,
             "task_type": self.found.task_type,
             "rounds": 10,
-            "requests": 10 if self.generates else 50,
-            "warmups": 3 if self.generates else 10,
+            "requests": self.pace.requests,
+            "warmups": self.pace.warmups,
             "turn_requests": 1,
             "workload_seed": 0,
             "order_seed": 0,
             "margin": 0.02,
             "references": ["full_ft", "lora_separate"],
-            "visit_timeout_s": 1800.0,
+            "visit_timeout_s": self.pace.visit_timeout_s,
         }
         return _keys(keys) + _keys({"until_halfwidth": 0.01, "accelerator_type": "L4"}, commented=True)
 
     def workload(self) -> str:
-        asked, positions = self.asked, self.found.positions
-        output, prompt = asked.output_tokens, asked.prompt_tokens
-        if self.generates and output is None:
-            output = OUTPUT_TOKENS
-            if positions is not None:
-                taken = prompt if prompt is not None else min(PROMPT_TOKENS, positions * 3 // 4)
-                output = max(1, min(output, positions - taken))
-        keys: dict[str, object] = {}
+        asked, keys = self.asked, dict[str, object]()
+        prompt, output = self.lengths()
         if asked.texts is not None:
-            keys |= {"texts": asked.texts, "text_column": "text"}
-            most = None if positions is None else max(1, positions - (output or 0))
-            if not self.generates:
-                most = TEXT_TOKENS if most is None else min(TEXT_TOKENS, most)
-            keys |= {} if most is None else {"max_tokens": most}
-        elif prompt is not None:
+            column = {"chat_column": "messages"} if asked.chats else {"text_column": "text"}
+            keys |= {"texts": asked.texts, **column} | ({} if prompt is None else {"max_tokens": prompt})
+        elif self.generates or asked.prompt_tokens is not None:
             keys["prompt_tokens"] = prompt
-        elif self.generates:
-            keys["prompt_tokens"] = PROMPT_TOKENS if positions is None else max(1, min(256, positions - (output or 0)))
         else:
-            most = GLUE_MAX if positions is None else min(GLUE_MAX, positions)
+            most = min(GLUE_MAX, self.found.positions or GLUE_MAX)
             keys["prompt_tokens"] = {"median": min(GLUE_MEDIAN, most), "sigma": GLUE_SIGMA, "max": most}
         if self.generates:
             keys["output_tokens"] = output
@@ -178,6 +210,26 @@ class _Writer:
         others = {key: value for key, value in instead.items() if key not in keys}
         return _table("[workload]", keys) + _keys(others, commented=True)
 
+    def lengths(self) -> tuple[int | None, int]:
+        """Tokens of a prompt, at most where they are texts (None: these are whole), and to generate.
+
+        What was asked for, else what there is room for. Where what was asked for leaves no room the other is as ever,
+        and refused or told as in any plan.
+        """
+        asked, positions = self.asked, self.found.positions
+        whole = asked.texts is not None and self.generates
+        usual = PROMPT_TOKENS if asked.texts is None else TEXT_TOKENS
+        output = 0 if not self.generates else asked.output_tokens or OUTPUT_TOKENS
+        if positions is None:
+            return asked.prompt_tokens or (None if whole else usual), output
+        if self.generates and asked.output_tokens is None:
+            taken = asked.prompt_tokens or min(usual, max(1, positions * 3 // 4))
+            output = min(output, positions - taken) if positions > taken else output
+        room = positions - output
+        if room < 1:
+            return asked.prompt_tokens or usual, output
+        return asked.prompt_tokens or (room if whole else min(usual, room)), output
+
     def claims(self) -> str:
         pairs = [("lora_separate", "full_ft")]
         pairs += [("lora_merged", "full_ft"), ("lora_merged", "lora_separate")] if self.merged else []
@@ -186,14 +238,15 @@ class _Writer:
 
     def adapter(self, adapter: FineTune) -> str:
         keys = {"name": adapter.name, "tasks": [adapter.name], "seeds": [_SEED], "path": adapter.location}
-        return f"# {harmless(adapter.about)}\n" + _table("[[adapters]]", keys)
+        return _comments([adapter.about]) + _table("[[adapters]]", keys)
 
     def full_fine_tunes(self) -> list[str]:
         own = {a.name: a.full_ft for a in self.found.adapters}
         parts = []
         if without := [name for name, checkpoint in own.items() if checkpoint is None]:
             keys = {"name": self.template("full_ft_{task}"), "strategy": "full_ft"}
-            parts.append(_table("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured()))
+            table = _table("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured())
+            parts.append(_comments(self.without_full_ft(without)) + table)
         for name, checkpoint in own.items():
             if checkpoint is not None:
                 own_keys = {"task": name, "seed": _SEED, "checkpoint": checkpoint}
@@ -201,16 +254,23 @@ class _Writer:
                 parts.append(_table("[[configurations]]", keys | own_keys | self.measured()))
         return parts
 
-    def several(self, routing: str) -> str:
-        batches = self.batches(routing)
+    def without_full_ft(self, names: Sequence[str]) -> Iterator[str]:
+        if self.found.spec.kind == "checkpoint":
+            yield (
+                f"No full fine-tune of {first_of(names, 4)} was given (--full-ft NAME=DIR): the base's shape stands "
+                "for it, which takes the same time and gives other answers. Of your own: [[configurations]] with task, "
+                "seed and checkpoint."
+            )
+
+    def several(self, routing: str) -> dict[str, object]:
         keys: dict[str, object] = {
             "name": self.template(_TOGETHER[routing]),
             "strategy": "multi_lora",
             "seed": _SEED,
-            "adapters": self.together,
+            "adapters": self.together[routing],
             "routing": routing,
         }
-        return _table("[[configurations]]", keys | self.measured(adapters=True, batches=batches))
+        return keys | self.measured(adapters=True, batches=self.batches(routing))
 
     def template(self, name: str) -> str:
         """A name for each batch, where there are several."""
@@ -238,6 +298,14 @@ def found_lines(found: FineTunes) -> list[str]:
     return [*lines, f"all for {found.task_type}"]
 
 
+def _comments(lines: Iterable[str]) -> str:
+    """Each as a comment of one or more lines."""
+    wrapped = (
+        textwrap.wrap(harmless(line), _COMMENT_WIDTH, subsequent_indent="  ", break_long_words=False) for line in lines
+    )
+    return "".join(f"# {part}\n" for parts in wrapped for part in parts)
+
+
 _NAMED = {
     "": "in its runs' names",
     "[[adapters]]": "as the tables call it",
@@ -256,7 +324,7 @@ _COMMENTS: Mapping[str, str] = {
     "order_seed": "draws the order of turns",
     "margin": "differences within this share count as none: equivalent",
     "references": "what the others are compared with",
-    "visit_timeout_s": "seconds after which a visit is given up",
+    "visit_timeout_s": "seconds after which a visit is given up; three times what a slow machine may take",
     "until_halfwidth": "go on until the claims' intervals are this narrow; rounds is then the most",
     "accelerator_type": "only on GPUs of this type, as Ray names it",
     "prompt_tokens": "of each request: a number, a list to draw from, or a lognormal distribution",
