@@ -67,7 +67,7 @@ def test_requests_of_ones_own_texts_are_counted_by_text(
     texts = read_texts(
         str(tmp_path / "texts.jsonl"),
         plan.tasks(),
-        lambda text: Tokens([ord(text)]),
+        lambda: lambda text: Tokens([ord(text)]),
         column=Column("text"),
         task_column=None,
         seed=0,

@@ -30,7 +30,9 @@ def of_bytes(text: str) -> Tokens:
 
 
 def texts(path: str, tokenize: Tokenize = of_bytes, tasks: Sequence[str] = ("news",), **options: Any) -> Texts:
-    return read_texts(path, tasks, tokenize, **{"column": Column("text"), "task_column": "kind", "seed": 0} | options)
+    return read_texts(
+        path, tasks, lambda: tokenize, **{"column": Column("text"), "task_column": "kind", "seed": 0} | options
+    )
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

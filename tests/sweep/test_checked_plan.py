@@ -281,6 +281,7 @@ def test_what_is_wrong_with_a_chat_is_one_line_with_its_row(language_model: str,
     assert checked(plan, language_model)[1] == [
         f"{tmp_path}/t.jsonl: row 1: column 'messages': message 1: no role; it has from, value"
     ]
+    (tmp_path / "t.jsonl").write_text('{"messages": [{"role": "user", "content": "why?"}]}\n')
     assert checked(plan, "micro-lm")[1] == [
         "micro-lm: its tokenizer has no chat template; give texts by workload.text_column, or set workload.tokenizer "
         "to one that has a chat template"

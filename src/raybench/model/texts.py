@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +82,7 @@ class Texts:
 def read_texts(
     path: str,
     tasks: Iterable[str],
-    tokenize: Tokenize,
+    tokenizer: Callable[[], Tokenize],
     *,
     column: Column,
     task_column: str | None,
@@ -91,9 +91,11 @@ def read_texts(
 ) -> Texts:
     """Read a Parquet, JSONL or CSV file of texts or chats and tokenize those of each task.
 
+    ``tokenizer`` is asked when all rows are known to be right: libraries are imported for it.
     Raises InputError where the file, the column or a task's texts are missing, or a text has no tokens.
     """
     rows = read_rows(path, column, task_column)
+    tokenize = tokenizer()
     found: dict[str, list[Tokens]] = {task: [] for task in tasks}
     for number, row in enumerate(rows, 1):
         if task_column is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from raybench.analysis import LEAST_ROUNDS
@@ -73,14 +74,14 @@ class CheckedPlan:
         most = table.max_tokens or (None if generates else CLASSIFIER_MAX_TOKENS)
         if table.chat_column is not None:
             column = Column(table.chat_column, "chat")
-            tokenize = chat_tokenizer(table.tokenizer, model, most, generates=generates)
+            tokenizer = partial(chat_tokenizer, generates=generates)
         else:
             column = Column(table.text_column or "text")
-            tokenize = text_tokenizer(table.tokenizer, model, most, keep_end=generates)
+            tokenizer = partial(text_tokenizer, keep_end=generates)
         return read_texts(
             path,
             self.plan.tasks(),
-            tokenize,
+            lambda: tokenizer(table.tokenizer, model, most),
             column=column,
             task_column=table.task_column,
             seed=self.plan.workload_seed,
