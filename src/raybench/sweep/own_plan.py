@@ -110,10 +110,10 @@ def _read_options(options: argparse.Namespace, problems: Problems) -> tuple[Fine
                 f"--full-ft {name}=...: there is no --adapter {name}=... to compare it with; there is "
                 + (first_of(sorted(known), 4) or "none")
             )
+    if options.texts is not None and options.prompt_tokens is not None:
+        problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
     texts, chats = _texts(options.texts, problems)
     asked = Asked(options.prompt_tokens, options.output_tokens, texts, chats, options.batch or (1,))
-    if asked.texts is not None and asked.prompt_tokens is not None:
-        problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
     if options.model is None:
         problems.found.append("--adapter: of which base? name it by --model PRESET|PATH|HUB-ID")
         return None, asked

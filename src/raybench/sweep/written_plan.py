@@ -301,7 +301,14 @@ def found_lines(found: FineTunes) -> list[str]:
 def _comments(lines: Iterable[str]) -> str:
     """Each as a comment of one or more lines."""
     wrapped = (
-        textwrap.wrap(harmless(line), _COMMENT_WIDTH, subsequent_indent="  ", break_long_words=False) for line in lines
+        textwrap.wrap(
+            harmless(line),
+            _COMMENT_WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,  # those are paths
+            break_on_hyphens=False,
+        )
+        for line in lines
     )
     return "".join(f"# {part}\n" for parts in wrapped for part in parts)
 
