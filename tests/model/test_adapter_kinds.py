@@ -228,6 +228,15 @@ def test_a_base_that_an_adapter_lies_beside_is_loaded_plain(base: str, tmp_path:
     assert torch.equal(logits(loaded(str(whole), own)), logits(plain_peft(base, own)))
 
 
+@pytest.mark.parametrize("name", ["lm_head", "embed_tokens", "modules_to_save", "original_module", "norm"])
+def test_an_adapter_may_be_called_as_what_it_brings(name: str, base: str, tmp_path: Path) -> None:
+    path = trained(base, tmp_path / "a", modules_to_save=["lm_head", "embed_tokens"])
+    weights = Weights(resolve_model(base, "CAUSAL_LM"), CpuDevice())
+    configuration = deploying(unstated(path, name))
+    model = weights.attach(weights.base(configuration), configuration.adapters[0], configuration)
+    assert torch.equal(logits(model), logits(plain_peft(base, path)))
+
+
 def test_one_model_is_no_other_however_many_are_loaded(base: str, tmp_path: Path) -> None:
     """Of two PeftModels over one base object the first would answer with the second's adapter."""
     paths = [trained(base, tmp_path / str(seed), seed=seed) for seed in (0, 1)]

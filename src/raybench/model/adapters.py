@@ -30,10 +30,11 @@ def peft_name(name: str) -> str:
     attributes (``keys``, ``training``), and PEFT takes a part of a weight's name that is called as a head for the head.
     """
     import torch
-    from peft.utils.constants import SEQ_CLS_HEAD_NAMES
+    from peft.utils.constants import EMBEDDING_LAYER_NAMES, SEQ_CLS_HEAD_NAMES
 
     holders = (torch.nn.ModuleDict(), torch.nn.ParameterDict())
-    if "." not in name and name not in SEQ_CLS_HEAD_NAMES and not any(hasattr(holder, name) for holder in holders):
+    heads = (*SEQ_CLS_HEAD_NAMES, *EMBEDDING_LAYER_NAMES)
+    if "." not in name and name not in heads and not any(hasattr(holder, name) for holder in holders):
         return name
     return f"adapter_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
