@@ -305,7 +305,18 @@ def test_shuffling_rows_changes_no_table(known_latencies: Known, load_plan: Load
 
 def _contents(tables: Tables) -> dict[str, str]:
     """Every table that is derived from the raw ones, by its text: nan equals nan there."""
-    raw = {"run", "configurations", "comparisons", "samples", "visits", "loads", "failures", "attempts", "timed"}
+    raw = {
+        "run",
+        "configurations",
+        "comparisons",
+        "samples",
+        "visits",
+        "loads",
+        "failures",
+        "attempts",
+        "timed",
+        "measures",
+    }
     names = {name for (name,) in tables.connection.sql("SELECT table_name FROM information_schema.tables").fetchall()}
     derived = sorted(name for name in names - raw if not name.startswith(("raybench_", "shuffled_")))
     assert {"overhead", "by_strategy", "significance", "percentiles", "diagnostics", "cautions"} < set(derived)

@@ -22,7 +22,7 @@ from scipy import signal, stats
 from raybench.analysis.blocks import device_ratios, from_blocks, from_devices
 from raybench.analysis.diagnostics import Visit, diagnose
 from raybench.analysis.percentiles import over_devices
-from raybench.analysis.ratios import CLOCKS, Ratios
+from raybench.analysis.ratios import CLOCKS, WALL, Ratios
 from raybench.analysis.run_order import diagnose_run, visit_levels
 from raybench.analysis.sequential import FIRST_LOOK, LEAST_DF, HalfwidthRule
 from raybench.analysis.significance import holm, permutation_p
@@ -229,7 +229,13 @@ def chained_false_positives(multis: int, gpus: int, trials: int, rng: np.random.
 
     def rows(ratio: str, names: list[str], per_gpu: Array) -> list[dict[str, Any]]:
         return [
-            {"configuration": name, "reference_strategy": ratio, "round": r, "device": str(gpu)}
+            {
+                "configuration": name,
+                "reference_strategy": ratio,
+                "round": r,
+                "measure": "end_to_end",
+                "device": str(gpu),
+            }
             | dict.fromkeys(CLOCKS, None)
             | {"wall": per_gpu[gpu] + LAUNCH_SD * rng.standard_normal(), "compared_ms": 1.0, "reference_ms": 1.0}
             for name in names
@@ -247,7 +253,7 @@ def chained_false_positives(multis: int, gpus: int, trials: int, rng: np.random.
         for _ in range(trials):
             effects = (LAUNCH_SD if gpus > 1 else 0.0) * rng.standard_normal((2, gpus))
             visits = rows("separate", made, effects[0]) + rows("full", links, effects[1])
-            estimate = Ratios(visits, chains).estimate(made, "full", "wall")
+            estimate = Ratios(visits, chains).estimate(made, "full", WALL)
             yield estimate is not None and estimate.p_value() < 0.05
 
     return _share(found())

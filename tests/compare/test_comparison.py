@@ -18,9 +18,9 @@ def change(verdict: Verdict, log_ratio: float = 0.0, error: float = 0.01) -> Cha
     return Change(estimate, "paired", 4e6, 5e6, 0.5, 0.25, verdict, None)
 
 
-BASE = Row("Full FT", "Full FT", ("full",), change("slower"), None)
-DRIFTED = Row("Separate", "Separate", ("lora",), change("slower"), change("equivalent"))
-ALONE = Row("lora", "Separate", ("lora",), change("faster"), change("faster"))
+BASE = Row("Full FT", "end_to_end", "Full FT", ("full",), change("slower"), None)
+DRIFTED = Row("Separate", "end_to_end", "Separate", ("lora",), change("slower"), change("equivalent"))
+ALONE = Row("lora", "end_to_end", "Separate", ("lora",), change("faster"), change("faster"))
 GONE = (LeftOut("gone", "not in B", True, False), LeftOut("new", "not in A", False, False))
 FOUND = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", ("x",), ("y",), GONE, (BASE, DRIFTED), (ALONE,))
 
@@ -39,7 +39,7 @@ def test_what_is_lost_is_what_was_complete_before() -> None:
 
 def test_nothing_is_decided_by_one_visit_each() -> None:
     unknown = change("inconclusive", error=math.inf)
-    row = Row("Separate", "Separate", ("lora",), unknown, unknown)
+    row = Row("Separate", "end_to_end", "Separate", ("lora",), unknown, unknown)
     found = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", (), (), (), (BASE, row), (ALONE,))
     assert found.undecidable()
     assert found.unjudged() == [row]

@@ -56,3 +56,16 @@ def test_devices_and_workers_that_differ_are_named(make: Make, edit: Edit) -> No
     tables = Tables(a)
     tables.connection.execute("CREATE OR REPLACE VIEW visits AS SELECT 'fake device' AS device_name, 'x' AS device")
     assert differences(opened(a), tables) == ["devices: 1 x fake device in both, but not the same ones"]
+
+
+def test_what_an_older_run_does_not_say_is_what_it_was(make: Make, edit: Edit) -> None:
+    def older(d: dict[str, Any]) -> None:
+        del d["model"]["task_type"]
+        for c in d["configurations"]:
+            del c["batch"], c["kv_cache"], c["quantization"], c["dtype"]
+
+    assert differences(opened(make()), opened(edit(make(), older))) == []
+    b = edit(make(), lambda d: d["configurations"][0].update(batch=8))
+    assert differences(opened(edit(make(), older)), opened(b)) == [
+        "configurations.fullft_mrpc_seed42.batch: 1 in A, 8 in B"
+    ]

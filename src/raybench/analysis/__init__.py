@@ -3,7 +3,7 @@
 from raybench.analysis.blocks import from_blocks, from_chain
 from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import samples_needed
-from raybench.analysis.ratios import chain_of
+from raybench.analysis.ratios import MEASURES, WALL, chain_of
 from raybench.analysis.sandbox import shut_off
 from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
 from raybench.analysis.significance import holm
@@ -21,7 +21,9 @@ from raybench.analysis.tables import Tables, Views, open_input, shipped_sql, wri
 
 __all__ = [
     "LEAST_ROUNDS",
+    "MEASURES",
     "ROUNDING",
+    "WALL",
     "Estimate",
     "HalfwidthRule",
     "Tables",

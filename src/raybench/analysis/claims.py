@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from raybench.analysis import significance, stats
+from raybench.analysis.ratios import Timing
 from raybench.analysis.stats import Estimate
 
 
 class Compared(NamedTuple):
-    """A row of a table: what is compared, by which clock, whether it is a claim, and the estimate if there is one.
+    """A row of a table: what is compared, by which timing, whether it is a claim, and the estimate if there is one.
 
     ``row``: the columns that stand before those of the ratio. ``pair``: the two, whichever way round.
     """
@@ -20,31 +21,40 @@ class Compared(NamedTuple):
     row: dict[str, Any]
     pair: frozenset[str]
     reference_strategy: str
-    clock: str
+    timing: Timing
     claim: bool
     estimate: Estimate | None
 
 
-_Claim = tuple[frozenset[str], str, bool]
-"""What is compared, whichever way round, by which clock, and whether the plan claims it (else: one of the rest)."""
+class _Claim(NamedTuple):
+    """What is compared, whichever way round, by which timing; whether the plan claims it, or it is one of the rest."""
+
+    pair: frozenset[str]
+    timing: Timing
+    claimed: bool
+
+    @property
+    def family(self) -> tuple[str, bool]:
+        """Adjusted together: all measures by one clock, claims apart from the rest."""
+        return self.timing.clock, self.claimed
 
 
 def judged(rows: Sequence[Compared], margin: float) -> list[dict[str, Any]]:
     """The rows, completed with interval, p and verdict; ``margin``: within it two are equivalent (0.02 is 2 %)."""
     claims = _claims_of(rows)
-    families = Counter(claim[1:] for claim in {claim for claim in claims if claim is not None})
+    families = Counter(claim.family for claim in {claim for claim in claims if claim is not None})
     found = []
     for compared, claim, p_holm in zip(rows, claims, adjusted_p(rows), strict=True):
-        row = {**compared.row, "reference_strategy": compared.reference_strategy, "clock": compared.clock}
+        row = {**compared.row, "reference_strategy": compared.reference_strategy, **compared.timing._asdict()}
         if compared.estimate is not None:
-            beside = families[claim[1:]] if claim else 1
-            row |= _answer(compared.estimate, margin, p_holm, beside, compared.clock == "wall")
+            beside = families[claim.family] if claim else 1
+            row |= _answer(compared.estimate, margin, p_holm, beside, compared.timing.clock == "wall")
         found.append(row)
     return found
 
 
 def adjusted_p(rows: Sequence[Compared]) -> list[float]:
-    """Holm's adjusted p, within each clock over the claims, and over the rest among themselves.
+    """Holm's adjusted p, within each clock over the claims of all measures, and over the rest among themselves.
 
     A claim that could not be tested counts too: that one failed makes the others no surer. nan for a baseline.
     """
@@ -53,7 +63,7 @@ def adjusted_p(rows: Sequence[Compared]) -> list[float]:
     for claim, row in zip(claims, rows, strict=True):
         if claim is not None:
             p = math.nan if row.estimate is None else row.estimate.p_value()
-            family = families[claim[1:]]
+            family = families[claim.family]
             # Where the two sides are not the same visits (one has more configurations), the larger p counts.
             family[claim] = p if claim not in family or math.isnan(p) else max(p, family[claim])
     adjusted = {
@@ -66,9 +76,11 @@ def adjusted_p(rows: Sequence[Compared]) -> list[float]:
 
 def _claims_of(rows: Sequence[Compared]) -> list[_Claim | None]:
     """Each row's claim; None for a baseline, which claims nothing. A pair and its mirror are one."""
-    claimed = {(row.pair, row.clock) for row in rows if row.claim}
+    claimed = {(row.pair, row.timing) for row in rows if row.claim}
     return [
-        (row.pair, row.clock, (row.pair, row.clock) in claimed) if row.claim or row.estimate is not None else None
+        _Claim(row.pair, row.timing, (row.pair, row.timing) in claimed)
+        if row.claim or row.estimate is not None
+        else None
         for row in rows
     ]
 

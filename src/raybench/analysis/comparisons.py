@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from raybench.analysis.claims import Compared
-from raybench.analysis.ratios import CLOCKS, Ratios
+from raybench.analysis.ratios import MEASURES, WALL, Ratios, Timing
 from raybench.analysis.sequential import dependable_halfwidth
 from raybench.store import PlanOfRun
 
@@ -20,6 +20,7 @@ class Comparisons:
     """The comparisons of one run. ``plan`` is that of the run's description.
 
     ``names``: of each row of the study's table its complete configurations. ``ratios``: over all rounds.
+    ``mean_ms``: of each configuration and measure, over all timed samples. ``measures``: those that the run has.
     """
 
     def __init__(self, rows: Rows, plan: PlanOfRun) -> None:
@@ -31,7 +32,14 @@ class Comparisons:
         self._chains = rows("FROM comparisons WHERE via IS NOT NULL ORDER BY configuration, reference")
         self._groups = rows("FROM deployments")
         self._deployment = {c["name"]: c["deployment"] for c in rows("FROM configurations ORDER BY position")}
-        self._compared = rows("FROM comparisons")
+        self._compared_with: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        for row in rows("FROM comparisons"):
+            self._compared_with[row["configuration"], row["reference_strategy"]].append(row)
+        served = rows("FROM by_measure")
+        self._served = {(row["configuration"], row["measure"]): row["n"] for row in served}
+        self.mean_ms = {(row["configuration"], row["measure"]): row["mean_ms"] for row in served}
+        had = {WALL.measure, *(row["measure"] for row in served)}
+        self.measures = [measure for measure in MEASURES if measure in had]
         self.names: dict[str, list[str]] = {group["deployment"]: group["names"] for group in self._groups}
         self.ratios = self._ratios_of(None)
 
@@ -41,54 +49,62 @@ class Comparisons:
         return 1 if self._independent else len({row["device"] for row in self._visit_ratios})
 
     def of_configurations(self) -> list[Compared]:
-        """Each configuration against each reference, by each clock."""
+        """Each configuration against each reference, by each measure and clock."""
         order = {name: i for i, name in enumerate(self._deployment)}
-        references: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for row in self._compared:
+        timings = self.ratios.timings
+        found = []
+        for name, reference, timing in sorted(
+            self.ratios.keys(), key=lambda key: (timings.index(key[2]), key[1], order[key[0]])
+        ):
+            row = {"configuration": name, "deployment": self._deployment[name], **self._of([name], reference, timing)}
             # A chain has the same counterparts as the comparison that it goes by, and is another claim.
-            by = "" if row["via"] is None else f"{row['reference_strategy']} by "
-            references[row["configuration"], row["reference_strategy"]].append(by + row["reference"])
-        clocks = list(CLOCKS.values())
-        return [
-            Compared(
-                {"configuration": name, "deployment": self._deployment[name], **self._of([name], reference, clock)},
-                frozenset([name, *references[name, reference]]),
-                reference,
-                clock,
-                True,
-                self.ratios.estimate([name], reference, clock),
+            pair = frozenset(
+                [name]
+                + [
+                    ("" if one["via"] is None else f"{reference} by ") + one["reference"]
+                    for one in self._compared_with[name, reference]
+                ]
             )
-            for name, reference, clock in sorted(
-                self.ratios.keys(), key=lambda key: (clocks.index(key[2]), key[1], order[key[0]])
-            )
-        ]
+            found.append(Compared(row, pair, reference, timing, True, self.ratios.estimate([name], reference, timing)))
+        return found
 
     def of_deployments(self, clocks: Iterable[str]) -> list[Compared]:
-        """Each row of the study's table against each reference, by each of ``clocks``."""
+        """Each row of the study's table against each reference, by each measure and each of ``clocks``."""
         labels = {group["role"]: group["deployment"] for group in self._groups}
         found = []
-        for clock in clocks:
+        for timing in [Timing(measure, clock) for measure in self.measures for clock in clocks]:
             for group in self._groups:
                 for reference in self._references:
-                    estimate = self.ratios.estimate(group["names"], reference, clock)
+                    estimate = self.ratios.estimate(group["names"], reference, timing)
                     claim = self._is_claim(group["role"], reference)
                     # By wall time a baseline stands in the table too, and so does a claim that could not be tested.
-                    if estimate is None and not (clock == "wall" and (claim or group["role"] == reference)):
+                    if estimate is None and not (timing.clock == "wall" and (claim or group["role"] == reference)):
                         continue
-                    row = {k: group[k] for k in ("deployment", "configurations", "complete", "n", "mean_ms")}
-                    row |= {"strategy": group["role"], "claim": claim, **self._of(group["names"], reference, clock)}
-                    pair = frozenset([labels.get(reference, reference), group["deployment"]])
-                    found.append(Compared(row, pair, reference, clock, claim, estimate))
+                    against = self._reference_deployments(group["deployment"], reference)
+                    row = {
+                        "strategy": group["role"],
+                        "claim": claim,
+                        "reference_deployment": ", ".join(against) or None,
+                        **{k: group[k] for k in ("deployment", "configurations", "complete")},
+                        **self._level(group, timing.measure),
+                        **self._of(group["names"], reference, timing),
+                    }
+                    pair = frozenset([group["deployment"], *(against or [labels.get(reference, reference)])])
+                    found.append(Compared(row, pair, reference, timing, claim, estimate))
         return found
 
     def widest_claims(self) -> list[float]:
-        """After each round, the widest half-width (0.01: 1 %) of the claims' 95 % intervals, by wall time."""
+        """After each round, the widest half-width (0.01: 1 %) of the claims' 95 % intervals, by wall time.
+
+        Of a language model, the widest over its measures as well.
+        """
         rounds = 1 + max((row["round"] for row in self._visit_ratios), default=-1)
         found = []
         for end in range(1, rounds + 1):
             ratios = self._ratios_of(end)
             claimed = [
-                ratios.estimate(group["names"], reference, "wall")
+                ratios.estimate(group["names"], reference, Timing(measure, "wall"))
+                for measure in self.measures
                 for group in self._groups
                 for reference in self._references
                 if self._is_claim(group["role"], reference)
@@ -96,9 +112,27 @@ class Comparisons:
             found.append(max((dependable_halfwidth(e) for e in claimed if e is not None), default=math.inf))
         return found
 
-    def _of(self, names: Sequence[str], reference: str, clock: str) -> dict[str, Any]:
+    def _level(self, group: dict[str, Any], measure: str) -> dict[str, Any]:
+        """How many timed samples of a row of the study's table have the measure, and their mean, milliseconds."""
+        if measure == WALL.measure:
+            return {"n": group["n"], "mean_ms": group["mean_ms"]}
+        served = (self._served.get((name, measure), 0) for name in group["names"])
+        return {"n": sum(served), "mean_ms": group[f"{measure}_ms"]}
+
+    def _reference_deployments(self, deployment: str, reference: str) -> list[str]:
+        """The rows of the study's table that hold what a row is compared with; none where it never is."""
+        found: dict[str, None] = {}
+        for name, of_name in self._deployment.items():
+            if of_name == deployment:
+                for row in self._compared_with[name, reference]:
+                    # A chain ends at what its links are compared with.
+                    ends = [row] if row["via"] is None else self._compared_with[row["reference"], reference]
+                    found |= dict.fromkeys(self._deployment[end["reference"]] for end in ends)
+        return list(found)
+
+    def _of(self, names: Sequence[str], reference: str, timing: Timing) -> dict[str, Any]:
         """What a ratio is of: two mean wall times, or a chain by way of a third strategy."""
-        means = self.ratios.means_ms(names, reference) if clock == "wall" else None
+        means = self.ratios.means_ms(names, reference, timing.measure) if timing.clock == "wall" else None
         found: dict[str, Any] = {"via": self.ratios.via(names, reference)}
         return found if means is None else {**found, "compared_ms": means[0], "reference_ms": means[1]}
 

@@ -10,6 +10,7 @@ from typing import Any
 from raybench.analysis.diagnostics import Caution, Diagnosis, Visit, no_spread
 from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import over_devices
+from raybench.analysis.ratios import WALL
 from raybench.analysis.repeats import repeat_cautions
 from raybench.analysis.run_order import diagnose_run, visit_levels
 
@@ -17,23 +18,25 @@ Latencies = Mapping[str, Sequence[Visit]]
 """Each configuration's wall times in ms, by visit, in the order in which they were taken."""
 
 
-def latencies_of(rows: Iterable[Mapping[str, Any]]) -> Latencies:
-    """From the rows of the view ``latencies``."""
+def latencies_of(rows: Iterable[Mapping[str, Any]], column: str = "wall_ms") -> Latencies:
+    """From the rows of the view ``latencies`` that have one in ``column``."""
     found: dict[str, dict[str, tuple[tuple[str, float], list[float]]]] = defaultdict(dict)
     for row in rows:
-        key = (row["device"], row["started_at"].timestamp())
-        found[row["configuration"]].setdefault(row["visit"], (key, []))[1].append(row["wall_ms"])
+        if (ms := row[column]) is not None:
+            key = (row["device"], row["started_at"].timestamp())
+            found[row["configuration"]].setdefault(row["visit"], (key, []))[1].append(ms)
     return {
         name: [Visit(device, ms, visit, started) for visit, ((device, started), ms) in visits.items()]
         for name, visits in found.items()
     }
 
 
-def percentile_rows(latencies: Latencies) -> list[dict[str, Any]]:
-    """A row for each configuration and percentile, milliseconds."""
+def percentile_rows(latencies: Latencies, measure: str) -> list[dict[str, Any]]:
+    """A row for each configuration and percentile of ``measure``, milliseconds."""
     return [
         {
             "configuration": name,
+            "measure": measure,
             "percentile": one.percent,
             "ms": one.value,
             "low_ms": None if one.value is None else one.interval.low,
@@ -95,7 +98,12 @@ def caution_rows(
 
 
 def _equal_visits(rows: Sequence[Mapping[str, Any]]) -> Caution:
-    references, clocks = (", ".join(dict.fromkeys(row[k] for row in rows)) for k in ("reference_strategy", "clock"))
+    references = ", ".join(dict.fromkeys(row["reference_strategy"] for row in rows))
+    clocks = ", ".join(
+        dict.fromkeys(
+            row["clock"] if row["measure"] == WALL.measure else f"{row['measure']} {row['clock']}" for row in rows
+        )
+    )
     return no_spread(
         f"the ratio to {references} is the same to the last digit in all of {rows[0]['visits']:,} visits, by {clocks}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from raybench.analysis import blocks
 from raybench.analysis.stats import Estimate
@@ -19,6 +19,19 @@ CLOCKS: Final[Mapping[str, str]] = {
     "device_median": "device median",
 }
 """Columns of ``visit_ratios`` and what they are called in tables."""
+
+MEASURES: Final = ("end_to_end", "ttft", "tpot")
+"""The parts of a request that are compared, as the view ``measures`` has them; of a classifier's the first only."""
+
+
+class Timing(NamedTuple):
+    """What of a request a ratio is of: one of `MEASURES`, by a clock, as tables call it."""
+
+    measure: str
+    clock: str
+
+
+WALL: Final = Timing("end_to_end", "wall")
 
 ByDevice = Mapping[str, Sequence[float]]
 """A comparison's log ratios, one a visit, by the device that the visit ran on."""
@@ -45,7 +58,7 @@ def chain_of(
     return [(first, None), (links, weights)] if links else [(first, None)]
 
 
-def _levels() -> dict[tuple[str, str], dict[str, list[float]]]:
+def _levels() -> dict[tuple[str, str, str], dict[str, list[float]]]:
     return defaultdict(lambda: defaultdict(list))
 
 
@@ -64,46 +77,49 @@ class Ratios:
         independent: bool = False,
         rounds: int | None = None,
     ) -> None:
-        self._visits: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._visits: dict[tuple[str, str, Timing], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._levels = (_levels(), _levels())
         for row in visit_ratios:
             if rounds is None or row["round"] < rounds:
-                pair, device = (row["configuration"], row["reference_strategy"]), row["device"]
+                pair, measure = (row["configuration"], row["reference_strategy"]), row["measure"]
+                device = "any" if independent else row["device"]
                 for column, clock in CLOCKS.items():
                     if row[column] is not None:
-                        self._visits[*pair, clock]["any" if independent else device].append(row[column])
+                        self._visits[*pair, Timing(measure, clock)][device].append(row[column])
                 for levels, column in zip(self._levels, ("compared_ms", "reference_ms"), strict=True):
-                    levels[pair]["any" if independent else device].append(math.log(row[column]))
+                    levels[*pair, measure][device].append(math.log(row[column]))
+        self.timings = sorted({timing for _, _, timing in self._visits}, key=_place)
         self._links: dict[tuple[str, str], tuple[str, list[str]]] = {}
         for row in chains:
             chained = (row["configuration"], row["reference_strategy"])
             self._links.setdefault(chained, (row["via"], []))[1].append(row["reference"])
 
-    def keys(self) -> list[tuple[str, str, str]]:
-        """Every (configuration, reference strategy, clock) that there is an estimate of."""
-        chained = [(name, reference, clock) for name, reference in self._links for clock in CLOCKS.values()]
+    def keys(self) -> list[tuple[str, str, Timing]]:
+        """Every (configuration, reference strategy, timing) that there is an estimate of."""
+        chained = [(name, reference, timing) for name, reference in self._links for timing in self.timings]
         return [*self._visits, *(key for key in chained if self._parts(*key) is not None)]
 
-    def estimate(self, names: Sequence[str], reference: str, clock: str) -> Estimate | None:
+    def estimate(self, names: Sequence[str], reference: str, timing: Timing) -> Estimate | None:
         """The average of ``names`` against ``reference``, each a block of its own; None where nothing is known.
 
         A ratio that was never measured directly is chained: that against a third strategy, times that of the third
         against the reference. Several configurations may have links in common, which then count once.
         """
-        found = {name: parts for name in names if (parts := self._parts(name, reference, clock)) is not None}
+        found = {name: parts for name in names if (parts := self._parts(name, reference, timing)) is not None}
         return blocks.from_chain(chain_of(found)) if found else None
 
-    def means_ms(self, names: Sequence[str], reference: str) -> tuple[float, float] | None:
+    def means_ms(self, names: Sequence[str], reference: str, measure: str) -> tuple[float, float] | None:
         """The mean wall times whose ratio the estimate is: of ``names``, and of what they are compared with.
 
         Geometric means over visits, each configuration counting alike: so their ratio is that of `estimate` to the
         last digit, which those of all samples are not. None for a chain, which is of two ratios.
         """
-        found = {name for name in names if self._parts(name, reference, "wall") is not None}
-        if not found or any((name, reference, "wall") not in self._visits for name in found):
+        timing = Timing(measure, "wall")
+        found = [name for name in names if self._parts(name, reference, timing) is not None]
+        if not found or any((name, reference, timing) not in self._visits for name in found):
             return None
         own, theirs = (
-            math.exp(blocks.from_blocks({name: levels[name, reference] for name in names if name in found}).log_ratio)
+            math.exp(blocks.from_blocks({name: levels[name, reference, measure] for name in found}).log_ratio)
             for levels in self._levels
         )
         return own, theirs
@@ -112,17 +128,21 @@ class Ratios:
         """The strategy by which ``names`` are chained to ``reference``; None where they were measured beside it."""
         return next((self._links[name, reference][0] for name in names if (name, reference) in self._links), None)
 
-    def units(self, names: Sequence[str], reference: str, clock: str) -> list[float]:
+    def units(self, names: Sequence[str], reference: str, timing: Timing) -> list[float]:
         """The log ratios that a permutation test may flip (`blocks.device_ratios`); empty for a chain."""
-        first = {name: self._visits[key] for name in names if (key := (name, reference, clock)) in self._visits}
+        first = {name: self._visits[key] for name in names if (key := (name, reference, timing)) in self._visits}
         return blocks.device_ratios(first) if first else []
 
-    def _parts(self, name: str, reference: str, clock: str) -> tuple[ByDevice, dict[str, ByDevice]] | None:
+    def _parts(self, name: str, reference: str, timing: Timing) -> tuple[ByDevice, dict[str, ByDevice]] | None:
         """The visits of the ratio's first part and, for a chain, those of each link."""
-        if (name, reference, clock) in self._visits:
-            return self._visits[name, reference, clock], {}
+        if (name, reference, timing) in self._visits:
+            return self._visits[name, reference, timing], {}
         via, links = self._links.get((name, reference), ("", []))
-        keys = [(name, via, clock), *((link, reference, clock) for link in links)]
+        keys = [(name, via, timing), *((link, reference, timing) for link in links)]
         if not links or any(key not in self._visits for key in keys):
             return None
-        return self._visits[keys[0]], {link: self._visits[link, reference, clock] for link in links}
+        return self._visits[keys[0]], {link: self._visits[link, reference, timing] for link in links}
+
+
+def _place(timing: Timing) -> tuple[int, int]:
+    return MEASURES.index(timing.measure), list(CLOCKS.values()).index(timing.clock)

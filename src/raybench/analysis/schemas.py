@@ -9,6 +9,7 @@ import pyarrow as pa
 
 _RATIO_FIELDS = [
     ("reference_strategy", pa.string()),
+    ("measure", pa.string()),
     ("clock", pa.string()),
     ("visits", pa.int32()),
     ("ratio", pa.float64()),
@@ -35,6 +36,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("n", pa.int64()),
             ("mean_ms", pa.float64()),
             ("claim", pa.bool_()),
+            ("reference_deployment", pa.string()),
             *_RATIO_FIELDS,
         ]
     ),
@@ -42,6 +44,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         [
             ("deployment", pa.string()),
             ("reference_strategy", pa.string()),
+            ("measure", pa.string()),
             ("claim", pa.bool_()),
             ("visits", pa.int32()),
             ("t", pa.float64()),
@@ -57,6 +60,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "percentiles": pa.schema(
         [
             ("configuration", pa.string()),
+            ("measure", pa.string()),
             ("percentile", pa.float64()),
             ("ms", pa.float64()),
             ("low_ms", pa.float64()),

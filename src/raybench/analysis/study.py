@@ -16,13 +16,8 @@ from raybench.analysis.comparisons import Comparisons
 _PERMUTATION_SEED: Final = 0
 
 
-def significance_rows(
-    comparisons: Comparisons, mean_ms: Mapping[str, float | None], compared: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """A row for each comparison by wall time.
-
-    ``mean_ms``: of each configuration, for the study's own test. ``compared``: rows of the view ``comparisons``.
-    """
+def significance_rows(comparisons: Comparisons, compared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each comparison by wall time, of each measure. ``compared``: rows of the view ``comparisons``."""
     pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in compared:
         if row["via"] is None:
@@ -30,14 +25,15 @@ def significance_rows(
     rows = comparisons.of_deployments(["wall"])
     found = []
     for item, p_holm in zip(rows, adjusted_p(rows), strict=True):
-        estimate, reference = item.estimate, item.reference_strategy
+        estimate, reference, measure = item.estimate, item.reference_strategy, item.timing.measure
         if estimate is None:
             continue
         names = comparisons.names[item.row["deployment"]]
-        units = comparisons.ratios.units(names, reference, "wall")
+        units = comparisons.ratios.units(names, reference, item.timing)
         row = {
             "deployment": item.row["deployment"],
             "reference_strategy": reference,
+            "measure": measure,
             "claim": item.claim,
             "visits": estimate.n,
             "df": estimate.df,
@@ -47,15 +43,16 @@ def significance_rows(
             row["t"] = estimate.log_ratio / estimate.standard_error
         if estimate.unknown != "equal visits":
             row |= {"p": estimate.p_value(), "p_holm": p_holm}
+        mean_ms = {name: ms for (name, of), ms in comparisons.mean_ms.items() if of == measure}
         found.append(row | _of_study([(name, pairs.get((name, reference), [])) for name in names], mean_ms))
     return found
 
 
-def _of_study(pairs: Sequence[tuple[str, Sequence[str]]], mean_ms: Mapping[str, float | None]) -> dict[str, Any]:
+def _of_study(pairs: Sequence[tuple[str, Sequence[str]]], mean_ms: Mapping[str, float]) -> dict[str, Any]:
     """The study's own test over the means of (task, seed) pairs; nothing where there are fewer than two."""
     means, reference_means = [], []
     for name, references in pairs:
-        own, theirs = mean_ms[name], [mean_ms[r] for r in references]
+        own, theirs = mean_ms.get(name), [mean_ms.get(r) for r in references]
         measured = [ms for ms in theirs if ms is not None]
         if own is not None and measured and len(measured) == len(theirs):
             means.append(own)

@@ -24,17 +24,22 @@ from raybench.store import Location, RunStore, StoreError, open_storage
 VIEW_FILES = (
     "raw",
     "completeness",
+    "measures",
     "by_configuration",
+    "by_measure",
     "deployments",
     "latencies",
     "visit_ratios",
     "adapter_switch",
     "memory_and_load",
+    "fidelity",
     "load_notes",
     "distinct_requests",
     "run_time",
 )
 """The SQL files, in the order in which their views build on each other."""
+LATER_VIEW_FILES = ("throughput", "by_axis")
+"""Those of views over the tables that statistics make."""
 
 
 class Views:
@@ -86,6 +91,8 @@ class Tables(Views):
             self.connection.register(f"_{name}", table)
             self.connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM _{name}")  # noqa: S608  fixed names
             self.connection.unregister(f"_{name}")
+        for name in LATER_VIEW_FILES:
+            self.connection.execute(shipped_sql(name))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,7 +179,7 @@ def write_derived(tables: Tables) -> None:
         storage.replace(path, data)
         files.append({"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
     storage.replace("tables/manifest.json", (json.dumps({"files": files}, indent=1) + "\n").encode())
-    views = [views_sql(), *map(shipped_sql, ("derived_files", *tables.derived))]
+    views = [views_sql(), *map(shipped_sql, ("derived_files", *tables.derived, *LATER_VIEW_FILES))]
     storage.replace("views.sql", ("\n".join(views) + "\n").encode())
 
 

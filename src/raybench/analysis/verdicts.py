@@ -13,7 +13,7 @@ from raybench.analysis.claims import judged
 from raybench.analysis.comparisons import Comparisons, Rows
 from raybench.analysis.conditions import caution_rows, diagnosis_rows, latencies_of, percentile_rows
 from raybench.analysis.diagnostics import diagnose
-from raybench.analysis.ratios import CLOCKS
+from raybench.analysis.ratios import CLOCKS, MEASURES
 from raybench.analysis.schemas import SCHEMAS
 from raybench.analysis.study import significance_rows
 from raybench.store import PlanOfRun
@@ -29,16 +29,21 @@ class Verdicts:
 
     def tables(self) -> dict[str, pa.Table]:
         """Every table by its name, in the schema of `SCHEMAS`."""
-        latencies = latencies_of(self._rows("FROM latencies"))
+        times = self._rows("FROM latencies")
+        latencies = latencies_of(times)
         diagnoses = {name: diagnose(visits) for name, visits in latencies.items()}
-        mean_ms = {row["configuration"]: row["mean_ms"] for row in self._rows("FROM by_configuration")}
         compared = self._rows("FROM comparisons ORDER BY reference")
         overhead = judged(self._comparisons.of_configurations(), self._margin)
         made = {
             "overhead": overhead,
             "by_strategy": judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin),
-            "significance": significance_rows(self._comparisons, mean_ms, compared),
-            "percentiles": percentile_rows(latencies),
+            "significance": significance_rows(self._comparisons, compared),
+            "percentiles": percentile_rows(latencies, "end_to_end")
+            + [
+                row
+                for measure in MEASURES[1:]
+                for row in percentile_rows(latencies_of(times, f"{measure}_ms"), measure)
+            ],
             "diagnostics": diagnosis_rows(diagnoses),
             "cautions": caution_rows(
                 latencies,

@@ -13,10 +13,11 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from raybench.analysis import ROUNDING, Estimate, Unknown, Verdict, combine, from_chain, holm, rounds_to_settle, verdict
 
+_Key = TypeVar("_Key")
 Method = Literal["paired", "welch", "devices"]
 """``paired``: one difference a round. ``welch``: visits of either run, unpaired. ``devices``: one difference a GPU."""
 
@@ -127,7 +128,7 @@ def _alike(visits: Visits) -> Visits:
     return {r: visit._replace(device="any") for r, visit in visits.items()}
 
 
-def judge(found: Mapping[str, Compared], margin: float) -> dict[str, Change]:
+def judge(found: Mapping[_Key, Compared], margin: float) -> dict[_Key, Change]:
     """Verdicts, after Holm over all that is ``found``."""
     p_values = {name: one.estimate.p_value() for name, one in found.items()}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))

@@ -2,7 +2,8 @@
 
 Absolute: log mean latency of a visit, B less A. A machine whose speed differs between the runs is inside it.
 Relative: log ratio to the baseline, B less A. What the machine does to all alike cancels; so does what a change of the
-software does to all alike. Both are given for deployments and for configurations, each with Holm over its rows.
+software does to all alike. Both are given for deployments and for configurations, each with Holm over its rows; of
+language models by each measure, all of them together.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from raybench.analysis import Tables, chain_of, open_input
+from raybench.analysis import MEASURES, Tables, chain_of, open_input
 from raybench.compare.changes import Compared, Link, Visits, estimate_change, judge
 from raybench.compare.comparison import By, Row, RunComparison
 from raybench.compare.differences import differences
-from raybench.compare.pairing import Measured, Parts, common_parts, comparable, compared_requests, measured
+from raybench.compare.pairing import Measured, Pair, Parts, common_parts, comparable, compared_requests, measured
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.records import InputError
 from raybench.report import open_console, print_line, write_json
@@ -44,14 +45,13 @@ def compare(a: Tables, b: Tables, *, devices_alike: bool = False) -> RunComparis
     if devices_alike:
         notes.append("Devices are taken as alike, as asked: all count as one.")
     baseline, parts = common_parts(a, b, names)
-    parts = {n: p for n, p in parts.items() if all(run.relative.get(k) for run in both for k in (p.first, *p.links))}
     groups: dict[str, list[str]] = {}
     deployment = {c.name: c.deployment for c in a.description.configurations}
     for name in names:
         groups.setdefault(deployment[name], []).append(name)
     compared = _Compared(both, parts, matched, a.margin, devices_alike)
     configurations = compared.rows({name: [name] for name in names}, deployment)
-    lone = [row.name for row in configurations if row.absolute.unknown == "one device"]
+    lone = list(dict.fromkeys(row.name for row in configurations if row.absolute.unknown == "one device"))
     if lone:
         which = "All" if len(lone) == len(names) else ", ".join(lone)
         notes.insert(0, f"{which}: measured on different devices, in one run on a single one: {ON_OTHER_DEVICES}.")
@@ -79,44 +79,50 @@ class _Compared:
         margin: float,
         devices_alike: bool,
     ) -> None:
-        """``both``: A and B. ``parts``: of the configurations that have a ratio to the baseline in both."""
+        """``both``: A and B. ``parts``: of the configurations that the plans of both compare with the baseline."""
         self._both, self._parts, self._matched, self._margin = both, parts, matched, margin
         self._devices_alike = devices_alike
 
     def rows(self, groups: Mapping[str, Sequence[str]], deployment: Mapping[str, str]) -> tuple[Row, ...]:
-        """A row for each group of configurations, judged beside each other."""
-        absolute = {label: self._estimate(self._absolute(names)) for label, names in groups.items()}
-        relative = {label: self._estimate(links) for label, names in groups.items() if (links := self._relative(names))}
+        """A row for each group of configurations and measure that both runs have, judged beside each other."""
+        absolute, relative = {}, {}
+        for label, names in groups.items():
+            for measure in MEASURES:
+                if links := self._absolute(names, measure):
+                    absolute[label, measure] = self._estimate(links)
+                if links := self._relative(names, measure):
+                    relative[label, measure] = self._estimate(links)
         absolutes, relatives = judge(absolute, self._margin), judge(relative, self._margin)
         return tuple(
-            Row(
-                label,
-                deployment[label],
-                tuple(names),
-                absolutes[label],
-                relatives.get(label),
-            )
-            for label, names in groups.items()
+            Row(label, measure, deployment[label], tuple(groups[label]), change, relatives.get((label, measure)))
+            for (label, measure), change in absolutes.items()
         )
 
     def _estimate(self, links: Sequence[Link]) -> Compared:
         return estimate_change(links, self._matched, self._devices_alike)
 
-    def _absolute(self, names: Sequence[str]) -> list[Link]:
+    def _absolute(self, names: Sequence[str], measure: str) -> list[Link]:
+        """The visits' levels; empty where a run has the measure of none."""
         in_a, in_b = (run.absolute for run in self._both)
-        return [({name: (in_a[name], in_b[name]) for name in names}, None)]
-
-    def _relative(self, names: Sequence[str]) -> list[Link]:
-        """The ratios to the baseline; empty where there are none."""
         found = {
-            name: (self._ratio(part.first), {link[0]: self._ratio(link) for link in part.links})
+            name: (in_a[name, measure], in_b[name, measure])
             for name in names
-            if (part := self._parts.get(name)) is not None
+            if (name, measure) in in_a and (name, measure) in in_b
         }
+        return [(found, None)] if found else []
+
+    def _relative(self, names: Sequence[str], measure: str) -> list[Link]:
+        """The ratios to the baseline; empty where there are none."""
+        found = {}
+        for name in names:
+            part = self._parts.get(name)
+            if part is not None and all((k, measure) in run.relative for run in self._both for k in part.pairs):
+                links = {link[0]: self._ratio(link, measure) for link in part.links}
+                found[name] = self._ratio(part.first, measure), links
         return chain_of(found) if found else []
 
-    def _ratio(self, key: tuple[str, str]) -> tuple[Visits, Visits]:
-        return self._both[0].relative[key], self._both[1].relative[key]
+    def _ratio(self, pair: Pair, measure: str) -> tuple[Visits, Visits]:
+        return self._both[0].relative[pair, measure], self._both[1].relative[pair, measure]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +180,12 @@ def run(options: argparse.Namespace) -> int:
         nothing = found.undecidable(by, each)
         reasons.append("nothing can be judged" if nothing else f"cannot be judged: {row_names(unjudged)}")
     if options.json:
-        failing = {"by": by, "each": each, "fail_on": options.fail_on, "failed": [row.name for row in failed]}
+        failing = {
+            "by": by,
+            "each": each,
+            "fail_on": options.fail_on,
+            "failed": list(dict.fromkeys(row.name for row in failed)),
+        }
         write_json({**found.as_json(), **failing, "failed_because": reasons})
     else:
         console = open_console()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from raybench.analysis import WALL
 from raybench.compare.changes import Change
 from raybench.store import Location
 
@@ -14,17 +15,24 @@ By = Literal["relative", "absolute"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One deployment, or one configuration, in both runs.
+    """One deployment, or one configuration, in both runs, by one measure.
 
-    ``configurations``: those it averages (itself alone, if it is one). ``relative``: the change of its ratio to the
-    baseline; None for the baseline itself and where the two were not measured together in both runs.
+    ``measure``: ``end_to_end``; of language models also ``ttft`` and ``tpot``. ``configurations``: those it averages
+    (itself alone, if it is one). ``relative``: the change of its ratio to the baseline; None for the baseline itself
+    and where the two were not measured together in both runs.
     """
 
     name: str
+    measure: str
     deployment: str
     configurations: tuple[str, ...]
     absolute: Change
     relative: Change | None
+
+    @property
+    def label(self) -> str:
+        """What it is called: its name, and the measure where that is not the whole request."""
+        return self.name if self.measure == WALL.measure else f"{self.name} ({self.measure.upper()})"
 
     @property
     def a_ms(self) -> float:
@@ -47,6 +55,7 @@ class Row:
         """Everything, as JSON values; ratios are B / A but those to the baseline, times are milliseconds."""
         return {
             "name": self.name,
+            "measure": self.measure,
             "deployment": self.deployment,
             "configurations": list(self.configurations),
             "a_ms": self.a_ms,

@@ -15,7 +15,7 @@ _BY_VISITS: Final = ("device", "device_name", "gpu.name", "gpu.uuid")
 
 def differences(a: Tables, b: Tables) -> list[str]:
     """In what the runs differ, one line each: plan, model, workload, configurations, versions, machines, devices."""
-    old, new = _keyed(a.document), _keyed(b.document)
+    old, new = _keyed(a), _keyed(b)
     found = [line for key in old for line in _differing(key, old[key], new[key])]
     here, there = _environment(a.document), _environment(b.document)
     found += [
@@ -32,13 +32,18 @@ def differences(a: Tables, b: Tables) -> list[str]:
     return found
 
 
-def _keyed(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a description is compared, lists of named things by their names."""
+def _keyed(run: Tables) -> dict[str, Any]:
+    """What of a description is compared, lists of named things by their names.
+
+    What an older run does not say is what it was: a classifier, a batch of one.
+    """
+    description = run.document
+    meant = {c.name: c.model_dump() for c in run.description.configurations}
     return {
         "plan": description["plan"],
-        "model": description["model"],
+        "model": {**run.description.model.model_dump(), **description["model"]},
         "workload": description["workload"],
-        "configurations": {c["name"]: c for c in description["configurations"]},
+        "configurations": {c["name"]: {**meant[c["name"]], **c} for c in description["configurations"]},
         "comparisons": {
             f"{c['configuration']} to {c['reference_strategy']}": c["references"] for c in description["comparisons"]
         },

@@ -1,6 +1,7 @@
 """What of two runs is compared: the configurations, requests and references that both have, and their visits.
 
-The wall clock is compared, the time until the device had finished.
+The wall clock is compared, the time until the device had finished; of language models the whole request, the prefill
+and the mean decoding step, each for itself.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from raybench.records import InputError
 _KEPT = pa.schema([("configuration", pa.string()), ("task", pa.string()), ("request", pa.int32())])
 
 
-class Measured(NamedTuple):
-    """What one run says of the requests that are compared."""
+Pair = tuple[str, str]
+"""A configuration and the reference strategy that it was measured beside."""
 
-    absolute: dict[str, dict[int, Visit]]
-    relative: dict[tuple[str, str], dict[int, Visit]]
+
+class Measured(NamedTuple):
+    """What one run says of the requests that are compared, by configuration and measure; relative: by reference too."""
+
+    absolute: dict[tuple[str, str], dict[int, Visit]]
+    relative: dict[tuple[Pair, str], dict[int, Visit]]
 
 
 def comparable(a: Tables, b: Tables) -> tuple[list[str], list[LeftOut]]:
@@ -57,12 +62,14 @@ def compared_requests(a: Tables, b: Tables, names: Sequence[str]) -> tuple[tuple
 
     Also whether a number stands for the same request in both, so that visits may be paired, and what to say of it.
     """
-    served: list[dict[str, dict[tuple[str, int], int]]] = []
+    served: list[dict[str, dict[tuple[str, int], tuple[int, int, int]]]] = []
     for one in (a, b):
-        by_name: dict[str, dict[tuple[str, int], int]] = {name: {} for name in names}
-        for row in one.rows("SELECT DISTINCT configuration, task, request, tokens FROM timed"):
+        by_name: dict[str, dict[tuple[str, int], tuple[int, int, int]]] = {name: {} for name in names}
+        columns = "configuration, task, request, tokens, batch, coalesce(output_tokens, 0) AS generated"
+        for row in one.rows(f"SELECT DISTINCT {columns} FROM timed"):  # noqa: S608  fixed names
             if row["configuration"] in by_name:
-                by_name[row["configuration"]][row["task"], row["request"]] = row["tokens"]
+                size = row["tokens"], row["batch"], row["generated"]
+                by_name[row["configuration"]][row["task"], row["request"]] = size
         served.append(by_name)
     notes = []
     if a.description.workload != b.description.workload:
@@ -76,9 +83,7 @@ def compared_requests(a: Tables, b: Tables, names: Sequence[str]) -> tuple[tuple
             "all requests of each run are compared."
         )
         return (_kept(served[0]), _kept(served[1])), False, notes
-    if any(
-        tokens != served[1][name].get(request, tokens) for name in names for request, tokens in served[0][name].items()
-    ):
+    if any(size != served[1][name].get(request, size) for name in names for request, size in served[0][name].items()):
         # The same description, other texts behind it.
         notes.append("Requests of one number differ in length: all requests of each run are compared.")
         return (_kept(served[0]), _kept(served[1])), False, notes
@@ -100,27 +105,23 @@ def compared_requests(a: Tables, b: Tables, names: Sequence[str]) -> tuple[tuple
 
 def measured(tables: Tables, kept: pa.Table) -> Measured:
     """The visits of a run, from the compared requests only; over a connection of its own, whose views it narrows."""
-    absolute: dict[str, dict[int, Visit]] = defaultdict(dict)
-    relative: dict[tuple[str, str], dict[int, Visit]] = defaultdict(dict)
+    absolute: dict[tuple[str, str], dict[int, Visit]] = defaultdict(dict)
+    relative: dict[tuple[Pair, str], dict[int, Visit]] = defaultdict(dict)
     # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
     independent = tables.description.plan.design == "independent"
     with contextlib.closing(tables.connect()) as connection:
         connection.register("compared", kept)
         connection.execute(shipped_sql("compare_requests"))
         for row in connection.sql(shipped_sql("compare_visits")).to_arrow_table().to_pylist():
-            name = row["configuration"]
-            absolute[name][row["round"]] = Visit(row["device"], row["requests"], row["wall"])
+            key = row["configuration"], row["measure"]
+            absolute[key][row["round"]] = Visit(row["device"], row["requests"], row["wall"])
         for row in connection.sql("FROM visit_ratios").to_arrow_table().to_pylist():
-            name, round_index = row["configuration"], row["round"]
-            served = (absolute[name][round_index].served, row["n"])
-            key = name, row["reference_strategy"]
+            name, measure, round_index = row["configuration"], row["measure"], row["round"]
+            served = (absolute[name, measure][round_index].served, row["n"])
+            pair = name, row["reference_strategy"]
             device = "any" if independent else row["device"]
-            relative[key][round_index] = Visit(device, served, row["wall"])
+            relative[pair, measure][round_index] = Visit(device, served, row["wall"])
     return Measured(absolute, relative)
-
-
-Pair = tuple[str, str]
-"""A configuration and the reference strategy that it was measured beside."""
 
 
 class Parts(NamedTuple):
@@ -128,6 +129,11 @@ class Parts(NamedTuple):
 
     first: Pair
     links: tuple[Pair, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All of them."""
+        return self.first, *self.links
 
 
 def common_parts(a: Tables, b: Tables, names: Sequence[str]) -> tuple[str, dict[str, Parts]]:

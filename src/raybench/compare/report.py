@@ -12,7 +12,7 @@ from rich.table import Table
 from raybench.analysis import Unknown
 from raybench.compare.changes import Change
 from raybench.compare.comparison import By, Row, RunComparison
-from raybench.report import Screen, more_rounds, percent, print_line, run_argument, shell_command
+from raybench.report import MEASURES, Screen, more_rounds, percent, print_line, run_argument, shell_command
 
 ON_OTHER_DEVICES: Final = (
     "nothing tells how far devices differ; compare runs on the same device or on several each, or say by "
@@ -41,18 +41,21 @@ def show(found: RunComparison, console: Screen, by: By = "relative", each: bool 
     for one in found.left_out:
         print_line(console, f"Left out: {one.configuration}: {one.reason}")
     for title, rows in (("deployments", found.deployments), ("configurations", found.configurations)):
-        console.print(_table(found, title, rows))
+        measures = [measure for measure in MEASURES if any(row.measure == measure for row in rows)]
+        for measure in measures:
+            of = f"{MEASURES[measure]}, " if len(measures) > 1 else ""
+            console.print(_table(found, title, of, [row for row in rows if row.measure == measure]))
     for line in [*_sentences(found, by, each), "", *_next_steps(found, by, each)]:
         print_line(console, line)
 
 
 def row_names(rows: Iterable[Row]) -> str:
     """The rows' names, for a line of text."""
-    return ", ".join(row.name for row in rows)
+    return ", ".join(row.label for row in rows)
 
 
-def _table(found: RunComparison, title: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=f"B against A, {title} (wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
+def _table(found: RunComparison, title: str, of: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=f"B against A, {title} ({of}wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
     baseline = found.baseline or "baseline"
     # Before each percentage the two numbers that it is of.
     for header in (title[:-1], "A, ms", "B, ms", "absolute", "", f"A / {baseline}", "B / it", "relative", ""):
@@ -83,7 +86,7 @@ def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
         lines.append(f"Equivalent within {margin}, {against}: {row_names(same)}.")
     unjudged = found.unjudged(by, each)
     lines += [
-        f"{row.name} is inconclusive, {against}{_more(row.judged(by))}"
+        f"{row.label} is inconclusive, {against}{_more(row.judged(by))}"
         for row in found.with_verdict(["inconclusive"], by, each)
         if row not in unjudged
     ]
@@ -112,15 +115,22 @@ def _causes(rows: Sequence[Row], by: By) -> dict[str, list[Row]]:
 def _finding(row: Row, by: By, against: str) -> str:
     change = row.judged(by)
     assert change is not None
-    return f"{row.name} is {change.verdict} in B, {against}: {_interval(change)}, p after Holm {_p(change.p_holm)}."
+    return f"{row.label} is {change.verdict} in B, {against}: {_interval(change)}, p after Holm {_p(change.p_holm)}."
 
 
 def _hidden(found: RunComparison, by: By) -> list[str]:
     """Configurations that moved, of deployments that on average did not."""
-    moved = {verdict: {row.name for row in found.with_verdict([verdict], by)} for verdict in ("slower", "faster")}
+    moved = {
+        verdict: {(row.name, row.measure) for row in found.with_verdict([verdict], by)}
+        for verdict in ("slower", "faster")
+    }
     lines = []
     for verdict, deployments in moved.items():
-        alone = [row for row in found.with_verdict([verdict], by, each=True) if row.deployment not in deployments]
+        alone = [
+            row
+            for row in found.with_verdict([verdict], by, each=True)
+            if (row.deployment, row.measure) not in deployments
+        ]
         if alone:
             lines.append(
                 f"Single configurations that are {verdict}, though their deployment on average is not: "

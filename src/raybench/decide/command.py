@@ -16,7 +16,7 @@ from raybench.decide.choice import best_of, may_be_better
 from raybench.decide.evidence import FOR_A_P95, Evidence
 from raybench.decide.headline import reasons, sentence
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
-from raybench.decide.next_step import next_command
+from raybench.decide.next_step import next_command, whole_plan
 from raybench.decide.report import deciding_numbers, render
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
 from raybench.report import open_console, write_json
@@ -66,6 +66,14 @@ def cautions(
         return ()
     tasks = ", ".join(evidence.tasks)
     found = [f"Measured on {evidence.devices}, {tasks}: it holds for such devices and requests."]
+    if evidence.left_out:
+        batches = ", ".join(map(str, evidence.left_out))
+        found.append(f"Configurations in batches of {batches} are left out: this is for one prompt at a time.")
+    if evidence.output_tokens is not None:
+        found.append(
+            f"A request is one prompt and all that follows ({evidence.output_tokens:.4g} tokens on average); a server "
+            "that batches carries more."
+        )
     if evidence.on_cpu:
         found.append("A CPU measured this; memory is its process's and no GPU's. Measure on the GPU you mean.")
     held = evidence.rows["multi_lora"]["adapters"]
@@ -86,8 +94,8 @@ def cautions(
         )
     if never := [" against ".join(pair) for pair in PAIRS if pair not in compared]:
         found.append(
-            f"Never compared, nor with a common reference: {', '.join(never)}. A plan that compares them, such as rq2, "
-            "may tell."
+            f"Never compared, nor with a common reference: {', '.join(never)}. A plan that compares them, such as "
+            f"{whole_plan(evidence.tables)}, may tell."
         )
     if needs.switches is None and needs.tasks > 1:
         found.append("No --switches given: every request is taken to ask for another task than the one before.")

@@ -17,7 +17,7 @@ from raybench.decide.advice import count
 from raybench.decide.capacity import STRATEGIES, WAYS, Measured
 from raybench.decide.queueing import Service
 from raybench.decide.speed import speed_of
-from raybench.records import INFRASTRUCTURE
+from raybench.records import INFRASTRUCTURE, InputError
 
 FOR_A_P95: Final = samples_needed(95.0)
 
@@ -42,7 +42,11 @@ class Evidence:
     ``lacks``: what advice needs and is not there; `measured` is not to be asked while there is any.
     ``rows``: of each strategy the deployment that stands for it, as `sql/decide_deployments.sql` finds it. ``tasks``:
     those that every strategy served. ``services``: how long each strategy took on them; ``speeds``: how sure that is.
-    ``devices``: what measured; ``on_cpu``: whether a CPU was among them.
+    ``devices``: what measured; ``on_cpu``: whether a CPU was among them. ``left_out``: batches of other configurations,
+    which are not looked at: advice is for one prompt at a time. ``output_tokens``: what a language model generated for
+    a request, on average; None for a classifier.
+
+    Raises InputError where no configuration serves one prompt at a time.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -50,6 +54,16 @@ class Evidence:
         measured_by = tables.rows("SELECT DISTINCT device_name, device LIKE 'cpu@%' AS cpu FROM visits ORDER BY ALL")
         self.devices = ", ".join(dict.fromkeys(row["device_name"] for row in measured_by))
         self.on_cpu = any(row["cpu"] for row in measured_by)
+        batches = [row["batch"] for row in tables.rows("SELECT DISTINCT batch FROM configurations ORDER BY ALL")]
+        self.left_out = tuple(batch for batch in batches if batch > 1)
+        if len(self.left_out) == len(batches):
+            listed = ", ".join(map(str, batches))
+            raise InputError(
+                f"{tables.root}: every configuration serves batches (of {listed}), and advice is for one prompt at a "
+                "time; measure a plan with 1 among its batches"
+            )
+        (generated,) = tables.rows("SELECT avg(output_tokens) AS n FROM by_configuration WHERE batch = 1")
+        self.output_tokens: float | None = generated["n"]
         self.lacks: list[Lack] = []
         self.rows = self._rows()
         self.tasks: tuple[str, ...] = ()
@@ -98,11 +112,14 @@ class Evidence:
 
     def _absent(self, strategy: str) -> Lack:
         rows = self.tables.rows(
-            f"SELECT DISTINCT role FROM configurations WHERE strategy = '{strategy}' AND role <> strategy ORDER BY ALL"  # noqa: S608  a fixed name
+            f"SELECT DISTINCT role, batch FROM configurations WHERE strategy = '{strategy}' ORDER BY ALL"  # noqa: S608  a fixed name
         )
         if not rows:
             return Lack(f"{strategy}: not in this run", "another plan")
-        roles = ", ".join(row["role"] for row in rows)
+        roles = ", ".join(dict.fromkeys(row["role"] for row in rows if row["role"] != strategy))
+        if not roles:
+            batches = ", ".join(str(row["batch"]) for row in rows)
+            return Lack(f"{strategy}: in this run only in batches of {batches}, not of 1", "another plan")
         return Lack(f"{strategy}: in this run only as {roles}, and advice rests on none of these", "another plan")
 
     def _serve(self) -> None:

@@ -44,13 +44,18 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
     return f"{command}    ({_other_gpus(ways)})"
 
 
+def whole_plan(tables: Tables) -> str:
+    """The shipped plan that has every strategy, for a model like that of the run."""
+    return "lm" if tables.description.model.task_type == "CAUSAL_LM" else "rq2"
+
+
 def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     """This run's own options, ``times`` as long, or the shipped plan that has every strategy."""
     plan, model = tables.description.plan, tables.description.model
     # Prepared files are those of one plan's adapters.
     named = [] if remedy == "another plan" and model.kind == "prepared" else ["--model", model.location or model.name]
     if remedy == "another plan":
-        return ["--plan", "rq2", *named]
+        return ["--plan", whole_plan(tables), *named]
     words = ["--plan", _plan(tables), *named]
     if remedy == "resume":
         words += ["--results", str(tables.root.parent), "--run-id", tables.root.name, "--resume"]

@@ -27,7 +27,9 @@ def comparisons_of(tables: Tables, rows: Mapping[str, Mapping[str, Any]]) -> dic
     """
     strategies = {row["deployment"]: name for name, row in rows.items()}
     found: dict[Pair, Comparison] = {}
-    for row in tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL"):
+    for row in tables.rows(
+        "SELECT * FROM by_strategy WHERE clock = 'wall' AND measure = 'end_to_end' AND verdict IS NOT NULL"
+    ):
         one, other = strategies.get(row["deployment"], ""), row["reference_strategy"]
         if one and other in STRATEGIES:
             decides = row["verdict"] in ("slower", "faster")

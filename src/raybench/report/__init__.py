@@ -1,8 +1,10 @@
 """What a person reads of one run, and the one way out to the screen."""
 
 from raybench.report.command import Parser, run_command
+from raybench.report.numbers import more_rounds, percent
 from raybench.report.sql_command import add_sql_arguments, run_sql
-from raybench.report.tables import more_rounds, percent, print_everything, print_next_commands, print_summary
+from raybench.report.study import MEASURES
+from raybench.report.tables import print_everything, print_next_commands, print_summary
 from raybench.report.terminal import (
     Screen,
     complain,
@@ -16,6 +18,7 @@ from raybench.report.terminal import (
 )
 
 __all__ = [
+    "MEASURES",
     "Parser",
     "Screen",
     "add_sql_arguments",

@@ -1,4 +1,4 @@
-"""What a person reads: the study's table for this run, verdicts in words, what failed, what to do next."""
+"""What a person reads of a run: the study's table and its verdicts, all other tables, what failed, what to do next."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Tables
+from raybench.report.numbers import percent
+from raybench.report.study import MEASURES, fidelity_lines, measures_of, study_table, verdict_lines
 from raybench.report.terminal import Screen, print_line, run_argument, shell_command
 from raybench.store import Location, redact_uris
 
-_NO_INTERVAL: Final[dict[str, str]] = {
-    "one visit": "one launch",
-    "equal visits": "all visits equal",
-    "devices apart": "GPUs not told from blocks",
+_Columns = dict[str, tuple[str, Callable[[Any], str]]]
+"""Of a table: what a column is called, and how a value is shown."""
+
+_AXES: Final[dict[str, str]] = {
+    "batch": "batch",
+    "dtype": "data type",
+    "adapter_dtype": "adapters' data type",
+    "kv_cache": "cache",
+    "quantization": "quantization",
+    "routing": "routing",
 }
-"""Why there is none, in few words, by the column ``unknown``."""
+"""Columns of ``by_axis``; how many adapters there are says a deployment's name."""
 
 
 def print_summary(tables: Tables, console: Screen) -> None:
-    """The end of a sweep: the study's table, the verdicts, and the next commands."""
+    """The end of a sweep: the study's table, what it changes of the answers, the verdicts."""
     study_table(tables, console)
+    for line in fidelity_lines(tables):
+        print_line(console, line)
     console.print()
     for line in verdict_lines(tables):
         print_line(console, line)
@@ -36,10 +46,13 @@ def print_everything(tables: Tables, console: Screen) -> None:
     """All tables of a run."""
     print_summary(tables, console)
     console.print()
+    rows = tables.rows("SELECT * FROM by_configuration")
+    generates = any(row["ttft_ms"] is not None for row in rows)
+    measure: _Columns = {"measure": ("measure", MEASURES.__getitem__)} if generates else {}
     _table(
         console,
         "By configuration (wall time of a request, milliseconds)",
-        tables.rows("SELECT * FROM by_configuration"),
+        rows,
         {
             "configuration": ("configuration", str),
             "n": ("n", _count),
@@ -47,10 +60,27 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "median_ms": ("median", _ms),
             "sd_ms": ("sd", _ms),
             "device_ms": ("device", _ms),
+            **(_OF_A_LANGUAGE_MODEL if generates else {}),
             "requests_per_second": ("requests/s, switches in it", _one),
         },
     )
-    percentile_table(tables, console)
+    axis_table(tables, console)
+    percentile_tables(tables, console)
+    if generates:
+        _table(
+            console,
+            "Tokens a second (change: on the same requests in the same visits)",
+            tables.rows("FROM throughput WHERE ratio IS NOT NULL"),
+            {
+                "deployment": ("deployment", str),
+                "tokens_per_second": ("tokens/s", _one),
+                "reference_deployment": ("against", str),
+                "ratio": ("change", percent),
+                "low": ("95 % from", _end),
+                "high": ("to", _end),
+                "verdict": ("verdict", str),
+            },
+        )
     _table(
         console,
         "Overhead of each configuration (wall time, same requests in the same visits)",
@@ -58,6 +88,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
         {
             "configuration": ("configuration", str),
             "reference_strategy": ("against", str),
+            **measure,
             "visits": ("visits", _count),
             "compared_ms": ("its mean", _ms),
             "reference_ms": ("theirs", _ms),
@@ -76,6 +107,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
         {
             "deployment": ("deployment", str),
             "reference_strategy": ("against", str),
+            **measure,
             "visits": ("visits", _count),
             "t": ("t", _two),
             "p": ("p", _p),
@@ -120,94 +152,57 @@ def print_everything(tables: Tables, console: Screen) -> None:
     caution_lines(tables, console)
 
 
-def study_table(tables: Tables, console: Screen) -> None:
-    """The study's table for this run: mean latency, against full fine-tuning, against the separate adapter."""
-    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
-    references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
-    labels = {row["strategy"]: row["deployment"] for row in rows}
-    run = tables.description
-    table = Table(
-        title=f"{run.plan.name} on {_devices(tables)}: {run.model.name}, {run.plan.design} design",
-        box=box.SIMPLE,
-        title_justify="left",
+def axis_table(tables: Tables, console: Screen) -> None:
+    """Times and throughput along the axes of the plan: where a strategy is there at several of their values."""
+    rows = tables.rows("FROM by_axis")
+    by_strategy: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_strategy.setdefault(row["strategy"], []).append(row)
+    varying = [axis for axis in _AXES if any(len({row[axis] for row in of}) > 1 for of in by_strategy.values())]
+    if not varying:
+        return
+    measures = measures_of(rows)
+    _table(
+        console,
+        f"By {', '.join(_AXES[axis] for axis in varying)} (wall time, milliseconds)",
+        rows,
+        {
+            "strategy": ("strategy", str),
+            **{axis: (_AXES[axis], str) for axis in varying},
+            **({"measure": ("measure", MEASURES.__getitem__)} if len(measures) > 1 else {}),
+            "mean_ms": ("mean", _ms),
+            **(
+                {"tokens_per_second": ("tokens/s", _one)}
+                if len(measures) > 1
+                else {"prompts_per_second": ("prompts/s", _one)}
+            ),
+            "reference_strategy": ("against", str),
+            "ratio": ("overhead", percent),
+            "low": ("95 % from", _end),
+            "high": ("to", _end),
+            "verdict": ("verdict", str),
+        },
     )
-    table.add_column("Configuration")
-    table.add_column("n", justify="right")
-    table.add_column("Mean latency of all", justify="right")
-    for reference in references:
-        table.add_column(f"vs {labels.get(reference, reference)} (95 % interval)", justify="right")
-    by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row
-    for deployment, cells in by_deployment.items():
-        first = next(iter(cells.values()))
-        mean = "-" if first["mean_ms"] is None else f"{first['mean_ms']:.2f} ms"
-        table.add_row(
-            deployment,
-            _count(first["n"]),
-            mean,
-            *("-" if r not in cells else _cell(cells[r], labels) for r in references),
-        )
-    console.print(table)
-    for line in _what_percentages_are_of(rows, labels):
-        print_line(console, line)
 
 
-def _what_percentages_are_of(rows: Sequence[dict[str, Any]], labels: dict[str, str]) -> list[str]:
-    """Why a percentage is not the quotient of two of the means of all requests."""
-    lines = []
-    if any(row["compared_ms"] is not None for row in rows):
-        lines += [
-            "Each percentage is of the two means before it: the same requests in the same visits (geometric over "
-            "visits, configurations alike).",
-            "The mean of all requests is also over others, at other times: two of those may give another percentage.",
-        ]
-    for via in dict.fromkeys(row["via"] for row in rows if row["via"] and row["ratio"] is not None):
-        who = labels.get(via, via)
-        lines.append(f"By {who}: the two were never measured together; against {who}, times {who} against the other.")
-    return lines
-
-
-def verdict_lines(tables: Tables) -> list[str]:
-    """Each deployment against each reference, in words."""
-    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
-    labels = {row["strategy"]: row["deployment"] for row in rows}
-    margin = f"±{tables.margin * 100:g} %"
-    lines = []
-    for row in rows:
-        reference = labels.get(row["reference_strategy"], row["reference_strategy"])
-        interval = _interval(row)
-        words = {
-            "slower": f"is slower than {reference}: {interval}",
-            "faster": f"is faster than {reference}: {interval}",
-            "equivalent": f"is equivalent to {reference}: {interval}, within {margin}",
-            "inconclusive": f"against {reference} is inconclusive: {interval}; {_more(row)}",
-        }[row["verdict"]]
-        lines.append(f"{row['deployment']} {words}")
-    device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
-    if lines and device == 1:
-        lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
-    return lines
-
-
-def _more(row: dict[str, Any]) -> str:
-    """What would settle an inconclusive row."""
-    if row["unknown"] == "equal visits":
-        return "the clock is too coarse for these latencies, or the run is made up"
-    if row["unknown"] == "devices apart":
-        return "rounds in which blocks meet other GPUs would settle it"
-    if row["more_rounds"] is None:
-        return "only repeated launches, or further GPUs, can settle it"
-    return f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
-
-
-def percentile_table(tables: Tables, console: Screen) -> None:
-    """Percentiles with their intervals over visits; those that the samples cannot carry are named below."""
+def percentile_tables(tables: Tables, console: Screen) -> None:
+    """Percentiles with their intervals over visits, by measure; those that the samples cannot carry are named below."""
     rows = tables.rows("FROM percentiles")
+    measures = measures_of(rows)
+    for measure in measures:
+        of = f" of {MEASURES[measure]}" if len(measures) > 1 else ""
+        digits = 2 if measure == "end_to_end" else 3
+        _percentile_table(f"Percentiles{of}", [row for row in rows if row["measure"] == measure], digits, console)
+    if any(row["refused"] is None for row in rows):
+        for reason in sorted({row["refused"] for row in rows if row["refused"]}):
+            print_line(console, f"  Not shown: {reason}.")
+
+
+def _percentile_table(title: str, rows: Sequence[dict[str, Any]], digits: int, console: Screen) -> None:
     percents = sorted({row["percentile"] for row in rows if row["refused"] is None})
     if not percents:
         return
-    table = Table(title="Percentiles (milliseconds, 95 % interval over visits)", box=box.SIMPLE, title_justify="left")
+    table = Table(title=f"{title} (milliseconds, 95 % interval over visits)", box=box.SIMPLE, title_justify="left")
     table.add_column("configuration", no_wrap=True)
     for percent_ in percents:
         table.add_column(f"p{percent_:g}", justify="right", no_wrap=True)
@@ -215,13 +210,11 @@ def percentile_table(tables: Tables, console: Screen) -> None:
     for row in rows:
         shown = cells.setdefault(row["configuration"], {})
         if row["refused"] is None:
-            high = "open" if math.isinf(row["high_ms"]) else f"{row['high_ms']:.2f}"
-            shown[row["percentile"]] = f"{row['ms']:.2f} [{row['low_ms']:.2f}, {high}]"
+            value, low, high = (f"{row[column]:.{digits}f}" for column in ("ms", "low_ms", "high_ms"))
+            shown[row["percentile"]] = f"{value} [{low}, {'open' if math.isinf(row['high_ms']) else high}]"
     for configuration, shown in cells.items():
         table.add_row(configuration, *(shown.get(p, "-") for p in percents))
     console.print(table)
-    for reason in sorted({row["refused"] for row in rows if row["refused"]}):
-        print_line(console, f"  Not shown: {reason}.")
 
 
 def caution_lines(tables: Tables, console: Screen) -> None:
@@ -269,50 +262,11 @@ def print_next_commands(root: Location, console: Screen) -> None:
         print_line(console, f"  SET VARIABLE raybench_run = '{root}';        then {root}/views.sql in any DuckDB")
 
 
-def more_rounds(rounds: int) -> str:
-    """``1 more round``, ``2 more rounds``."""
-    return "1 more round" if rounds == 1 else f"{rounds:,} more rounds"
-
-
-def percent(ratio: float | None) -> str:
-    """A ratio as an overhead: 1.248 -> ``+24.8 %``."""
-    if ratio is None or math.isnan(ratio):
-        return "-"
-    if math.isinf(ratio):
-        return "+inf"
-    return f"{(ratio - 1) * 100:+.1f} %"
-
-
-def _devices(tables: Tables) -> str:
-    rows = tables.rows("SELECT device_name, count(DISTINCT device) AS n FROM visits GROUP BY ALL ORDER BY ALL")
-    return (
-        ", ".join(f"{row['n']} x {row['device_name']}" if row["n"] > 1 else row["device_name"] for row in rows) or "-"
-    )
-
-
-def _cell(row: dict[str, Any], labels: dict[str, str]) -> str:
-    """The two means that the percentage is of, or the strategy it is chained by, and the verdict."""
-    if row["strategy"] == row["reference_strategy"]:
-        return "baseline"
-    if row["ratio"] is None:
-        return "-"
-    answer = f"{_interval(row)} {row['verdict']}"
-    if row["compared_ms"] is None:
-        return f"by {labels.get(row['via'], row['via'])}: {answer}" if row["via"] else answer
-    return f"{row['compared_ms']:.2f} / {row['reference_ms']:.2f} ms: {answer}"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    if row["unknown"] is not None:
-        return f"{percent(row['ratio'])} [no interval: {_NO_INTERVAL[row['unknown']]}]"
-    return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
-
-
 def _table(
     console: Screen,
     title: str,
     rows: Sequence[dict[str, Any]],
-    columns: dict[str, tuple[str, Callable[[Any], str]]],
+    columns: _Columns,
 ) -> None:
     if not rows:
         return
@@ -343,6 +297,13 @@ def _one(value: float) -> str:
 
 def _two(value: float) -> str:
     return f"{value:.2f}"
+
+
+_OF_A_LANGUAGE_MODEL: Final[_Columns] = {
+    "ttft_ms": ("TTFT", _ms),
+    "tpot_ms": ("TPOT", _ms),
+    "tokens_per_second": ("tokens/s", _one),
+}
 
 
 def _p(value: float) -> str:

@@ -1,14 +1,18 @@
 -- Question: the study's table: how much longer does each deployment take than each reference, and how sure is that?
--- Made by verdicts.py from `visit_ratios`, averaged over the deployment's configurations; a row each reference and clock.
+-- Made by verdicts.py from `visit_ratios`, averaged over the deployment's configurations; one row a
+-- reference, measure and clock.
 -- Columns:
 --   deployment, strategy              what it is, and what it is compared as
---   configurations, complete, n       how many it has, how many of them are complete, their timed samples
---   mean_ms                           mean wall time of a request, over all timed samples: not what ratios are of
+--   configurations, complete, n       how many it has, how many of them are complete, their timed samples of the measure
+--   mean_ms                           mean wall time of the measure, over all timed samples: not what ratios are of
 --   claim                             whether the plan claims it
---   reference_strategy, clock         (wall, host, device, and each with " median")
+--   reference_strategy, reference_deployment   what it is compared with; null where it never is
+--   measure, clock                    end_to_end, of a language model also ttft (prefill) and tpot (mean decoding step);
+--                                     wall, host, device, and each with " median"
 --   visits                            visits of its ratio (of a chain: of all its links)
 --   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
---   p, p_holm, p_equivalence          t test of no difference; after Holm; two one-sided tests against the margin
+--   p, p_holm, p_equivalence          t test of no difference; after Holm over all measures; two one-sided tests against
+--                                     the margin
 --   verdict, more_rounds              slower, faster, equivalent, inconclusive; rounds that would settle the last
 --   compared_ms, reference_ms         the two mean wall times that the ratio is of, on the same requests in the same visits:
 --                                     geometric means over visits, each configuration counting alike; null for other

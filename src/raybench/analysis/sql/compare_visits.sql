@@ -1,14 +1,15 @@
--- Question: how long did a request take in each visit of a configuration's own block?
+-- Question: how long did a request take in each visit of a configuration's own block, by measure?
 -- Two runs are compared by these rows; `timed` then holds the compared requests only (compare_requests.sql).
 -- Columns:
 --   configuration, round
+--   measure    end_to_end; of a language model also ttft (prefill) and tpot (mean decoding step)
 --   device     where the visit ran
 --   requests   what it served, in order: (task, request)
 --   wall       natural log of the mean wall time in nanoseconds
-SELECT t.configuration, t.round, any_value(t.device) AS device,
-    list((t.task, t.request) ORDER BY t.task, t.request) AS requests,
-    ln(avg(t.wall_ns)) AS wall
-FROM timed AS t
-JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
-GROUP BY t.configuration, t.round
-ORDER BY t.configuration, t.round;
+SELECT m.configuration, m.round, m.measure, any_value(m.device) AS device,
+    list((m.task, m.request) ORDER BY m.task, m.request) AS requests,
+    ln(avg(m.wall_ns)) AS wall
+FROM measures AS m
+JOIN configurations AS c ON c.name = m.configuration AND c.block = m.block
+GROUP BY m.configuration, m.round, m.measure
+ORDER BY m.configuration, m.round, m.measure;

@@ -1,4 +1,5 @@
 -- Question: what does each deployment keep in memory, add at its peaks, and take to bring another adapter in?
+-- Of those that serve one prompt at a time: advice is for a queue of requests.
 -- Columns:
 --   strategy, deployment, adapters    its strategy and row in the study's table; the adapters that it held (0: none)
 --   configurations, complete          how many it has, and how many of them measured every planned round
@@ -49,6 +50,6 @@ FROM configurations AS c
 JOIN completeness AS k ON k.configuration = c.name
 LEFT JOIN loaded AS l ON l.deployment = c.deployment
 LEFT JOIN switched AS s ON s.deployment = c.deployment
-WHERE coalesce(c.role, c.strategy) = c.strategy
+WHERE c.batch = 1 AND coalesce(c.role, c.strategy) = c.strategy
 GROUP BY c.deployment
 ORDER BY min(c.position);

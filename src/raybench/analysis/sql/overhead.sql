@@ -1,10 +1,13 @@
 -- Question: how much longer does each configuration take than each reference, and how sure is that?
--- Made by verdicts.py from `visit_ratios`; one row a configuration, reference and clock.
+-- Made by verdicts.py from `visit_ratios`; one row a configuration, reference, measure and clock.
 -- Columns:
---   configuration, deployment, reference_strategy, clock (wall, host, device, and each with " median")
+--   configuration, deployment, reference_strategy
+--   measure, clock                    end_to_end, of a language model also ttft (prefill) and tpot (mean decoding step);
+--                                     wall, host, device, and each with " median"
 --   visits                            visits of its ratio (of a chain: of all its links)
 --   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
---   p, p_holm, p_equivalence          t test of no difference; after Holm; two one-sided tests against the margin
+--   p, p_holm, p_equivalence          t test of no difference; after Holm over all measures; two one-sided tests against
+--                                     the margin
 --   verdict, more_rounds              slower, faster, equivalent, inconclusive; rounds that would settle the last
 --   compared_ms, reference_ms         the two mean wall times that the ratio is of, on the same requests in the same visits:
 --                                     geometric means over visits, each configuration counting alike; null for other

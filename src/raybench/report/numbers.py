@@ -1,0 +1,39 @@
+"""Numbers as people read them: overheads in percent, intervals, shares, rounds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+_NO_INTERVAL: Final[dict[str, str]] = {
+    "one visit": "one launch",
+    "equal visits": "all visits equal",
+    "devices apart": "GPUs not told from blocks",
+}
+"""Why there is none, in few words, by the column ``unknown``."""
+
+
+def percent(ratio: float | None) -> str:
+    """A ratio as an overhead: 1.248 -> ``+24.8 %``."""
+    if ratio is None or math.isnan(ratio):
+        return "-"
+    if math.isinf(ratio):
+        return "+inf"
+    return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def interval(row: dict[str, Any]) -> str:
+    """The overhead of a row of ratios with its interval, or with why there is none."""
+    if row["unknown"] is not None:
+        return f"{percent(row['ratio'])} [no interval: {_NO_INTERVAL[row['unknown']]}]"
+    return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
+
+
+def share(value: float) -> str:
+    """A share in percent, rounded down, so that all but a few is never 100 %: ``99.2 %``."""
+    return f"{math.floor(value * 1000) / 10:g} %"
+
+
+def more_rounds(rounds: int) -> str:
+    """``1 more round``, ``2 more rounds``."""
+    return "1 more round" if rounds == 1 else f"{rounds:,} more rounds"

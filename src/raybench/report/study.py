@@ -1,0 +1,213 @@
+"""The study's table for a run, its verdicts in words, and what the deployments change of the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich import box
+from rich.table import Table
+
+from raybench.analysis import Tables
+from raybench.report.numbers import interval, more_rounds, share
+from raybench.report.terminal import Screen, print_line
+
+MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
+"""What measures are called, in the order in which people read them."""
+
+_TITLES: Final[dict[str, str]] = {
+    "ttft": "TTFT, time to first token",
+    "tpot": "TPOT, time per output token after the first",
+    "end_to_end": "End to end, first token to last",
+}
+_ROUNDING: Final = 1e-5
+"""Logits that differ by less differ by what a float32 is rounded to, grown through the layers."""
+
+
+def study_table(tables: Tables, console: Screen) -> None:
+    """The study's table for this run: mean latency, against full fine-tuning, against the separate adapter.
+
+    Of a language model one for each measure, tokens a second beside the last.
+    """
+    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
+    run = tables.description
+    title = f"{run.plan.name} on {_devices(tables)}: {run.model.name}, {run.plan.design} design"
+    measures = measures_of(rows)
+    tokens = {row["deployment"]: row["tokens_per_second"] for row in tables.rows("FROM deployments")}
+    if len(measures) == 1:
+        console.print(_table(title, "Mean latency of all", rows, None))
+    else:
+        print_line(console, title)
+        for measure in measures:
+            of_measure = [row for row in rows if row["measure"] == measure]
+            header = "Mean latency of all" if measure == "end_to_end" else f"Mean {MEASURES[measure]} of all"
+            rates = tokens if measure == "end_to_end" else None
+            console.print(_table(_TITLES[measure], header, of_measure, rates))
+    for line in _what_percentages_are_of(rows):
+        print_line(console, line)
+
+
+def measures_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The measures of ``rows``, in the order in which people read them; of a classifier one."""
+    there = {row["measure"] for row in rows}
+    return [measure for measure in MEASURES if measure in there]
+
+
+def verdict_lines(tables: Tables) -> list[str]:
+    """Each deployment against each reference, in words; of a language model by each measure in one line."""
+    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
+    margin = f"±{tables.margin * 100:g} %"
+    measures = measures_of(rows)
+    if len(measures) > 1:
+        lines = _lines_by_measure(rows, measures, margin)
+    else:
+        lines = [f"{row['deployment']} {_words(row, margin)}" for row in rows]
+    device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
+    if lines and device == 1:
+        lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
+    return lines
+
+
+def fidelity_lines(tables: Tables) -> list[str]:
+    """What merging an adapter, or holding it beside others, changes of the answers, where it is more than rounding."""
+    outputs = "greedy tokens" if tables.description.model.task_type == "CAUSAL_LM" else "labels"
+    lines: dict[str, list[str]] = {}
+    for row in tables.rows("FROM fidelity"):
+        agreement, divergence = row["argmax_agreement"], row["kl_divergence"]
+        if row["gate_error_max"] >= _ROUNDING or (agreement is not None and agreement < 1):
+            parts = [f"logits differ by {_error(row['gate_error'])}"]
+            if agreement is not None:
+                parts.append(f"{share(agreement)} of {outputs} agree")
+            if divergence is not None:
+                parts.append(f"KL {divergence:.2g}")
+            lines.setdefault(f"{', '.join(parts)}, against each adapter alone.", []).append(row["deployment"])
+        if row["untied_mb"] is not None:
+            copied = f"{row['untied_mb']:.1f} MB more, for a copy of embeddings that were tied."
+            lines.setdefault(copied, []).append(row["deployment"])
+    return [f"{', '.join(deployments)}: {line}" for line, deployments in lines.items()]
+
+
+def label_of(role: str, rows: Sequence[dict[str, Any]]) -> str:
+    """What a reference is called: its row's name, without what distinguishes several rows of it."""
+    labels = list(dict.fromkeys(row["deployment"] for row in rows if row["strategy"] == role))
+    return labels[0] if len(labels) == 1 else labels[0].partition(" (")[0] if labels else role
+
+
+def _table(
+    title: str, mean_header: str, rows: Sequence[dict[str, Any]], tokens: dict[str, float | None] | None
+) -> Table:
+    references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    table.add_column("Configuration")
+    table.add_column("n", justify="right")
+    table.add_column(mean_header, justify="right")
+    if tokens is not None:
+        table.add_column("tokens/s", justify="right")
+    for reference in references:
+        table.add_column(f"vs {label_of(reference, rows)} (95 % interval)", justify="right")
+    by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row
+    for deployment, cells in by_deployment.items():
+        first = next(iter(cells.values()))
+        shown = [deployment, f"{first['n']:,}", _ms(first["mean_ms"], first["measure"])]
+        if tokens is not None:
+            rate = tokens.get(deployment)
+            shown.append("-" if rate is None else f"{rate:,.1f}")
+        table.add_row(*shown, *("-" if r not in cells else _cell(cells[r], rows) for r in references))
+    return table
+
+
+def _lines_by_measure(rows: Sequence[dict[str, Any]], measures: Sequence[str], margin: str) -> list[str]:
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["deployment"], row["reference_strategy"]), {})[row["measure"]] = row
+    lines = []
+    for (deployment, _), by_measure in found.items():
+        parts = []
+        for measure in measures:
+            if (one := by_measure.get(measure)) is not None:
+                said = {"equivalent": f" (within {margin})", "inconclusive": f" ({_more(one)})"}.get(one["verdict"], "")
+                parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
+        lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
+    return lines
+
+
+def _reference(row: dict[str, Any]) -> str:
+    """What a row is compared with, by its own row's name."""
+    name: str = row["reference_deployment"] or row["reference_strategy"]
+    return name
+
+
+def _words(row: dict[str, Any], margin: str) -> str:
+    reference, seen = _reference(row), interval(row)
+    return {
+        "slower": f"is slower than {reference}: {seen}",
+        "faster": f"is faster than {reference}: {seen}",
+        "equivalent": f"is equivalent to {reference}: {seen}, within {margin}",
+        "inconclusive": f"against {reference} is inconclusive: {seen}; {_more(row)}",
+    }[row["verdict"]]
+
+
+def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Why a percentage is not the quotient of two of the means of all requests."""
+    lines = []
+    if any(row["compared_ms"] is not None for row in rows):
+        lines += [
+            "Each percentage is of the two means before it: the same requests in the same visits (geometric over "
+            "visits, configurations alike).",
+            "The mean of all requests is also over others, at other times: two of those may give another percentage.",
+        ]
+    for via in dict.fromkeys(row["via"] for row in rows if row["via"] and row["ratio"] is not None):
+        who = label_of(via, rows)
+        lines.append(f"By {who}: the two were never measured together; against {who}, times {who} against the other.")
+    several = {row["reference_strategy"]: set[str]() for row in rows}
+    for row in rows:
+        if row["reference_deployment"]:
+            several[row["reference_strategy"]].add(row["reference_deployment"])
+    if any(len(deployments) > 1 for deployments in several.values()):
+        lines.append("Each against the reference of its own batch, data type and cache.")
+    return lines
+
+
+def _more(row: dict[str, Any]) -> str:
+    """What would settle an inconclusive row."""
+    if row["unknown"] == "equal visits":
+        return "the clock is too coarse for these latencies, or the run is made up"
+    if row["unknown"] == "devices apart":
+        return "rounds in which blocks meet other GPUs would settle it"
+    if row["more_rounds"] is None:
+        return "only repeated launches, or further GPUs, can settle it"
+    return f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
+
+
+def _devices(tables: Tables) -> str:
+    rows = tables.rows("SELECT device_name, count(DISTINCT device) AS n FROM visits GROUP BY ALL ORDER BY ALL")
+    return (
+        ", ".join(f"{row['n']} x {row['device_name']}" if row["n"] > 1 else row["device_name"] for row in rows) or "-"
+    )
+
+
+def _cell(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """The two means that the percentage is of, or the strategy it is chained by, and the verdict."""
+    if row["strategy"] == row["reference_strategy"]:
+        return "baseline"
+    if row["ratio"] is None:
+        return "-"
+    answer = f"{interval(row)} {row['verdict']}"
+    if row["compared_ms"] is None:
+        return f"by {label_of(row['via'], rows)}: {answer}" if row["via"] else answer
+    compared, reference = (_ms(row[column], row["measure"], "") for column in ("compared_ms", "reference_ms"))
+    return f"{compared} / {reference} ms: {answer}"
+
+
+def _ms(value: float | None, measure: str, unit: str = " ms") -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}{unit}" if measure == "end_to_end" else f"{value:.3f}{unit}"
+
+
+def _error(value: float) -> str:
+    """A relative error: ``1.3 %``, ``0.0021 %``."""
+    return f"{value * 100:.2g} %" if value and math.isfinite(value) else "0 %"
