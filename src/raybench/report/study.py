@@ -19,7 +19,7 @@ MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end":
 _TITLES: Final[dict[str, str]] = {
     "ttft": "TTFT, time to first token",
     "tpot": "TPOT, time per output token after the first",
-    "end_to_end": "End to end, first token to last",
+    "end_to_end": "End to end, from the request to its last token",
 }
 _ROUNDING: Final = 1e-5
 """Logits that differ by less differ by what a float32 is rounded to, grown through the layers."""
@@ -128,9 +128,12 @@ def _lines_by_measure(rows: Sequence[dict[str, Any]], measures: Sequence[str], m
         parts = []
         for measure in measures:
             if (one := by_measure.get(measure)) is not None:
-                said = {"equivalent": f" (within {margin})", "inconclusive": f" ({_more(one)})"}.get(one["verdict"], "")
+                more = f"about {more_rounds(one['more_rounds'])}" if _can_be_settled(one) else _more(one)
+                said = {"equivalent": f" (within {margin})", "inconclusive": f" ({more})"}.get(one["verdict"], "")
                 parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
         lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
+    if any(_can_be_settled(row) for row in rows):
+        lines.append("Rounds in brackets: so many more would settle it, if ratio and spread stay as they are.")
     return lines
 
 
@@ -169,6 +172,11 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     if any(len(deployments) > 1 for deployments in several.values()):
         lines.append("Each against the reference of its own batch, data type and cache.")
     return lines
+
+
+def _can_be_settled(row: dict[str, Any]) -> bool:
+    """Whether further rounds would settle an inconclusive row, and how many is known."""
+    return row["verdict"] == "inconclusive" and row["unknown"] is None and row["more_rounds"] is not None
 
 
 def _more(row: dict[str, Any]) -> str:
