@@ -219,6 +219,7 @@ class StrategyTraits:
     """What a plan needs to know of a strategy to be checked without loading it.
 
     ``name``: in plans; ``label``: in tables. ``mixes``: whether it serves batches whose rows are of several adapters.
+    ``unquantized``: whether it serves its base unquantized, whatever the plan says of the base's quantization.
     """
 
     name: str
@@ -226,6 +227,7 @@ class StrategyTraits:
     min_adapters: int
     max_adapters: int
     mixes: bool = False
+    unquantized: bool = False
 
 
 class RaybenchError(Exception):

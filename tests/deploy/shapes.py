@@ -31,6 +31,8 @@ from raybench.plan.plan import Adapter, Configuration
 from raybench.records import TaskType
 
 _SPREAD = {"initializer_range": 0.2}
+_WIDE = {"hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.02}
+"""As wide as 4-bit kernels take, which work on 32 or 64 weights at once."""
 _LLAMA = llama_config(**_SPREAD).to_diff_dict()
 
 
@@ -44,6 +46,11 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "bert": (BertForSequenceClassification, bert_config()),
     "roberta": (RobertaForSequenceClassification, _like_llama(RobertaConfig)),
     "gpt2": (GPT2ForSequenceClassification, gpt2_config(**_SPREAD)),
+    "llama-wide": (LlamaForSequenceClassification, llama_config(**_WIDE)),
+    "llama-wide-lm": (LlamaForCausalLM, llama_config(**_WIDE)),
+    "bert-wide": (BertForSequenceClassification, bert_config(**_WIDE)),
+    "roberta-wide": (RobertaForSequenceClassification, _like_llama(RobertaConfig, **_WIDE)),
+    "gpt2-wide-lm": (GPT2LMHeadModel, gpt2_config(n_embd=64)),
     "llama-lm": (LlamaForCausalLM, llama_config(attention_bias=True, **_SPREAD)),
     "llama-lm-tied": (LlamaForCausalLM, llama_config(tie_word_embeddings=True, **_SPREAD)),
     "gpt2-lm": (GPT2LMHeadModel, gpt2_config(**_SPREAD)),

@@ -15,7 +15,8 @@ from typing import Any
 
 from raybench.deploy.fidelity import compared, worst
 from raybench.deploy.generation import Generator, generate, logits_after
-from raybench.deploy.strategies import STRATEGIES, Deployment
+from raybench.deploy.strategies import STRATEGIES, strategy_source
+from raybench.deploy.strategy import Deployment
 from raybench.machine import torch_dtype
 from raybench.model import Prompts, Weights, changes_base, is_zero, peft_name, without_low_rank
 from raybench.plan import Adapter, Configuration
@@ -70,7 +71,7 @@ class Gate:
         self._alone = {
             _key(c.adapters[0], c): deployment
             for c, deployment in loaded.values()
-            if STRATEGIES[c.strategy].adapter_alone
+            if STRATEGIES[c.strategy].adapter_alone and strategy_source(c.strategy) is None
         }
         self._continued: dict[tuple[object, ...], Any] = {}
 
@@ -85,7 +86,8 @@ class Gate:
             if adapter is None or not (strategy.reproduces_adapters or strategy.adapter_alone):
                 self._check_finite(configuration, probes, self._logits(configuration, deployment, probes))
                 continue
-            alone = deployment if strategy.adapter_alone else self._adapter_alone(configuration, adapter)
+            own = strategy.adapter_alone and not strategy.reproduces_adapters
+            alone = deployment if own else self._adapter_alone(configuration, adapter)
             continued = [self._continuation(configuration, adapter, alone, probe) for probe in probes]
             expected = self._logits(configuration, alone, probes, adapter, continued)
             self._check_finite(configuration, probes, expected)
@@ -94,14 +96,21 @@ class Gate:
                 continue
             got = self._logits(configuration, deployment, probes, adapter, continued)
             self._check_finite(configuration, probes, got)
-            one = compared(got, expected)
-            if strategy.is_exact(configuration) and not one.error <= tolerance:
+            found.append(compared(got, expected))
+            if not strategy.is_exact(configuration):
+                if not strategy.traits.unquantized:
+                    continue
+                # What it is not as the quantized base has it, it must be as the unquantized one does.
+                unquantized = dataclasses.replace(configuration, quantization=None)
+                alone = self._adapter_alone(unquantized, adapter)
+                expected = self._logits(configuration, alone, probes, adapter, continued)
+            error = compared(got, expected).error
+            if not error <= tolerance:
                 raise GateError(
-                    f"{configuration.name}: logits differ from adapter {adapter.name} alone by {one.error:.3g} "
+                    f"{configuration.name}: logits differ from adapter {adapter.name} alone by {error:.3g} "
                     f"(relative; tolerance {tolerance:.3g}), first probe {_numbers(got[0])} instead of "
                     f"{_numbers(expected[0])}"
                 )
-            found.append(one)
         effect, whole = min(effects, default=None), worst(found)
         if whole is None:
             return GateResult(None, None, effect)
@@ -207,8 +216,8 @@ class Gate:
         return Deployment(model, model)
 
 
-def _key(adapter: Adapter, configuration: Configuration) -> tuple[str, str, str]:
-    return adapter.name, configuration.dtype, configuration.adapter_dtype
+def _key(adapter: Adapter, configuration: Configuration) -> tuple[str | None, ...]:
+    return adapter.name, configuration.dtype, configuration.adapter_dtype, configuration.quantization
 
 
 def _numbers(logits: Any) -> str:

@@ -83,6 +83,7 @@ def _wrong(name: str, cls: object) -> str | None:
         return f"takes {low} to {high} adapters: it must be from 0 to {_MOST_ADAPTERS}, the lesser number first"
     flags = {
         "traits.mixes": traits.mixes,
+        "traits.unquantized": traits.unquantized,
         "reproduces_adapters": cls.reproduces_adapters,
         "adapter_alone": cls.adapter_alone,
     }

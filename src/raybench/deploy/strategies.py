@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -124,13 +125,22 @@ class FullFineTune(Strategy):
 
 @strategy
 class LoraMerged(Strategy):
-    """The adapter is folded into the base weights before serving."""
+    """The adapter is folded into the base weights before serving.
 
-    traits = StrategyTraits("lora_merged", "LoRA Merged", 1, 1)
+    One that was trained on a quantized base is folded into the same base unquantized, as is done to serve it: that
+    gives other answers than the adapter beside the quantized base, by as much as quantization changed them.
+    """
+
+    traits = StrategyTraits("lora_merged", "LoRA Merged", 1, 1, unquantized=True)
     reproduces_adapters = True
 
+    @classmethod
+    def is_exact(cls, configuration: Configuration) -> bool:
+        return configuration.quantization is None
+
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        adapted = _base_with_adapters(configuration, weights, costs)
+        unquantized = dataclasses.replace(configuration, quantization=None)
+        adapted = _base_with_adapters(unquantized, weights, costs)
         with costs.time("merge"):
             model, costs.untied_bytes = merge(adapted)
         return Deployment(model, model)
@@ -185,6 +195,11 @@ class MultiLora(Strategy):
 
     traits = StrategyTraits("multi_lora", "Multi-adapter", 2, 64, mixes=True)
     reproduces_adapters = True
+
+    @classmethod
+    def is_exact(cls, configuration: Configuration) -> bool:
+        # LLM.int8() sets apart the inputs that are large anywhere in the batch: a row's answer depends on the others.
+        return not (configuration.quantization == "bnb-int8" and configuration.routing == "mixed")
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         adapted = _base_with_adapters(configuration, weights, costs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -14,6 +15,8 @@ import raybench
 from raybench.machine.device import cpu_name
 
 PACKAGES = ("torch", "transformers", "peft", "ray", "pyarrow", "duckdb", "scipy", "numpy")
+OPTIONAL = ("bitsandbytes", "torchao")
+"""What quantizes a base; named only where it is installed."""
 
 
 def package_versions() -> dict[str, str]:
@@ -24,6 +27,9 @@ def package_versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "absent"
+    for package in OPTIONAL:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
     return found
 
 

@@ -10,6 +10,7 @@ from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
+from raybench.model.quantization import stored_bytes
 from raybench.model.shape import ModelShape, read_shape
 from raybench.model.sizes import AdapterSize, adapter_size, model_shape
 from raybench.model.text_files import Column, column_names
@@ -63,6 +64,7 @@ __all__ = [
     "request_of",
     "resolve_model",
     "sharing",
+    "stored_bytes",
     "text_tokenizer",
     "without_low_rank",
     "write_preset",

@@ -79,6 +79,7 @@ class CheckpointConfig(FromFile):
     num_labels: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     id2label: Annotated[dict[str, Any], Field(min_length=1, max_length=1_000_000)] | None = None
     name_or_path: Any = Field(None, alias="_name_or_path")
+    quantization_config: dict[str, Any] | None = None
     text_config: _TextConfig | None = None
 
     @property
@@ -166,6 +167,13 @@ class CheckpointFiles:
         """
         shapes, said = self.shapes or {}, f"{self.location}: its"
         found: list[str] = []
+        if self.config.quantization_config is not None:
+            method = str(self.config.quantization_config.get("quant_method", "some way"))[:40]
+            found.append(
+                f"{said} weights are quantized in its files ({method}), into which nothing is merged and beside which "
+                'nothing is compared: give the unquantized model, and quantization = "bnb-nf4" or the like in the plan'
+            )
+            return found
         labels = labels_in(shapes) if task_type == "SEQ_CLS" else None
         if labels is not None and labels != self.labels:
             found.append(f"{said} classifier has {labels} labels, its config.json says {self.labels}: make them agree")

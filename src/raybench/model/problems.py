@@ -13,6 +13,7 @@ from raybench.model.deployable import deployment_problems
 from raybench.model.extent import Extent, Extents
 from raybench.model.fit import disagreement, misfits, other_vocabulary
 from raybench.model.hub import ModelFiles
+from raybench.model.quantization import quantization_problems
 from raybench.model.weights import ModelSpec, preset_shape
 from raybench.model.workload import Workload
 from raybench.plan import Adapter, Configuration, Plan, first_of
@@ -42,6 +43,7 @@ def check_files(plan: Plan, model: ModelSpec | None, workload: Workload | None) 
     for c in check.plan.configurations:
         here = {a.name: files for a in c.adapters if (files := check.adapter_files.get(a.name)) is not None}
         check.problems += deployment_problems(c, here, check.base_files)
+        check.problems += quantization_problems(c, None if model is None else model.kind)
     if workload is not None:
         check.requests(workload)
     return FileCheck(check.resolved(), tuple(dict.fromkeys(check.problems)), tuple(dict.fromkeys(check.notes)))

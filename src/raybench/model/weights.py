@@ -20,6 +20,7 @@ from raybench.model.checkpoint_files import check_weights
 from raybench.model.families import family
 from raybench.model.files import FromFile, read_json
 from raybench.model.heads import check_layers, check_sizes, draw_missing
+from raybench.model.quantization import check_quantized, loading_options, quantization_problems
 from raybench.model.seeded import add_seeded_adapter
 from raybench.plan import Adapter, Configuration
 from raybench.records import InputError, TaskType
@@ -135,18 +136,18 @@ class Weights:
             return self._build(dtype, 0, configuration)
         assert self.spec.location is not None
         location = Path(self.spec.location, "base") if self.spec.kind == "prepared" else self.spec.location
-        return self._read(str(location), dtype, "base", configuration.num_labels)
+        return self._read(str(location), dtype, "base", configuration.num_labels, configuration.quantization)
 
     def fine_tuned(self, configuration: Configuration) -> torch.nn.Module:
         """The fully fine-tuned sibling: its own files, or weights of the same shape, which take the same time."""
         dtype = torch_dtype(configuration.dtype, self.device.kind)
         if configuration.checkpoint is not None:
-            return self._read(configuration.checkpoint, dtype)
+            return self._read(configuration.checkpoint, dtype, quantization=configuration.quantization)
         if self.spec.kind == "prepared":
             folder = Path(self.spec.location or "", "full_ft", configuration.name)
             if not folder.is_dir():
                 raise InputError(f"{folder}: no such model; run `raybench prepare` for this plan")
-            return self._read(str(folder), dtype)
+            return self._read(str(folder), dtype, quantization=configuration.quantization)
         if self.spec.kind == "preset_device":
             return self._build(dtype, _seed(configuration.name), configuration)
         return self.base(configuration)
@@ -205,12 +206,19 @@ class Weights:
         return Noticed("; ".join(drawn) or None, ", ".join(beside) or None)
 
     def _build(self, dtype: torch.dtype, seed: int, configuration: Configuration) -> torch.nn.Module:
+        for problem in quantization_problems(configuration, self.spec.kind):
+            raise InputError(problem)
         return build(
             self.spec.name, dtype, self.device.kind, seed, configuration.num_labels, task_type=self.spec.task_type
         )
 
     def _read(
-        self, location: str, dtype: torch.dtype, whose: str | None = None, num_labels: int | None = None
+        self,
+        location: str,
+        dtype: torch.dtype,
+        whose: str | None = None,
+        num_labels: int | None = None,
+        quantization: str | None = None,
     ) -> torch.nn.Module:
         from transformers.utils import logging
 
@@ -228,6 +236,7 @@ class Weights:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # said below, in a line that has the sizes
             **labels,
+            **loading_options(quantization, dtype, self.device.kind, self.spec.task_type),
         )
         if getattr(model, "peft_config", None):
             raise InputError(
@@ -237,6 +246,8 @@ class Weights:
         check_layers(model, report["unexpected_keys"], location)
         missing = report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]}
         self._locations.add(location)
+        if quantization is not None:
+            check_quantized(model, missing, location, quantization)
         if drawn := draw_missing(model, missing, location, self.spec.task_type):
             self._drawn.add(f"{whose or location}: {', '.join(drawn)}")
         return model.to(self.device.kind).eval()

@@ -282,6 +282,7 @@ class PlanBuilder:
             delay_share=table.delay_share,
             batch=batch,
             kv_cache=table.kv_cache,
+            quantization=table.quantization,
         )
 
     @property

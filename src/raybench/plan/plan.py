@@ -15,6 +15,8 @@ from raybench.records import TaskType
 Design = Literal["paired", "independent"]
 Routing = Literal["round_robin", "blocked", "mixed"]
 """How the requests of several adapters come: in turns, all of one after all of another, or mixed in each batch."""
+Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
+"""How a base is quantized as it is loaded: 4-bit NF4 or LLM.int8() by bitsandbytes, 8-bit weights only by torchao."""
 KvCache = Literal["dynamic", "static"]
 """What keeps keys and values while a language model generates: transformers' DynamicCache or StaticCache."""
 
@@ -45,6 +47,7 @@ class Configuration:
     ``delay_share``: time that the ``delay`` strategy adds to each request, as a share of it.
     ``num_labels``: of its classifier; None: as many as its checkpoint says.
     ``batch``: prompts that it serves together. ``quantization``: of its base's weights; None: as the files have them.
+    A merged adapter is served unquantized: there it says on which base the adapter was trained, and is compared with.
     """
 
     name: str
@@ -62,7 +65,7 @@ class Configuration:
     num_labels: int | None = None
     batch: int = 1
     kv_cache: KvCache = "dynamic"
-    quantization: str | None = None
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         if not self.role:
@@ -245,7 +248,7 @@ class Peers:
 
 def _measured_as(c: Configuration) -> tuple[object, ...]:
     """What two configurations have in common that are compared."""
-    return c.dtype, c.batch, c.kv_cache
+    return c.dtype, c.batch, c.kv_cache, c.quantization
 
 
 def make_blocks(configurations: Sequence[Configuration], design: Design) -> tuple[Block, ...]:

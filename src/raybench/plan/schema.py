@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raybench.plan.plan import KvCache, Routing
+from raybench.plan.plan import KvCache, Quantization, Routing
 from raybench.records import TaskType
 
 Seed = Annotated[int, Field(ge=0, le=2**62)]
@@ -70,6 +70,7 @@ class DeploymentTable(Table):
     role: Name | None = None
     delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
     kv_cache: KvCache = "dynamic"
+    quantization: Quantization | None = None
     batch: BatchSizes = 1
 
 

@@ -31,7 +31,10 @@ def deployment(
         details.append("adapters in the base's type")
     details += ["base's shape"] if is_shape_only(configuration, model) else []
     details += [d for d in (configuration.dtype, configuration.routing) if d not in ("auto", "round_robin")]
-    details += [] if configuration.quantization is None else [configuration.quantization]
+    if configuration.quantization is not None:
+        details.append(
+            f"unquantized for {configuration.quantization}" if known.unquantized else configuration.quantization
+        )
     details += [] if configuration.kv_cache == "dynamic" else [f"{configuration.kv_cache} cache"]
     details += [] if configuration.batch == 1 else [f"batch {configuration.batch}"]
     return f"{known.label} ({', '.join(details)})" if details else known.label

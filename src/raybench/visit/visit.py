@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from raybench.deploy import Deployment, Gate, GateError, Generator, LoadCosts, deploy, strategy_class
 from raybench.machine import Device
-from raybench.model import ModelSpec, Prompts, Recipe, Request, Weights, prepared
+from raybench.model import ModelSpec, Prompts, Recipe, Request, Weights, prepared, stored_bytes
 from raybench.plan import Configuration
 from raybench.records import FailureKind
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of
@@ -295,7 +295,7 @@ def _parameter_bytes(model: Any) -> tuple[int, int]:
     """Bytes of the adapters' parameters (LoRA matrices and heads saved with them), and of all others."""
     adapters = others = 0
     for name, parameter in model.named_parameters():
-        size = parameter.numel() * parameter.element_size()
+        size = stored_bytes(parameter)
         if ".lora_" in name or ".modules_to_save." in name:
             adapters += size
         else:
