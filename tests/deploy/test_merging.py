@@ -15,7 +15,7 @@ from deploy.shapes import answers, difference, read_from, rows, save_adapter_of,
 from model.small_checkpoints import deploying
 from raybench.deploy.strategies import Deployment, LoadCosts, deploy
 from raybench.plan.plan import Configuration
-from raybench.records import RaybenchError
+from raybench.records import InputError, RaybenchError
 
 Q = {"target_modules": ["q_proj", "v_proj"]}
 EMBEDDINGS = 64 * 16 * 4
@@ -154,6 +154,15 @@ def test_an_adapter_that_was_kept_tied_is_merged_once_and_costs_no_copy(
     assert deployment.model.config.tie_word_embeddings
 
 
+def test_a_tied_head_that_peft_saves_and_cannot_load_is_refused(make: Any) -> None:
+    """A GPT-2's embedding is not among the names by which PEFT ties: on loading the head has no place for its part."""
+    base, adapter = make("gpt2-lm", {"target_modules": ["c_attn", "lm_head"], "ensure_weight_tying": True})
+    with pytest.raises(
+        InputError, match=r"2 of its file have no place in the model \(lm_head\.lora_A\.weight, lm_head"
+    ):
+        merged(base, "gpt2-lm", adapter)
+
+
 def test_peft_alone_merges_into_both(make: Any) -> None:
     """What is guarded against; where this fails, PEFT has learned it."""
     base, adapter = make("llama-lm-tied", {"target_modules": ["lm_head"]})
@@ -174,7 +183,7 @@ def test_weights_of_replicated_layers_are_each_layers_own(make: Any) -> None:
 
 
 def test_what_peft_merges_in_part_is_an_error(make: Any) -> None:
-    """Of trained tokens around a LoRA layer PEFT takes the outer one away and leaves the inner one there."""
+    """Of a LoRA layer around trained tokens PEFT takes the outer one away and leaves the inner one there."""
     base, adapter = make("llama-lm-tied", {"target_modules": ["lm_head"], "trainable_token_indices": [1, 5]})
     with pytest.raises(RaybenchError) as caught:
         merged(base, "llama-lm-tied", adapter)

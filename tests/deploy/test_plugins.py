@@ -10,10 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import raybench
-from raybench.deploy import plugins, strategies, strategy_class, strategy_source
-from raybench.deploy.strategies import all_traits
+from deploy.shapes import read_from, rows, save_adapter_of, save_shape, up, weights_of
+from model.small_checkpoints import deploying
+from raybench.deploy import gate, plugins, strategies, strategy_class, strategy_source
+from raybench.deploy.strategies import Deployment, LoadCosts, all_traits
+from raybench.model.prompts import Prompts
+from raybench.model.weights import Weights
+from raybench.plan.plan import Configuration
 from raybench.records import InputError, RaybenchError, StrategyTraits
 
 SOUND = """
@@ -180,6 +186,35 @@ def test_plans_take_it_and_tell_what_is_wrong_with_it_among_their_other_problems
         f"{path}: configurations[1].strategy: unknown strategy 'fulft'; expected one of delay, found, full_ft, "
         "lora_merged, lora_separate, multi_lora; did you mean 'full_ft'?",
     )
+
+
+class OfItself(strategies.LoraSeparate):
+    """Says of the bare base that it is the adapter alone, and that its answers are the adapter's."""
+
+    traits = StrategyTraits("of_itself", "Of itself", 1, 1)
+    reproduces_adapters = True
+
+    def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
+        model = weights.base(configuration)
+        return Deployment(model, model)
+
+
+def test_one_from_outside_is_never_what_others_or_itself_are_checked_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(strategies, "STRATEGIES", strategies.STRATEGIES | {"of_itself": OfItself})
+    monkeypatch.setattr(strategies, "_SOURCES", {"of_itself": "outside 1.2"})
+    monkeypatch.setattr(gate, "STRATEGIES", strategies.STRATEGIES)
+    base = save_shape("llama", tmp_path / "base")
+    path = save_adapter_of("llama", base, tmp_path / "a", target_modules=["q_proj"])
+    weights = weights_of(base, "llama")
+    configurations = [deploying(read_from(path, "a"), strategy=s) for s in ("of_itself", "lora_merged")]
+    loaded = {c.strategy: (c, up(c, base, "llama")) for c in configurations}
+    checked = gate.Gate(weights, {"a": [Prompts(rows(), ("a",) * 4, 0)]}, loaded)
+    with torch.inference_mode():
+        with pytest.raises(gate.GateError, match="logits differ from adapter a alone"):
+            checked.check(*loaded["of_itself"])
+        assert (checked.check(*loaded["lora_merged"]).error or 1) < 1e-5
 
 
 def test_the_commands_end_with_2_and_the_line(install: Install, tmp_path: Path) -> None:
