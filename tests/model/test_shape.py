@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,15 +13,15 @@ from transformers import GPT2LMHeadModel, LlamaForCausalLM, LlamaForSequenceClas
 from model.small_checkpoints import adapter_at, gpt2_config, llama_config, save_adapter, save_model
 from raybench.model.checkpoint_files import CheckpointFiles
 from raybench.model.hub import ModelFiles
-from raybench.model.shape import ModelShape, read_shape
+from raybench.model.shape import ModelShape, llama_shapes, read_shape
 from raybench.model.sizes import AdapterSize, adapter_size, model_shape
 from raybench.model.weights import ModelSpec, build, resolve_model
-from raybench.records import InputError
+from raybench.records import InputError, TaskType
 
 
-def shape_at(location: str) -> ModelShape:
+def shape_at(location: str, task_type: TaskType = "CAUSAL_LM") -> ModelShape:
     files = ModelFiles()
-    return read_shape(Path(location, "config.json"), CheckpointFiles.read(location, files).shapes)
+    return read_shape(Path(location, "config.json"), CheckpointFiles.read(location, files).shapes, task_type)
 
 
 @pytest.mark.parametrize(("preset", "task_type", "head"), [("micro", "SEQ_CLS", 2 * 64), ("micro-lm", "CAUSAL_LM", 0)])
@@ -35,6 +36,16 @@ def test_a_presets_parameters_are_those_that_are_built_but_for_a_classifiers_hea
     assert shape.parameters is not None
     assert built - shape.parameters == head
     assert (shape.layers, shape.hidden, shape.kv_values, shape.matrix) == (8, 64, 2 * 8 * 2 * 16, 64 * 176)
+
+
+@pytest.mark.parametrize("task_type", ["SEQ_CLS", "CAUSAL_LM"])
+@pytest.mark.parametrize("changes", [{}, {"num_key_value_heads": 1, "head_dim": 4, "tie_word_embeddings": True}])
+def test_the_tensors_of_a_llama_are_those_of_its_configuration(task_type: TaskType, changes: dict[str, Any]) -> None:
+    config = llama_config(**changes)
+    made = LlamaForCausalLM(config) if task_type == "CAUSAL_LM" else LlamaForSequenceClassification(config)
+    built = {name: tuple(tensor.shape) for name, tensor in made.named_parameters() if name != "score.weight"}
+    assert llama_shapes(config.to_dict(), task_type) == built
+    assert llama_shapes({**config.to_dict(), "model_type": "qwen3"}, task_type) is None
 
 
 def test_tinyllama_is_of_1_1_billion_parameters_of_which_a_token_passes_all_but_its_embeddings() -> None:
@@ -67,6 +78,16 @@ def test_a_tied_matrix_is_counted_once_and_asked_whole(tmp_path: Path) -> None:
     assert (gpt2.layers, gpt2.hidden, gpt2.kv_values, gpt2.tied) == (2, 16, 2 * 2 * 2 * 8, True)
     llama = shape_at(save_model(LlamaForCausalLM, llama_config(tie_word_embeddings=True), tmp_path / "llama"))
     assert (llama.active, llama.tied) == (llama.parameters, True)
+
+
+def test_a_classifier_is_loaded_without_the_head_of_a_language_model(tmp_path: Path) -> None:
+    saved = save_model(LlamaForCausalLM, llama_config(), tmp_path / "lm")
+    body = sum(p.numel() for p in LlamaForCausalLM(llama_config()).model.parameters())
+    shape = shape_at(saved, "SEQ_CLS")
+    assert (shape.parameters, shape.active) == (body, body - 64 * 16)
+    tied = shape_at(save_model(GPT2LMHeadModel, gpt2_config(), tmp_path / "gpt2"), "SEQ_CLS")
+    assert tied.parameters is not None
+    assert (tied.active, tied.matrix) == (tied.parameters - (64 + 1024) * 16, 16 * 64)
 
 
 def test_experts_that_are_not_asked_are_not_passed() -> None:

@@ -378,6 +378,14 @@ def test_an_encoder_decoder_is_refused_in_one_line(root: Path, tmp_path: Path) -
     ]
 
 
+def test_an_adapter_of_another_base_is_refused_on_a_preset_too(root: Path) -> None:
+    where = f"adapter a: {root}/chat: made for another base than micro-lm"
+    assert own_plan("--model", "micro-lm", "--adapter", f"a={root / 'chat'}")[1] == [
+        f"{where}: it has no weights for model.layers.2.self_attn.q_proj and 11 more, which its target_modules name",
+        f"{where}: its model.layers.0.self_attn.q_proj has 16 inputs and 16 outputs, the base's weight is 64 x 64",
+    ]
+
+
 def test_options_that_cannot_be_together_are_refused(root: Path, tmp_path: Path, capsys: Capture) -> None:
     chat = ["--adapter", f"chat={root / 'chat'}"]
     assert own_plan(*chat)[1] == ["--adapter: of which base? name it by --model PRESET|PATH|HUB-ID"]

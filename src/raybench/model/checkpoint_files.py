@@ -108,9 +108,11 @@ class CheckpointFiles:
     shapes: Mapping[str, tuple[int, ...]] | None
 
     @classmethod
-    def of_config(cls, name: str, config: Mapping[str, Any]) -> CheckpointFiles:
-        """A model that has a configuration and no files: a preset."""
-        return cls(name, CheckpointConfig.model_validate(config), None)
+    def of_config(
+        cls, name: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]] | None
+    ) -> CheckpointFiles:
+        """A model that has a configuration and no files: a preset. ``shapes``: None where they are not known."""
+        return cls(name, CheckpointConfig.model_validate(config), shapes)
 
     @classmethod
     def read(cls, location: str, files: ModelFiles) -> CheckpointFiles:

@@ -16,7 +16,7 @@ from raybench.model.checkpoint_files import CheckpointFiles, labels_in
 from raybench.model.families import FAMILIES
 from raybench.model.files import FromFile, read_json
 from raybench.model.hub import ModelFiles
-from raybench.model.shape import ModelShape, read_shape
+from raybench.model.shape import ModelShape, llama_shapes, read_shape
 from raybench.model.weights import ModelSpec, preset_shape, resolve_model
 from raybench.plan import first_of
 from raybench.records import InputError, Problems, TaskType
@@ -108,7 +108,7 @@ def find_fine_tunes(
         positions=base.files.positions,
         about_base=base.about(task_type),
         base_files=base.files,
-        parameters=base.shape.parameters,
+        parameters=base.shape(task_type).parameters,
         adapters=tuple(found),
     )
 
@@ -127,11 +127,14 @@ class _Base:
     location: str
     spec: ModelSpec
     files: CheckpointFiles
-    shape: ModelShape
+    config: Path | Mapping[str, Any]
     told: _ToldOfBase
 
+    def shape(self, task_type: TaskType) -> ModelShape:
+        return read_shape(self.config, self.files.shapes, task_type)
+
     def about(self, task_type: TaskType) -> str:
-        shape, config = self.shape, self.files.config
+        shape, config = self.shape(task_type), self.files.config
         parts = [config.model_type]
         parts += [f"{shape.layers} layers"] if shape.layers is not None else []
         parts += [f"{_count(shape.parameters)} parameters"] if shape.parameters is not None else []
@@ -148,7 +151,8 @@ def _read_base(model: str, files: ModelFiles) -> _Base:
     spec = resolve_model(model, None)
     if spec.kind in ("preset_files", "preset_device"):
         config = preset_shape(spec.name)["config"]
-        return _Base(spec.name, spec, CheckpointFiles.of_config(spec.name, config), read_shape(config), _ToldOfBase())
+        shapes = llama_shapes(config, spec.task_type)
+        return _Base(spec.name, spec, CheckpointFiles.of_config(spec.name, config, shapes), config, _ToldOfBase())
     if spec.kind == "prepared":  # the base in it is one as any other
         spec = resolve_model(str(Path(spec.location or "", "base")), spec.task_type)
     location = spec.location or ""
@@ -158,7 +162,7 @@ def _read_base(model: str, files: ModelFiles) -> _Base:
         told = read_json(path, _ToldOfBase)
         if told.is_encoder_decoder:  # whatever its adapters are for
             raise InputError(not_supported(location, checkpoint.config.model_type))
-        return _Base(location, spec, checkpoint, read_shape(path, checkpoint.shapes), told)
+        return _Base(location, spec, checkpoint, path, told)
 
 
 def _task_type(

@@ -14,6 +14,7 @@ from raybench.model.extent import Extent, Extents
 from raybench.model.fit import disagreement, misfits, other_vocabulary
 from raybench.model.hub import ModelFiles
 from raybench.model.quantization import quantization_problems
+from raybench.model.shape import llama_shapes
 from raybench.model.weights import ModelSpec, preset_shape
 from raybench.model.workload import Workload
 from raybench.plan import Adapter, Configuration, Plan, first_of
@@ -65,7 +66,9 @@ class _Check:
         if self.model is None:
             return
         if self.model.kind in ("preset_files", "preset_device"):
-            self.base_files = CheckpointFiles.of_config(self.model.name, preset_shape(self.model.name)["config"])
+            config = preset_shape(self.model.name)["config"]
+            shapes = llama_shapes(config, self.model.task_type)
+            self.base_files = CheckpointFiles.of_config(self.model.name, config, shapes)
             self.models.append(self.base_files)
             return
         location = self.model.location or ""

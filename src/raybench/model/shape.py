@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
+from raybench.model.checkpoint_files import is_vocabulary
 from raybench.model.files import FromFile, read_json
 from raybench.records import TaskType
 
@@ -72,8 +73,8 @@ def read_shape(
 ) -> ModelShape:
     """The shape that a config.json and its tensors (by name, where they are at hand) say.
 
-    Without tensors parameters are known of a Llama only, with the output layer that ``task_type`` asks for.
-    Raises InputError where a size is no size.
+    ``task_type``: what the model is loaded as, which decides on its output layer. Without tensors the number of
+    parameters is not known. Raises InputError where a size is no size.
     """
     if isinstance(config, Path):
         told = read_json(config, _WithText).text_config or read_json(config, _Config)
@@ -83,29 +84,62 @@ def read_shape(
     head_dim = told.head_dim or (hidden // heads if hidden and heads else None)
     kv_heads = told.kv_heads or heads
     kv_values = 2 * told.layers * kv_heads * head_dim if told.layers and kv_heads and head_dim else None
-    if shapes:
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        active = sum(round(size * _share(name, told)) for name, size in sizes.items())
-        inner = [size for name, size in sizes.items() if "embed" not in name and not name.endswith(_HEADS)]
-        matrix, tied = max(inner, default=None), _tied(told, shapes)
-        return ModelShape(told.layers, hidden, sum(sizes.values()), active, kv_values, matrix, told.dtype, tied)
-    body = _llama_parameters(told, head_dim)
-    embeddings = (told.vocab_size or 0) * (hidden or 0)
-    head = embeddings if task_type == "CAUSAL_LM" else 0
-    own_head = 0 if told.tie_word_embeddings else head
-    whole = None if body is None else body + embeddings + own_head
-    asked = None if body is None else body + head
-    matrix = hidden * told.inner if hidden and told.inner else None
-    return ModelShape(told.layers, hidden, whole, asked, kv_values, matrix, told.dtype, told.tie_word_embeddings)
+    if not shapes:
+        return ModelShape(told.layers, hidden, None, None, kv_values, None, told.dtype, told.tie_word_embeddings)
+    tied = _tied(told, shapes)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    if task_type == "SEQ_CLS":  # which loads no language model's head
+        sizes = {name: size for name, size in sizes.items() if not name.endswith(_HEADS)}
+    asks_table = task_type == "CAUSAL_LM" and tied is True
+    active = sum(round(size * _share(name, told, asks_table)) for name, size in sizes.items())
+    matrix = max((size for name, size in sizes.items() if not _is_table(name)), default=None)
+    return ModelShape(told.layers, hidden, sum(sizes.values()), active, kv_values, matrix, told.dtype, tied)
 
 
-def _share(name: str, told: _Config) -> float:
+def llama_shapes(config: Mapping[str, Any], task_type: TaskType) -> dict[str, tuple[int, ...]] | None:
+    """Shape by name of each tensor of a Llama of this configuration, without a classifier's head; None for any other.
+
+    With the head of a language model where ``task_type`` asks for one that is not tied.
+    """
+    told = _Config.model_validate(config)
+    hidden, inner, heads, vocabulary = told.hidden, told.inner, told.heads, told.vocab_size
+    if told.model_type != "llama" or not (hidden and inner and heads and vocabulary and told.layers):
+        return None
+    head_dim = told.head_dim or hidden // heads
+    outputs, kept = heads * head_dim, (told.kv_heads or heads) * head_dim
+    layer: dict[str, tuple[int, ...]] = {
+        "self_attn.q_proj": (outputs, hidden),
+        "self_attn.k_proj": (kept, hidden),
+        "self_attn.v_proj": (kept, hidden),
+        "self_attn.o_proj": (hidden, outputs),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+        "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+    }
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocabulary, hidden)}
+    for number in range(told.layers):
+        found |= {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
+    found["model.norm.weight"] = (hidden,)
+    if task_type == "CAUSAL_LM" and not told.tie_word_embeddings:
+        found["lm_head.weight"] = (vocabulary, hidden)
+    return found
+
+
+def _share(name: str, told: _Config, asks_table: bool) -> float:
     """Of a tensor what one token asks: of a table a row, unless it is the output as well; of experts a few."""
-    if "embed" in name and not told.tie_word_embeddings:
-        return 0.0
+    if _is_table(name) and not name.endswith(_HEADS):
+        return 1.0 if asks_table and is_vocabulary(name.removesuffix(".weight")) else 0.0
     if ".experts." in name and told.experts and told.experts_used:
         return min(1.0, told.experts_used / told.experts)
     return 1.0
+
+
+def _is_table(name: str) -> bool:
+    """Whether it has a row for each token or position: an embedding, or a language model's head."""
+    module = name.removesuffix(".weight")
+    return "embed" in name or module.endswith("wpe") or is_vocabulary(module)
 
 
 def _tied(told: _Config, shapes: Mapping[str, tuple[int, ...]]) -> bool | None:
@@ -114,13 +148,3 @@ def _tied(told: _Config, shapes: Mapping[str, tuple[int, ...]]) -> bool | None:
     if any(name.endswith(_HEADS) for name in shapes):
         return False
     return True if any(name.endswith(_CAUSAL) for name in told.architectures or ()) else None
-
-
-def _llama_parameters(told: _Config, head_dim: int | None) -> int | None:
-    """Of a Llama of this configuration without embeddings and output layer; None for any other."""
-    if told.model_type != "llama" or not (told.hidden and told.inner and told.layers and told.heads and head_dim):
-        return None
-    hidden, kv_heads = told.hidden, told.kv_heads or told.heads
-    attention = 2 * hidden * told.heads * head_dim + 2 * hidden * kv_heads * head_dim
-    layer = attention + 3 * hidden * told.inner + 2 * hidden
-    return told.layers * layer + hidden

@@ -9,7 +9,7 @@ from pathlib import Path
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.checkpoint_files import CheckpointFiles
 from raybench.model.hub import ModelFiles
-from raybench.model.shape import ModelShape, read_shape
+from raybench.model.shape import ModelShape, llama_shapes, read_shape
 from raybench.model.weights import ModelSpec, preset_shape
 from raybench.plan import Adapter
 from raybench.records import TaskType
@@ -29,7 +29,8 @@ class AdapterSize:
 def model_shape(spec: ModelSpec, files: ModelFiles) -> ModelShape:
     """The shape of the base ``spec``. Raises InputError where its files cannot be read."""
     if spec.kind in ("preset_files", "preset_device"):
-        return read_shape(preset_shape(spec.name)["config"], None, spec.task_type)
+        config = preset_shape(spec.name)["config"]
+        return read_shape(config, llama_shapes(config, spec.task_type), spec.task_type)
     location = spec.location or ""
     if spec.kind == "prepared":
         location = str(Path(location, "base"))
