@@ -123,11 +123,11 @@ class _Writer:
         parts += map(self.adapter, self.found.adapters)
         parts += self.full_fine_tunes()
         separate = {"name": self.template("separate_{task}"), "strategy": "lora_separate"}
-        parts.append(_table("[[matrix]]", separate | self.of_tasks(self.names) | self.measured(adapters=True)))
+        parts.append(_measured("[[matrix]]", separate | self.of_tasks(self.names) | self.measured(adapters=True)))
         merged: dict[str, object] = {"name": self.template("merged_{task}"), "strategy": "lora_merged"}
         merged |= self.of_tasks(self.merged) | self.measured(adapters=True)
-        parts.append(_comments(self.not_merged()) + (_table("[[matrix]]", merged) if self.merged else ""))
-        together = [_table("[[configurations]]", self.several(routing)) for routing in self.routings]
+        parts.append(_comments(self.not_merged()) + (_measured("[[matrix]]", merged) if self.merged else ""))
+        together = [_measured("[[configurations]]", self.several(routing)) for routing in self.routings]
         parts.append(_comments(self.not_together()) + "\n".join(together))
         return "\n".join(part for part in parts if part)
 
@@ -245,13 +245,13 @@ class _Writer:
         parts = []
         if without := [name for name, checkpoint in own.items() if checkpoint is None]:
             keys = {"name": self.template("full_ft_{task}"), "strategy": "full_ft"}
-            table = _table("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured())
+            table = _measured("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured())
             parts.append(_comments(self.without_full_ft(without)) + table)
         for name, checkpoint in own.items():
             if checkpoint is not None:
                 own_keys = {"task": name, "seed": _SEED, "checkpoint": checkpoint}
                 keys = {"name": self.template(f"full_ft_{name}"), "strategy": "full_ft"}
-                parts.append(_table("[[configurations]]", keys | own_keys | self.measured()))
+                parts.append(_measured("[[configurations]]", keys | own_keys | self.measured()))
         return parts
 
     def without_full_ft(self, names: Sequence[str]) -> Iterator[str]:
@@ -354,6 +354,7 @@ _COMMENTS: Mapping[str, str] = {
     "adapter_dtype": "of the adapter: float32, or same as the base",
     "batch": "prompts that are served together: a number, or a list for one configuration each",
     "kv_cache": "of keys and values: dynamic or static",
+    "quantization": "of the base as it is loaded: bnb-nf4, bnb-int8 or torchao-int8; the same in all that is compared",
     "routing": "requests of several adapters come in turn (round_robin), one's after another's (blocked), or mixed",
 }
 _OF_STRATEGY = {
@@ -366,6 +367,11 @@ _OF_STRATEGY = {
 
 def _table(header: str, keys: Mapping[str, object]) -> str:
     return f"{header}\n{_keys(keys, header)}"
+
+
+def _measured(header: str, keys: Mapping[str, object]) -> str:
+    """The table of what is measured, with what may be said besides."""
+    return _table(header, keys) + _keys({"quantization": "bnb-nf4"}, commented=True)
 
 
 def _keys(keys: Mapping[str, object], header: str = "", *, commented: bool = False) -> str:
