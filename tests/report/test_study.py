@@ -49,11 +49,7 @@ def test_the_study_table_is_there_for_each_part_of_a_request(tables: Tables) -> 
     titles = (
         "TTFT, time to first token",
         "TPOT, time per output token after the first",
-<<<<<<< HEAD
         "End to end, from the request to its last token",
-=======
-        "End to end, first token to last",
->>>>>>> 099781b (Language models and batches in the tables: TTFT, TPOT, end to end and tokens a second with overhead, interval and verdict, along every axis of the plan; what merging changes of the answers; decide by one prompt at a time, compare by each measure)
     )
     places = [text.index(title) for title in titles]
     assert places == sorted(places)
@@ -87,12 +83,8 @@ def test_what_is_inconclusive_says_what_would_settle_it(tmp_path: Path) -> None:
     lines = report.verdict_lines(Tables(generated(load_generated(tmp_path), tmp_path, cost)))
     line = next(line for line in lines if line.startswith("LoRA Merged against Full FT"))
     assert "] inconclusive (about " in line
-<<<<<<< HEAD
     assert " more rounds); TPOT +0.5 %" in line
     assert "Rounds in brackets: so many more would settle it, if ratio and spread stay as they are." in lines
-=======
-    assert " more rounds would settle it, if ratio and spread stay as they are); TPOT +0.5 %" in line
->>>>>>> 099781b (Language models and batches in the tables: TTFT, TPOT, end to end and tokens a second with overhead, interval and verdict, along every axis of the plan; what merging changes of the answers; decide by one prompt at a time, compare by each measure)
 
 
 def test_rows_of_other_batches_stand_beside_each_other(batches: Tables) -> None:

@@ -19,11 +19,7 @@ MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end":
 _TITLES: Final[dict[str, str]] = {
     "ttft": "TTFT, time to first token",
     "tpot": "TPOT, time per output token after the first",
-<<<<<<< HEAD
     "end_to_end": "End to end, from the request to its last token",
-=======
-    "end_to_end": "End to end, first token to last",
->>>>>>> 099781b (Language models and batches in the tables: TTFT, TPOT, end to end and tokens a second with overhead, interval and verdict, along every axis of the plan; what merging changes of the answers; decide by one prompt at a time, compare by each measure)
 }
 _ROUNDING: Final = 1e-5
 """Logits that differ by less differ by what a float32 is rounded to, grown through the layers."""
@@ -132,18 +128,12 @@ def _lines_by_measure(rows: Sequence[dict[str, Any]], measures: Sequence[str], m
         parts = []
         for measure in measures:
             if (one := by_measure.get(measure)) is not None:
-<<<<<<< HEAD
                 more = f"about {more_rounds(one['more_rounds'])}" if _can_be_settled(one) else _more(one)
                 said = {"equivalent": f" (within {margin})", "inconclusive": f" ({more})"}.get(one["verdict"], "")
                 parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
         lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
     if any(_can_be_settled(row) for row in rows):
         lines.append("Rounds in brackets: so many more would settle it, if ratio and spread stay as they are.")
-=======
-                said = {"equivalent": f" (within {margin})", "inconclusive": f" ({_more(one)})"}.get(one["verdict"], "")
-                parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
-        lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
->>>>>>> 099781b (Language models and batches in the tables: TTFT, TPOT, end to end and tokens a second with overhead, interval and verdict, along every axis of the plan; what merging changes of the answers; decide by one prompt at a time, compare by each measure)
     return lines
 
 
@@ -184,14 +174,11 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-<<<<<<< HEAD
 def _can_be_settled(row: dict[str, Any]) -> bool:
     """Whether further rounds would settle an inconclusive row, and how many is known."""
     return row["verdict"] == "inconclusive" and row["unknown"] is None and row["more_rounds"] is not None
 
 
-=======
->>>>>>> 099781b (Language models and batches in the tables: TTFT, TPOT, end to end and tokens a second with overhead, interval and verdict, along every axis of the plan; what merging changes of the answers; decide by one prompt at a time, compare by each measure)
 def _more(row: dict[str, Any]) -> str:
     """What would settle an inconclusive row."""
     if row["unknown"] == "equal visits":
