@@ -28,9 +28,9 @@ def slower_steps(c: Configuration, task: str, request: int, round_index: int) ->
     """The separate adapters' decoding steps take 10 % longer, and shorter prefills make up for it."""
     took = even_cost(c, task, request, round_index)
     if c.strategy != "lora_separate":
-        return dataclasses.replace(took, prefill=took.prefill + round_index)
+        return dataclasses.replace(took, prefill=took.prefill + round_index * len(c.strategy))
     steps = [step + 260_000 for step in took.steps]
-    return dataclasses.replace(took, prefill=took.prefill - 780_000 + round_index, steps=steps)
+    return dataclasses.replace(took, prefill=took.prefill - 780_000 + 13 * round_index, steps=steps)
 
 
 @pytest.fixture
