@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.text_rows import ROWS, SUFFIXES, write
-from raybench.model.text_files import Column, read_rows
+from raybench.model.text_files import Column, column_names, read_rows
 from raybench.records import InputError
 
 TEXT, CHAT = Column("text"), Column("chat", "chat")
@@ -36,6 +36,27 @@ def test_rows_are_as_they_were_written(tmp_path: Path, suffix: str) -> None:
     assert read_rows(path, TEXT, "kind") == ROWS
     assert read_rows(path, TEXT, None) == [{"text": row["text"]} for row in ROWS]
     assert read_rows(path, Column("kind"), None) == [{"kind": row["kind"]} for row in ROWS]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_says_its_columns(tmp_path: Path, suffix: str) -> None:
+    assert column_names(write(tmp_path / f"t.{suffix}", ROWS)) == ("text", "kind")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_has_no_columns_is_told_or_has_none(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t.{suffix}"
+    path.write_bytes(b"")
+    if suffix == "parquet":
+        with pytest.raises(InputError, match="cannot be read"):
+            column_names(str(path))
+    else:
+        assert column_names(str(path)) == ()
+    path.write_bytes(b"\xff\xfe[1]")
+    with pytest.raises(InputError, match="cannot be read"):
+        column_names(str(path))
+    with pytest.raises(InputError, match="no such file"):
+        column_names(str(tmp_path / f"none.{suffix}"))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ from raybench.machine.core_speed import CoreSpeed, measure_core
 from raybench.model.lengths import Lengths
 from raybench.model.shape import ModelShape
 from raybench.model.sizes import AdapterSize
+from raybench.model.weights import resolve_model
 from raybench.plan.file import PlanSource, parse_plan
 from raybench.plan.plan import Plan
+from raybench.sweep import estimate_lines
+from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.estimate import GPUS, START_S, VISIT_S, Estimate, Machine, estimate, forward_s, this_core
 from raybench.sweep.estimate_lines import _alike, _bytes
 
@@ -89,6 +92,8 @@ def test_a_run_is_all_forwards_of_all_visits_loading_and_starting() -> None:
     load = (2 * 4 * 2_000_000 + 4 * 50_000) / 1e9
     assert found is not None
     assert found.time_s == pytest.approx(START_S + 3 * (VISIT_S + load + 12 * (merged + separate)))
+    assert found.visit_s == pytest.approx(VISIT_S + load + 12 * (merged + separate))
+    assert found.longest == "a_seed1_batch2"
 
 
 def test_memory_is_that_of_the_block_which_holds_most() -> None:
@@ -117,6 +122,38 @@ def test_mixed_batches_ask_each_adapter_and_others_one() -> None:
     # 12 requests of 5 forwards in 3 visits, with 20 modules more; its guests now serve all 4 requests each, not 2.
     guests = 2 * 3 * (12 - 9) * (0.05 + 4 * 0.051 + 5 * 0.002)
     assert mixed.time_s - apart.time_s == pytest.approx(3 * 12 * 5 * 20 * 1e-4 + guests)
+
+
+LARGE = ModelShape(1, 8, 10**11, 10**11, 0, None, None, None)
+
+
+def lines_of(shape: ModelShape, monkeypatch: pytest.MonkeyPatch, text: str = TEXT) -> list[str]:
+    monkeypatch.setattr(estimate_lines, "model_shape", lambda spec, files: shape)
+    monkeypatch.setattr(estimate_lines, "measure_core", lambda: CoreSpeed(1e12, 1e12))
+    plan = plan_of(text)
+    return estimate_lines.estimate_lines(
+        CheckedPlan(plan, None, resolve_model("micro-lm", None), (), Lengths(10, 5, 0))
+    )
+
+
+def test_a_plan_that_no_gpu_has_room_for_and_visits_that_are_given_up_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert len(lines_of(SHAPE, monkeypatch)) == 3
+    short = TEXT.replace("rounds = 3", "rounds = 3\nvisit_timeout_s = 500.0")
+    found = lines_of(LARGE, monkeypatch, short)
+    # 2 models of 1e11 weights: 4 bytes each on a CPU, 2 on a GPU.
+    assert "memory 800.0 GB on a CPU, 400.0 GB on a GPU" in found[2]
+    assert found[1].count(" GB it does not fit)") == 4
+    # 1 s, 800 s or 400 s to load, 24 requests: on the core 4 s for the prompts and 4 x 0.4 s, on an L4 5 x 1.33 s.
+    assert found[3:] == [
+        "  more than any of these GPUs has: --design independent holds one model at a time",
+        "  a visit of a_seed1_batch2 may take 15 min 35 s on a core of this machine, and is given up after "
+        "visit_timeout_s = 500",
+        "  a visit of a_seed1_batch2 may take 9 min 21 s on an L4, and is given up after visit_timeout_s = 500",
+    ]
+    alone = TEXT.partition('[[matrix]]\nname = "merged"')[0]
+    assert len(lines_of(LARGE, monkeypatch, alone)) == 3
 
 
 def test_a_model_whose_size_is_not_known_has_no_estimate() -> None:

@@ -18,6 +18,7 @@ from model.small_checkpoints import llama_config, save_adapter, save_model
 from raybench import cli
 from raybench.analysis.tables import Tables
 from raybench.deploy.strategies import all_traits
+from raybench.model.prepare import make_tokenizer
 from raybench.model.workload import glue_lengths
 from raybench.plan import schema
 from raybench.plan.file import PlanSource, load_plan, parse_plan
@@ -29,7 +30,7 @@ from raybench.sweep.describe import deployment
 from raybench.sweep.options import command_words
 from raybench.sweep.own_plan import OwnPlan
 from raybench.sweep.preflight import check_sweep
-from raybench.sweep.written_plan import plan_name, toml
+from raybench.sweep.written_plan import most_together, plan_name, toml
 from sweep.own_plans import own_plan, save_fine_tunes
 
 Capture = pytest.CaptureFixture[str]
@@ -260,6 +261,32 @@ def test_of_many_adapters_the_first_are_together_and_the_plan_says_so(root: Path
     (why,) = own.left_out
     assert why.startswith("Left out: a8, a9 in together: its block holds a model for each of its adapters besides")
     assert f"# {why[:100]}" in own.text
+
+
+def test_on_a_large_base_fewer_are_together() -> None:
+    counts = [None, 10**8, 1_100_000_000, 2_000_000_000, 3_300_000_000, 7 * 10**9, 10**12]
+    assert [most_together(count) for count in counts] == [8, 8, 8, 4, 2, 2, 2]
+
+
+def test_texts_without_a_column_text_and_with_messages_are_chats(root: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(root / "lm", base)
+    tokenizer = make_tokenizer("micro")
+    tokenizer.chat_template = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
+    tokenizer.save_pretrained(base)
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text(json.dumps({"id": 1, "messages": [{"role": "user", "content": "a film"}]}) + "\n")
+    arguments = ["--model", str(base), "--adapter", f"chat={root / 'chat'}", "--texts"]
+    own, _, workload = made(*arguments, str(chats))
+    assert workload is not None
+    assert (workload.chat_column, workload.text_column, workload.max_tokens) == ("messages", None, 2048 - 64)
+    assert own.checked.requests is not None
+    assert own.checked.requests.describe()["texts"] == {"chat": 1}
+    chats.write_text(json.dumps({"text": "a film", "messages": []}) + "\n")
+    _, _, workload = made(*arguments, str(chats))
+    assert workload is not None
+    assert (workload.chat_column, workload.text_column) == (None, "text")
+    assert own_plan(*arguments, str(tmp_path / "none.csv"))[1] == [f"{tmp_path}/none.csv: no such file"] * 2
 
 
 # What is left out, and what is refused

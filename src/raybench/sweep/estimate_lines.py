@@ -7,6 +7,7 @@ from typing import Literal
 
 from raybench.machine import measure_core
 from raybench.model import ModelFiles, adapter_size, model_shape
+from raybench.plan import Plan
 from raybench.records import InputError
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
@@ -23,12 +24,26 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
     core, gpus = on_core[0][1], _alike([(f"{m.name}{_fits(m, e)}", duration(e.time_s)) for m, e in on_gpus])
     gpu = on_gpus[0][1]
     of_core, of_gpu = ("", "") if checked.model is not None else (_named(checked, "cpu"), _named(checked, "cuda"))
-    return [
+    lines = [
         "Estimate, worked out and not measured; half as long or twice as long would be no surprise:",
         f"  with one worker {duration(core.time_s)} on a core of this machine{of_core}; {gpus}{of_gpu}",
         f"  memory {_bytes(core.memory_bytes)} on a CPU{of_core}, {_bytes(gpu.memory_bytes)} on a GPU{of_gpu}, besides "
         f"activations and what libraries take: block {gpu.block} holds {gpu.models} models at once",
     ]
+    if gpu.models > 1 and all(_too_large(machine, made) for machine, made in on_gpus):
+        lines.append("  more than any of these GPUs has: --design independent holds one model at a time")
+    slowest = [("a core of this machine", core), (f"an {on_gpus[0][0].name}", gpu)]
+    return lines + [line for name, made in slowest if (line := _too_long(checked.plan, name, made)) is not None]
+
+
+def _too_long(plan: Plan, machine: str, made: Estimate) -> str | None:
+    """That a visit may be given up before it is done."""
+    if made.visit_s <= plan.visit_timeout_s:
+        return None
+    return (
+        f"  a visit of {made.longest} may take {duration(made.visit_s)} on {machine}, and is given up after "
+        f"visit_timeout_s = {plan.visit_timeout_s:g}"
+    )
 
 
 def estimates(checked: CheckedPlan, machines: Sequence[Machine], files: ModelFiles) -> list[tuple[Machine, Estimate]]:
@@ -49,9 +64,11 @@ def _named(checked: CheckedPlan, kind: Literal["cpu", "cuda"]) -> str:
 
 
 def _fits(machine: Machine, made: Estimate) -> str:
-    if machine.memory_bytes is None or made.memory_bytes <= machine.memory_bytes:
-        return ""
-    return f" (whose {machine.memory_bytes // 10**9} GB it does not fit)"
+    return f" (whose {(machine.memory_bytes or 0) // 10**9} GB it does not fit)" if _too_large(machine, made) else ""
+
+
+def _too_large(machine: Machine, made: Estimate) -> bool:
+    return machine.memory_bytes is not None and made.memory_bytes > machine.memory_bytes
 
 
 def _bytes(count: int) -> str:
