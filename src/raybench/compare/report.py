@@ -9,7 +9,7 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from raybench.analysis import Unknown
+from raybench.analysis import WALL, Unknown
 from raybench.compare.changes import Change
 from raybench.compare.comparison import By, Row, RunComparison
 from raybench.report import MEASURES, Screen, more_rounds, percent, print_line, run_argument, shell_command
@@ -50,8 +50,14 @@ def show(found: RunComparison, console: Screen, by: By = "relative", each: bool 
 
 
 def row_names(rows: Iterable[Row]) -> str:
-    """The rows' names, for a line of text."""
-    return ", ".join(row.label for row in rows)
+    """The rows' names, for a line of text; measures stand behind a name, unless it is the whole request alone."""
+    measures: dict[str, list[str]] = {}
+    for row in rows:
+        measures.setdefault(row.name, []).append(row.measure)
+    return ", ".join(
+        name if of_name == [WALL.measure] else f"{name} ({', '.join(MEASURES[measure] for measure in of_name)})"
+        for name, of_name in measures.items()
+    )
 
 
 def _table(found: RunComparison, title: str, of: str, rows: Sequence[Row]) -> Table:
