@@ -96,6 +96,15 @@ def test_a_run_is_all_forwards_of_all_visits_loading_and_starting() -> None:
     assert found.longest == "a_seed1_batch2"
 
 
+def test_an_opener_generates_no_more_than_it_does() -> None:
+    long = plan_of(TEXT.replace("output_tokens = 5", "output_tokens = 20"))
+    found = estimate(long, Lengths(10, 20, 0), SHAPE, {}, CORE)
+    # Of each configuration 10 whole requests and 2 openers, which generate 8; of these 2 x 14, else 2 x 20 tokens kept.
+    whole, opener = (0.05 + (n - 1) * (0.01 + 4 * (1_000_000 + 2000 * (10 + n / 2)) / 1e8) for n in (20, 8))
+    assert found is not None
+    assert found.visit_s == pytest.approx(VISIT_S + 2 * (4 * 2_000_000) / 1e9 + 2 * (10 * whole + 2 * opener))
+
+
 def test_memory_is_that_of_the_block_which_holds_most() -> None:
     found = estimated(TEXT, CORE, a=AdapterSize(modules=20, parameters=50_000))
     # Two models in float32, one adapter beside its base, keys and values of 2 x 15 tokens, a matrix being merged.

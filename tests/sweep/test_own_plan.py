@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -250,6 +251,7 @@ def test_a_plan_of_many_adapters_is_named_after_the_first() -> None:
     assert plan_name(["support", "sales"]) == "support-sales"
     assert plan_name([f"adapter{i}" for i in range(20)]) == "adapter0-and-19-more"
     assert plan_name(["a" * 80]) == "a" * 80
+    assert plan_name(["lm"]) == "adapter-lm"  # which is not the shipped plan lm
 
 
 def test_of_many_adapters_the_first_are_together_and_the_plan_says_so(root: Path) -> None:
@@ -460,6 +462,22 @@ def found_lines_of(notices: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(line for line in notices if line.startswith(("base ", "adapter ", "all for ")))
 
 
+def test_the_options_of_a_plan_give_the_same_plan_from_any_folder(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "prompts.csv").write_text("text\na film\n")
+    monkeypatch.chdir(root)
+    more = ["--full-ft", "code=lm", "--texts", "prompts.csv", "--output-tokens", "3", "--batch", "2,1"]
+    own, plan, _ = made("--model", "lm", "--adapter", "chat=chat", "--adapter", "code=./code", *more)
+    assert own.options == (
+        *("--adapter", f"chat={root}/chat", "--adapter", f"code={root}/code", "--full-ft", f"code={root}/lm"),
+        *("--texts", f"{root}/prompts.csv", "--output-tokens", "3", "--batch", "1,2"),
+    )
+    monkeypatch.chdir(tmp_path)
+    again, same, _ = made("--model", str(root / "lm"), *own.options)
+    assert (again.options, again.text, same) == (own.options, own.text, plan)
+
+
 def test_the_command_to_go_on_says_all_that_the_plan_was_written_from(root: Path) -> None:
     arguments = [
         *words(root, "lm", "chat", "code", full_ft=f"chat={root / 'lm'}", batch="1,4", texts="my texts.jsonl"),
@@ -511,7 +529,7 @@ def test_plan_prints_a_shipped_plan_as_it_is(tmp_path: Path, capsys: Capture) ->
     )
 
 
-def test_from_adapter_folders_to_the_tables_without_a_line_of_toml(root: Path, tmp_path: Path) -> None:
+def test_from_adapter_folders_to_the_tables_without_a_line_of_toml(root: Path, tmp_path: Path, capsys: Capture) -> None:
     arguments = [*words(root, "lm", "chat", "code"), "--prompt-tokens", "6", "--output-tokens", "3"]
     arguments += ["--rounds", "2", "--requests", "2", "--results", str(tmp_path / "runs"), "--run-id", "mine"]
     ran = subprocess.run(
@@ -530,6 +548,17 @@ def test_from_adapter_folders_to_the_tables_without_a_line_of_toml(root: Path, t
     ]
     description = read_description(tmp_path / "runs" / "mine")
     assert (description.plan.name, description.model.location) == ("chat-code", str(root / "lm"))
+    assert description.written_from == (
+        *("--adapter", f"chat={root}/chat", "--adapter", f"code={root}/code"),
+        *("--prompt-tokens", "6", "--output-tokens", "3"),
+    )
+    advice = ["decide", str(tmp_path / "runs" / "mine"), "--tasks", "4", "--gpu-memory", "24GB", "--slo-p95", "1s"]
+    assert cli.main([*advice, "--requests-per-second", "1"]) == 1
+    next_words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").partition("    (")[0])
+    longer = check_sweep(cli.parser().parse_args(["sweep", *next_words[3:], "--results", str(tmp_path / "runs")]))
+    assert longer.plan.name == "chat-code"
+    assert longer.plan.rounds * longer.plan.requests >= 130
+    assert longer.written_from == description.written_from
     resumed = check_sweep(cli.parser().parse_args(["sweep", *arguments, "--resume"]))
     assert resumed.resuming
     assert resumed.run_id == "mine"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from raybench.analysis.percentiles import samples_needed
 from raybench.deploy.strategies import all_traits
 from raybench.model.lengths import Lengths
 from raybench.model.shape import ModelShape
@@ -59,25 +60,25 @@ def visit_s(request_s: float, pace: Pace, load_s: float) -> float:
 
 
 def test_a_quick_model_has_the_usual_pace_and_half_an_hour(of_size: Callable[[int], None]) -> None:
-    of_size(10**8)  # 1 s a request on the slow core, 27 of them
-    assert suited_pace(checked()) == Pace(10, 3, 1800.0)
+    of_size(10**8)  # 1 s a request on the slow core, 37 of them
+    assert suited_pace(checked()) == Pace(15, 3, 1800.0)
 
 
 def test_a_visit_may_take_three_times_what_it_is_estimated_to_take(of_size: Callable[[int], None]) -> None:
-    of_size(2_100_000_000)
-    assert visit_s(21.0, USUAL["CAUSAL_LM"], 8.4) == pytest.approx(576.4)  # not yet slow
-    assert suited_pace(checked()) == Pace(10, 3, 1800.0)
+    of_size(1_600_000_000)
+    assert visit_s(16.0, USUAL["CAUSAL_LM"], 6.4) == pytest.approx(599.4)  # not yet slow
+    assert suited_pace(checked()) == Pace(15, 3, 1800.0)
     of_size(4_000_000_000)
     assert visit_s(40.0, USUAL["CAUSAL_LM"], 16.0) > 600
-    assert visit_s(40.0, SLOW["CAUSAL_LM"], 16.0) == pytest.approx(617)
-    assert suited_pace(checked()) == Pace(5, 1, 2400.0)  # 3 x 617, in whole ten minutes
+    assert visit_s(40.0, SLOW["CAUSAL_LM"], 16.0) == pytest.approx(1257)
+    assert suited_pace(checked()) == Pace(13, 1, 4200.0)  # 3 x 1257, in whole ten minutes
 
 
 def test_what_would_take_days_on_a_core_is_taken_to_go_to_a_gpu(of_size: Callable[[int], None]) -> None:
-    of_size(70_000_000_000)  # 700 s a request on the slow core: 10 visits of 27 are more than two days
+    of_size(70_000_000_000)  # 700 s a request on the slow core: 10 visits of 37 are more than two days
     assert START_S + 10 * visit_s(700, USUAL["CAUSAL_LM"], 280) > pace._MOST_ON_A_CORE_S
-    # On an L4 0.93 s to read the weights, so 25 s of requests and 140 s of loading.
-    assert suited_pace(checked()) == Pace(10, 3, 1800.0)
+    # On an L4 0.93 s to read the weights, so 35 s of requests and 140 s of loading.
+    assert suited_pace(checked()) == Pace(15, 3, 1800.0)
 
 
 def test_requests_asked_for_on_the_command_line_are_those_that_a_visit_has(of_size: Callable[[int], None]) -> None:
@@ -85,7 +86,7 @@ def test_requests_asked_for_on_the_command_line_are_those_that_a_visit_has(of_si
     found = suited_pace(checked(requests=20))
     of_visit = visit_s(40.0, dataclasses.replace(SLOW["CAUSAL_LM"], requests=20), 16.0)
     assert of_visit == pytest.approx(1817)
-    assert found == Pace(5, 1, 6000.0)
+    assert found == Pace(13, 1, 6000.0)
 
 
 def test_a_model_of_unknown_size_has_the_usual_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +96,7 @@ def test_a_model_of_unknown_size_has_the_usual_pace(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("task_type", ["SEQ_CLS", "CAUSAL_LM"])
-def test_a_slow_model_is_asked_less(task_type: TaskType) -> None:
+def test_a_slow_model_is_asked_less_and_enough_for_a_p95(task_type: TaskType) -> None:
     assert SLOW[task_type].requests < USUAL[task_type].requests
     assert SLOW[task_type].warmups < USUAL[task_type].warmups
+    assert 10 * SLOW[task_type].requests == samples_needed(95)

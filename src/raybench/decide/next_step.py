@@ -56,7 +56,8 @@ def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     named = [] if remedy == "another plan" and model.kind == "prepared" else ["--model", model.location or model.name]
     if remedy == "another plan":
         return ["--plan", whole_plan(tables), *named]
-    words = ["--plan", _plan(tables), *named]
+    of_adapters = tables.description.written_from
+    words = [*named, *of_adapters] if of_adapters else ["--plan", _plan(tables), *named]
     if remedy == "resume":
         words += ["--results", str(tables.root.parent), "--run-id", tables.root.name, "--resume"]
     rounds, requests = plan.rounds, plan.requests
@@ -85,7 +86,7 @@ def _plan(tables: Tables) -> str:
 
 
 def _file_words(tables: Tables, remedy: Remedy) -> str:
-    if remedy == "another plan" or _plan(tables) != "FILE.toml":
+    if remedy == "another plan" or tables.description.written_from or _plan(tables) != "FILE.toml":
         return ""
     return f"; FILE.toml: the plan {tables.description.plan.name}"
 

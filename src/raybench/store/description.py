@@ -16,6 +16,7 @@ from raybench.records import TaskType
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Label = Annotated[str, Field(min_length=1, max_length=1000)]
+Word = Annotated[str, Field(min_length=1, max_length=10_000)]
 
 
 class _Part(BaseModel):
@@ -123,7 +124,11 @@ class EnvironmentOfRun(_Part):
 
 
 class Description(_Part):
-    """A whole ``run.json``; ``workload`` is what the requests' source says of itself."""
+    """A whole ``run.json``; ``workload`` is what the requests' source says of itself.
+
+    ``written_from``: the command line's options, besides the model, that the plan was written from (``--adapter``);
+    none where it was named.
+    """
 
     schema_version: int
     run_id: Name
@@ -134,6 +139,7 @@ class Description(_Part):
     configurations: Annotated[tuple[ConfigurationOfRun, ...], Field(min_length=1)]
     comparisons: tuple[ComparisonOfRun, ...]
     environment: EnvironmentOfRun
+    written_from: tuple[Word, ...] = ()
 
     @model_validator(mode="after")
     def _holds_together(self) -> Description:

@@ -61,8 +61,9 @@ def describe(
     model: ModelSpec,
     workers: Sequence[Mapping[str, Any]],
     traits: Mapping[str, StrategyTraits],
+    written_from: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The description of a new run, as JSON values."""
+    """The description of a new run, as JSON values. ``written_from``: the options that the plan was written from."""
     home = homes(plan.blocks)
     return {
         "run_id": run_id,
@@ -118,6 +119,7 @@ def describe(
         "comparisons": [
             {**one, "references": list(one["references"])} for one in map(dataclasses.asdict, plan.comparisons)
         ],
+        "written_from": list(written_from),
         "environment": {
             "driver": {"machine": describe_machine(), "versions": package_versions()},
             "workers": [dict(worker) for worker in workers],

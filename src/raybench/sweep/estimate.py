@@ -14,6 +14,7 @@ from typing import Literal
 from raybench.machine import CoreSpeed
 from raybench.model import AdapterSize, ModelShape, Workload
 from raybench.plan import Block, Configuration, Plan
+from raybench.visit import OPENER_TOKENS
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 REACHED = 0.5
@@ -154,8 +155,10 @@ class _Work:
             return 0
         return sum(sizes) if c.routing == "mixed" else max(sizes)
 
-    def request_s(self, c: Configuration, task: str) -> float:
-        prompt, output = self.lengths[task]
+    def request_s(self, c: Configuration, task: str, most: float = math.inf) -> float:
+        """Of one request, which generates ``most`` tokens at most."""
+        prompt, asked = self.lengths[task]
+        output = min(asked, most)
         modules, value_bytes = self.beside(c), self.value_bytes(c)
 
         def forward(tokens: float, kept: float) -> float:
@@ -170,7 +173,8 @@ class _Work:
             timed = len(block.requests(c, 0, self.plan.requests))
             openers = math.ceil(timed / self.plan.turn_requests)
             mean_s = sum(self.request_s(c, task) for task in c.tasks) / len(c.tasks)
-            total += (CHECKS + self.plan.warmups + openers + timed) * mean_s
+            opener_s = sum(self.request_s(c, task, OPENER_TOKENS) for task in c.tasks) / len(c.tasks)
+            total += (CHECKS + self.plan.warmups + timed) * mean_s + openers * opener_s
             total += self.weight_bytes(c) / LOAD_BYTES_S
         return total
 

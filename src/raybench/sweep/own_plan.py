@@ -25,12 +25,16 @@ OF_FINE_TUNES: Final = ("full_ft", "texts", "prompt_tokens", "output_tokens", "b
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OwnPlan:
-    """``text``: TOML. ``found``: a line for each thing that was read. ``left_out``: what cannot be, and why."""
+    """``text``: TOML. ``found``: a line for each thing that was read. ``left_out``: what cannot be, and why.
+
+    ``options``: words of the command line, besides the model, that give the same plan from any folder.
+    """
 
     text: str
     checked: CheckedPlan
     found: tuple[str, ...]
     left_out: tuple[str, ...]
+    options: tuple[str, ...]
 
 
 def add_fine_tune_arguments(p: argparse.ArgumentParser) -> None:
@@ -86,7 +90,21 @@ def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: 
     problems.found += told.found
     if problems.found or checked is None:
         return None
-    return OwnPlan(written.text, checked, tuple(found_lines(found)), written.left_out)
+    return OwnPlan(written.text, checked, tuple(found_lines(found)), written.left_out, _options(found, asked))
+
+
+def _options(found: FineTunes, asked: Asked) -> tuple[str, ...]:
+    words: list[str] = []
+    for adapter in found.adapters:
+        words += ["--adapter", f"{adapter.name}={adapter.location}"]
+        words += [] if adapter.full_ft is None else ["--full-ft", f"{adapter.name}={adapter.full_ft}"]
+    for name, value in [
+        ("texts", asked.texts),
+        ("prompt-tokens", asked.prompt_tokens),
+        ("output-tokens", asked.output_tokens),
+    ]:
+        words += [] if value is None else [f"--{name}", str(value)]
+    return (*words, *(() if asked.batch == (1,) else ("--batch", ",".join(map(str, asked.batch)))))
 
 
 def _cannot_be(problems: Sequence[str], found: FineTunes, asked: Asked) -> list[LeftOut]:

@@ -15,7 +15,7 @@ from raybench.records import InputError, Problems
 from raybench.store import Location, check_writable, validate_run_id
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.options import DEFAULT_PLAN, ClusterOptions, cluster_options, command_words, plan_overrides
-from raybench.sweep.own_plan import OF_FINE_TUNES, check_own_plan
+from raybench.sweep.own_plan import OF_FINE_TUNES, OwnPlan, check_own_plan
 from raybench.sweep.run_choice import choose_run
 
 
@@ -24,6 +24,7 @@ class CheckedSweep:
     """One sweep: what is measured, on which cluster, where it is kept, and whether a run is gone on with.
 
     ``command``: the words of the command line that goes on with it. ``notices``: what there is to say before it begins.
+    ``written_from``: the options that its plan was written from; none where it was named.
     """
 
     checked: CheckedPlan
@@ -33,6 +34,7 @@ class CheckedSweep:
     resuming: bool
     command: tuple[str, ...]
     notices: tuple[str, ...]
+    written_from: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -47,7 +49,7 @@ class CheckedSweep:
 def check_sweep(options: argparse.Namespace) -> CheckedSweep:
     """Raises InputError, SeveralProblemsError where several things are wrong, and StoreError for a damaged run."""
     problems = Problems()
-    checked, found = _check_plan(options, problems)
+    checked, own = _check_plan(options, problems)
     results: Location = options.results or default_results()
     with problems.gathered():
         if options.run_id is not None:
@@ -69,24 +71,23 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
         run_id=chosen.run_id,
         resuming=chosen.resuming,
         command=command_words(options, results, chosen.run_id),
-        notices=(*found, *checked.notes, *chosen.notices),
+        notices=(*(() if own is None else (*own.found, *own.left_out)), *checked.notes, *chosen.notices),
+        written_from=() if own is None else own.options,
     )
 
 
-def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[CheckedPlan | None, tuple[str, ...]]:
-    """The plan that is named, or written from adapters, and what was found of these."""
+def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[CheckedPlan | None, OwnPlan | None]:
+    """The plan that is named, or the one that is written from adapters."""
     if not options.adapter:
         if alone := [f"--{name.replace('_', '-')}" for name in OF_FINE_TUNES if getattr(options, name) is not None]:
             problems.found.append(f"{', '.join(alone)}: goes with --adapter; a plan says such things itself")
-        return check_plan(options.plan or DEFAULT_PLAN, plan_overrides(options), options.model, problems), ()
+        return check_plan(options.plan or DEFAULT_PLAN, plan_overrides(options), options.model, problems), None
     if options.plan is not None:
         problems.found.append(
             f"--plan {options.plan} and --adapter: give one of the two; `raybench init` writes a plan to edit"
         )
     own = check_own_plan(options, plan_overrides(options), problems)
-    if own is None:
-        return None, ()
-    return own.checked, (*own.found, *own.left_out)
+    return None if own is None else own.checked, own
 
 
 def default_results() -> Path:

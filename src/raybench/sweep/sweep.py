@@ -65,7 +65,7 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
 
 
 def _open_store(sweep: CheckedSweep, job: Job, workers: list[dict[str, Any]]) -> RunStore:
-    description = describe(sweep.run_id, sweep.plan, job.workload, job.model, workers, all_traits())
+    description = describe(sweep.run_id, sweep.plan, job.workload, job.model, workers, all_traits(), sweep.written_from)
     if not sweep.resuming:
         return RunStore.create(sweep.results, sweep.run_id, description)
     store = RunStore.resume(sweep.root)

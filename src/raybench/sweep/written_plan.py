@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from raybench.model import FineTune, FineTunes, sharing
-from raybench.plan import first_of
+from raybench.plan import first_of, shipped_plans
 from raybench.report import harmless
 from raybench.sweep.pace import USUAL, Pace
 
@@ -61,9 +61,10 @@ class WrittenPlan:
 
 
 def plan_name(names: Sequence[str]) -> str:
-    """After its adapters: ``support-sales``; of many the first and how many more."""
+    """After its adapters: ``support-sales``; of many the first and how many more. No shipped plan is called so."""
     joined = "-".join(names)
-    return joined if len(joined) <= 60 or len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more"
+    name = joined if len(joined) <= 60 or len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more"
+    return f"adapter-{name}" if name in shipped_plans() else name
 
 
 def most_together(parameters: int | None) -> int:
