@@ -211,6 +211,16 @@ def test_another_version_of_what_measures_is_a_difference(plan: Plan) -> None:
     assert differences(old, new) == [f"versions.torch: {torch!r}, now '0.1'"]
 
 
+def test_another_version_of_a_strategy_from_outside_is_a_difference(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategies, "_SOURCES", {"multi_lora": "outside 1.2"})
+    old = of(plan)
+    monkeypatch.setattr(strategies, "_SOURCES", {"multi_lora": "outside 1.3"})
+    (found,) = differences(old, of(plan))
+    assert found.endswith(".strategy_source: 'outside 1.2', now 'outside 1.3'")
+
+
 def test_all_differences_are_found_and_not_only_the_first(plan: Plan) -> None:
     new = of(dataclasses.replace(plan, rounds=9, margin=0.5), MINE, GlueLengths(1))
     assert len(differences(of(plan), new)) == 4
