@@ -67,6 +67,7 @@ def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:
         active=count - 64 * 16,
         kv_values=2 * 2 * 2 * 8,
         matrix=16 * 32,
+        linear=2 * (4 * 16 * 16 + 3 * 16 * 32),
         dtype="float32",
         tied=False,
     )

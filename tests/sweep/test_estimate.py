@@ -21,7 +21,15 @@ from raybench.sweep.estimate import GPUS, START_S, VISIT_S, Estimate, Machine, e
 from raybench.sweep.estimate_lines import _alike, _bytes
 
 SHAPE = ModelShape(
-    layers=10, hidden=8, parameters=2_000_000, active=1_000_000, kv_values=1000, matrix=100_000, dtype=None, tied=None
+    layers=10,
+    hidden=8,
+    parameters=2_000_000,
+    active=1_000_000,
+    kv_values=1000,
+    matrix=100_000,
+    linear=800_000,
+    dtype=None,
+    tied=None,
 )
 CORE = Machine("core", "cpu", 1e9, 1e8, None, 1e-3, 1e-4, apart=False)
 GPU = dataclasses.replace(CORE, name="gpu", kind="cuda", memory_bytes=10**9, apart=True)
@@ -119,6 +127,19 @@ def test_memory_is_that_of_the_block_which_holds_most() -> None:
     assert on_gpu.memory_bytes - same.memory_bytes == 2 * 50_000
 
 
+def test_of_a_quantized_base_its_linear_layers_are_smaller_and_what_is_merged_is_not() -> None:
+    adapters = {"a": AdapterSize(modules=20, parameters=50_000)}
+    plain, nf4, int8 = (
+        estimated(TEXT.replace("batch = 2", f"batch = 2\n{more}"), GPU, **adapters)
+        for more in ("", 'quantization = "bnb-nf4"', 'quantization = "torchao-int8"')
+    )
+    assert plain is not None
+    assert nf4 is not None
+    assert int8 is not None
+    assert plain.memory_bytes - int8.memory_bytes == 800_000 * (2 - 1)
+    assert plain.memory_bytes - nf4.memory_bytes == round(800_000 * (2 - 0.516))
+
+
 def test_mixed_batches_ask_each_adapter_and_others_one() -> None:
     two = TEXT.replace('tasks = ["a"]', 'tasks = ["a", "b"]').replace('name = "a"', 'name = "{task}"')
     two = two.replace('"separate"', '"separate_{task}"').replace('"merged"', '"merged_{task}"')
@@ -133,7 +154,7 @@ def test_mixed_batches_ask_each_adapter_and_others_one() -> None:
     assert mixed.time_s - apart.time_s == pytest.approx(3 * 12 * 5 * 20 * 1e-4 + guests)
 
 
-LARGE = ModelShape(1, 8, 10**11, 10**11, 0, None, None, None)
+LARGE = ModelShape(1, 8, 10**11, 10**11, 0, None, None, None, None)
 
 
 def lines_of(shape: ModelShape, monkeypatch: pytest.MonkeyPatch, text: str = TEXT) -> list[str]:

@@ -38,7 +38,7 @@ seed = 0
 
 def shape(parameters: int) -> ModelShape:
     """Without layers to launch, so that a forward of 100 tokens takes ``parameters`` x 2 x 100 operations."""
-    return ModelShape(0, 8, parameters, parameters, 0, None, None, None)
+    return ModelShape(0, 8, parameters, parameters, 0, None, None, None, None)
 
 
 def checked(requests: int = USUAL["CAUSAL_LM"].requests) -> CheckedPlan:

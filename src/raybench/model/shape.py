@@ -53,7 +53,7 @@ class ModelShape:
 
     ``parameters``: all weights, a tied matrix once. ``active``: those that one token passes, without the experts that
     are not asked and the rows of the embeddings. ``kv_values``: keys and values that it keeps for each token.
-    ``matrix``: values of its largest matrix but embeddings and output.
+    ``matrix``: values of its largest matrix but embeddings and output; ``linear``: those of all such matrices.
     """
 
     layers: int | None
@@ -62,6 +62,7 @@ class ModelShape:
     active: int | None
     kv_values: int | None
     matrix: int | None
+    linear: int | None
     dtype: str | None
     tied: bool | None
 
@@ -85,7 +86,7 @@ def read_shape(
     kv_heads = told.kv_heads or heads
     kv_values = 2 * told.layers * kv_heads * head_dim if told.layers and kv_heads and head_dim else None
     if not shapes:
-        return ModelShape(told.layers, hidden, None, None, kv_values, None, told.dtype, told.tie_word_embeddings)
+        return ModelShape(told.layers, hidden, None, None, kv_values, None, None, told.dtype, told.tie_word_embeddings)
     tied = _tied(told, shapes)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if task_type == "SEQ_CLS":  # which loads no language model's head
@@ -93,7 +94,9 @@ def read_shape(
     asks_table = task_type == "CAUSAL_LM" and tied is True
     active = sum(round(size * _share(name, told, asks_table)) for name, size in sizes.items())
     matrix = max((size for name, size in sizes.items() if not _is_table(name)), default=None)
-    return ModelShape(told.layers, hidden, sum(sizes.values()), active, kv_values, matrix, told.dtype, tied)
+    linear = sum(size for name, size in sizes.items() if len(shapes[name]) == 2 and not _is_table(name))
+    whole = sum(sizes.values())
+    return ModelShape(told.layers, hidden, whole, active, kv_values, matrix, linear, told.dtype, tied)
 
 
 def llama_shapes(config: Mapping[str, Any], task_type: TaskType) -> dict[str, tuple[int, ...]] | None:

@@ -11,12 +11,15 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from raybench.deploy import all_traits
 from raybench.machine import CoreSpeed
 from raybench.model import AdapterSize, ModelShape, Workload
 from raybench.plan import Block, Configuration, Plan
 from raybench.visit import OPENER_TOKENS
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+QUANTIZED_BYTES = {"bnb-nf4": 0.516, "bnb-int8": 1.0, "torchao-int8": 1.0}
+"""Of a weight of a linear layer: NF4 has 4 bits and 0.127 bits of scales (QLoRA, arXiv 2305.14314)."""
 REACHED = 0.5
 """Share of a data sheet's peaks that is taken to be reached."""
 GPU_LAYER_S, GPU_MODULE_S = 26.01e-3 / 22, (35.17e-3 - 26.01e-3) / 44
@@ -182,6 +185,8 @@ class _Work:
         """Of its model, and of its adapters beside it: these are in float32 unless the plan says otherwise."""
         size = self.value_bytes(c)
         total = (self.shape.parameters or 0) * size
+        if c.quantization is not None and not all_traits()[c.strategy].unquantized:
+            total -= round((self.shape.linear or 0) * (size - QUANTIZED_BYTES[c.quantization]))
         if c.strategy != "lora_merged":
             total += self.adapter_values(c) * (size if c.adapter_dtype == "same" else DTYPE_BYTES["float32"])
         return total
