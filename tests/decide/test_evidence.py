@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from decide.advising import LATENCIES_MS, MB, MEMORY, MS, advise, by_way, make_run, with_memory
+from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.stats import Estimate
 from raybench.analysis.tables import Tables
-from raybench.decide.evidence import Evidence
+from raybench.decide.evidence import FOR_A_P95, Evidence
 from raybench.decide.queueing import Service
 from small_plans import SMALL_PLAN
+
+
+def test_a_p95_needs_as_many_samples_as_any_p95() -> None:
+    assert samples_needed(95) == FOR_A_P95
 
 
 def test_a_load_that_peaks_above_a_forward_is_what_must_fit(short_run: Path) -> None:

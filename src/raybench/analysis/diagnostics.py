@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from raybench.analysis.stats import ROUNDING
 
@@ -36,7 +36,8 @@ Code = Literal[
 
 _MANY_OUTLIERS: Final = 0.05
 _CHANCE: Final = 0.01
-_QUARTILE: Final = float(stats.norm.ppf(0.75))
+_QUARTILE: Final = 0.6744897501960817
+"""Of the standard normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,7 @@ def _share_cautions(shares: VarianceShares, visits: int) -> list[Caution | None]
 
 def _outlier_caution(count: int, samples: int) -> Caution | None:
     # Of few samples a share this large may be chance.
-    if stats.binomtest(count, samples, _MANY_OUTLIERS, alternative="greater").pvalue >= _CHANCE:
+    if scipy.stats.binomtest(count, samples, _MANY_OUTLIERS, alternative="greater").pvalue >= _CHANCE:
         return None
     return Caution(
         "outliers",

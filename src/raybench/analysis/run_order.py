@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from raybench.analysis.diagnostics import Caution, Visit
 from raybench.analysis.stats import ROUNDING
@@ -108,7 +108,7 @@ def drift(levels: Sequence[float], strata: Sequence[int] | None = None, seed: in
     if float(np.ptp(x)) <= ROUNDING or not order.any():
         return Drift(1.0, 1.0)
     slope = float(x @ order / (order @ order))
-    p = _permutation_p(stats.rankdata(x), of, lambda series: np.abs(series @ order), seed)
+    p = _permutation_p(scipy.stats.rankdata(x), of, lambda series: np.abs(series @ order), seed)
     return Drift(math.exp(slope), p, slope**2 * float((order @ order) / (x @ x)))
 
 
@@ -129,7 +129,7 @@ def first_visit(levels: Sequence[float], strata: Sequence[int] | None = None) ->
     if float(np.ptp(rest)) <= ROUNDING:
         # Equal values have no spread to set it against: only that of as many places the odd one has the first.
         return FirstVisit(ratio, 1.0 if abs(difference) <= ROUNDING else 1 / x.size)
-    return FirstVisit(ratio, float(2 * stats.t.sf(abs(difference) / error, rest.size - 1)))
+    return FirstVisit(ratio, float(2 * scipy.stats.t.sf(abs(difference) / error, rest.size - 1)))
 
 
 def visit_levels(configurations: Iterable[Sequence[Visit]]) -> list[Level]:

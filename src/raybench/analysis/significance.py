@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from raybench.analysis.stats import ROUNDING, finite
 
@@ -43,7 +43,7 @@ def permutation_p(log_ratios: Sequence[float], seed: int) -> float:
     values = finite(log_ratios)
     if values.size == 1:
         return 1.0
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (values,),
         np.mean,
         permutation_type="samples",
@@ -73,5 +73,5 @@ def study_paired_test(means: Sequence[float], reference_means: Sequence[float]) 
     differences = np.subtract(means, reference_means)
     if len(means) < 2 or float(np.ptp(differences)) <= ROUNDING * float(np.max(np.abs(means))):
         return PairedTest(math.nan, math.nan, math.nan)
-    result = stats.ttest_rel(means, reference_means)
+    result = scipy.stats.ttest_rel(means, reference_means)
     return PairedTest(float(result.statistic), float(result.df), float(result.pvalue))

@@ -9,8 +9,8 @@ import dataclasses
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize
 
 _LATE: Final = 0.05
 """The share of requests that a p95 leaves above it."""
@@ -57,7 +57,7 @@ class Service:
         def late(rho: float) -> float:
             return over + rho * float(weight @ np.exp(-(1 - rho) * slack)) - _LATE
 
-        rho = float(optimize.brentq(late, 0.0, 1.0, xtol=1e-14))
+        rho = float(scipy.optimize.brentq(late, 0.0, 1.0, xtol=1e-14))
         return rho / mean * 1e9
 
     def _mixed(self, switch_ns: int, share: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
