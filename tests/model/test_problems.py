@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -42,7 +44,7 @@ from raybench.model.problems import FileCheck, check_files
 from raybench.model.texts import Texts
 from raybench.model.weights import ModelSpec, resolve_model
 from raybench.model.workload import GlueLengths, Workload
-from raybench.plan.plan import Adapter, Configuration
+from raybench.plan.plan import Adapter, Configuration, Plan
 
 AGREE = ": make them agree, or leave out of the plan what is read from the adapter"
 
@@ -387,18 +389,23 @@ def test_what_is_generated_takes_positions_too(tmp_path: Path) -> None:
 def test_each_model_is_held_against_the_requests_that_it_is_given(bert: str, llama: str, tmp_path: Path) -> None:
     """A batch is as long as the longest of its prompts; the base does not see those of a checkpoint."""
     drawn = Lengths([8, 40], None, 0)
+
+    def of_requests(plan: Plan, base: str) -> tuple[str, ...]:
+        problems = check_files(plan, resolve_model(base), drawn).problems
+        return tuple(line for line in problems if "model_type" not in line)  # that the two are other models
+
     first = drawn.prompt_tokens("sst2", 20).tolist().index(40)
     assert first > 0
     full = Configuration("full", "full_ft", 0, ("sst2",), checkpoint=bert)
     plan = dataclasses.replace(plan_of(full), rounds=1, requests=first)
-    assert check_files(plan, resolve_model(llama), drawn).problems == ()
+    assert of_requests(plan, llama) == ()
     batched = Configuration("full", "full_ft", 0, ("sst2",), checkpoint=bert, batch=2)
-    assert check_files(plan.replaced([batched]), resolve_model(llama), drawn).problems == (
+    assert of_requests(plan.replaced([batched]), llama) == (
         f"{bert}: task sst2 has a request of 40 tokens, the model has positions for 32: bring texts in [workload] with "
         "max_tokens = 32, or ask for prompt_tokens of 32 at most, or take another model",
     )
     other = Configuration("full", "full_ft", 0, ("sst2",), checkpoint=llama, batch=2)
-    assert check_files(plan.replaced([other]), resolve_model(bert), drawn).problems == ()
+    assert of_requests(plan.replaced([other]), bert) == ()
 
 
 def test_only_requests_that_are_sent_count(bert: str) -> None:
@@ -650,3 +657,53 @@ def test_seeded_adapters_on_a_preset_need_no_files() -> None:
 def test_problems_of_files_that_several_use_are_told_once(llama: str) -> None:
     adapters: Sequence[Adapter] = [unstated("/nowhere/a", f"a{i}") for i in range(3)]
     assert problems(llama, *adapters) == ("adapter a0: /nowhere/a: no such folder",)
+
+
+# Full fine-tunes
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param({"hidden_size": 24}, r"its layers\.0\.mlp\.down_proj\.weight is 24 x 32, .* 16 x 32", id="width"),
+        pytest.param(
+            {"num_hidden_layers": 1}, r"it has no layers\.1\.mlp\.down_proj\.weight and 6 more, as the base", id="fewer"
+        ),
+        pytest.param(
+            {"num_hidden_layers": 3},
+            r"it has layers\.2\.mlp\.down_proj\.weight and 6 more, the base .* has not",
+            id="more",
+        ),
+    ],
+)
+def test_a_full_fine_tune_of_another_model_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    base = save_model(LlamaForSequenceClassification, llama_config(**shape), tmp_path / "base")
+    other = save_model(LlamaForSequenceClassification, llama_config(**{**shape, **changes}), tmp_path / "other")
+    plan = plan_of(Configuration("full", "full_ft", 0, ("mrpc",), checkpoint=other))
+    (problem,) = check_files(plan, resolve_model(base), None).problems
+    remedy = "a full fine-tune is measured beside its own base; give one of this base"
+    assert re.fullmatch(f"configuration full: {other}: {told}.*: {remedy}", problem)
+
+
+def test_a_full_fine_tune_of_another_kind_is_refused_and_one_with_more_labels_is_not(tmp_path: Path) -> None:
+    base = save_model(LlamaForSequenceClassification, llama_config(), tmp_path / "base")
+    wider = save_model(LlamaForSequenceClassification, llama_config(num_labels=5), tmp_path / "wider")
+    bert = save_model(BertForSequenceClassification, bert_config(), tmp_path / "bert")
+    full = [Configuration(n, "full_ft", 0, ("mrpc",), checkpoint=c) for n, c in (("a", wider), ("b", bert))]
+    assert check_files(plan_of(*full), resolve_model(base), None).problems == (
+        f"configuration b: {bert}: its model_type is bert, that of the base {base} is llama: a full fine-tune is "
+        "measured beside its own base; give one of this base",
+    )
+
+
+def test_an_adapter_of_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
+    base = save_model(LlamaForSequenceClassification, llama_config(), tmp_path / "base")
+    path = Path(save_adapter(base, tmp_path / "adapter"))
+    weights = load_file(path / "adapter_model.safetensors")
+    save_file({n: w for n, w in weights.items() if "score" not in n}, path / "adapter_model.safetensors")
+    problems = check_files(plan_of(deploying(adapter_at(str(path)))), resolve_model(base), None).problems
+    assert problems == (
+        f"adapter mine: {path}: no weights of a head in it, which task_type SEQ_CLS says it has; save it anew by "
+        "save_pretrained, which keeps the head",
+    )

@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 
 from raybench.model.adapter_files import AdapterFiles
-from raybench.model.checkpoint_files import CheckpointFiles, is_vocabulary
+from raybench.model.checkpoint_files import CheckpointFiles, is_classifier, is_vocabulary
 from raybench.plan import Adapter, first_of
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _MATCH_WITHIN_S = 1.0
 _SHOWN = 4
+_OTHER_HEADS = frozenset({"flaubert", "xlm", "xlnet"})
+"""Model types whose heads have names that PEFT does not take for one."""
+_IN_A_LAYER = re.compile(r"\w+\.\d+\..+")
+_FINE_TUNE = "a full fine-tune is measured beside its own base; give one of this base"
 
 Targets = tuple[str, ...] | str
 
@@ -93,6 +97,46 @@ def without_biases(files: AdapterFiles, base: CheckpointFiles) -> list[str]:
     return [
         m for m in files.biased if m in own and not {f"{m}.bias", f"{m.partition('.')[2]}.bias"} & base.shapes.keys()
     ]
+
+
+def lacks_its_head(files: AdapterFiles, base: CheckpointFiles) -> bool:
+    """Whether an adapter of a classifier has not the head that PEFT saves with it, and asks for when it loads it."""
+    if files.config.task_type != "SEQ_CLS" or base.config.model_type in _OTHER_HEADS:
+        return False
+    return not any(is_classifier(name) for name in files.others)
+
+
+def unlike(tuned: CheckpointFiles, base: CheckpointFiles) -> str | None:
+    """In one line why ``tuned`` is no full fine-tune of ``base``; None where its files do not say that it is not.
+
+    The layers are compared: embeddings and heads may have other sizes, as where tokens or labels were added.
+    """
+    if tuned.config.model_type != base.config.model_type:
+        return (
+            f"{tuned.location}: its model_type is {tuned.config.model_type}, that of the base {base.location} is "
+            f"{base.config.model_type}: {_FINE_TUNE}"
+        )
+    own, its = _layer_shapes(tuned), _layer_shapes(base)
+    if not own or not its:
+        return None
+    for name in sorted(own.keys() & its.keys()):
+        if own[name] != its[name]:
+            said, expected = (" x ".join(map(str, min(shapes))) for shapes in (own[name], its[name]))
+            return f"{tuned.location}: its {name} is {said}, that of the base {base.location} {expected}: {_FINE_TUNE}"
+    if more := sorted(own.keys() - its.keys()):
+        return f"{tuned.location}: it has {first_of(more, 1)}, the base {base.location} has not: {_FINE_TUNE}"
+    if fewer := sorted(its.keys() - own.keys()):
+        return f"{tuned.location}: it has no {first_of(fewer, 1)}, as the base {base.location} has: {_FINE_TUNE}"
+    return None
+
+
+def _layer_shapes(files: CheckpointFiles) -> dict[str, set[tuple[int, ...]]]:
+    """Of the matrices of numbered layers, named from the layer on: what stands before differs by who saved them."""
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for name, shape in (files.shapes or {}).items():
+        if len(shape) == 2 and (match := _IN_A_LAYER.search(name)):
+            found.setdefault(match[0], set()).add(shape)
+    return found
 
 
 def matches(targets: Targets, module: str) -> bool:

@@ -11,7 +11,7 @@ from raybench.model.checkpoint_files import CheckpointFiles
 from raybench.model.config_reader import ConfigReader
 from raybench.model.deployable import deployment_problems
 from raybench.model.extent import Extent, Extents
-from raybench.model.fit import disagreement, misfits, other_vocabulary
+from raybench.model.fit import disagreement, lacks_its_head, misfits, other_vocabulary, unlike
 from raybench.model.hub import ModelFiles
 from raybench.model.quantization import quantization_problems
 from raybench.model.shape import llama_shapes
@@ -78,7 +78,11 @@ class _Check:
     def checkpoints(self) -> None:
         for c in self.plan.configurations:
             if c.checkpoint is not None:
-                self.checkpoint(f"configuration {c.name}", c.checkpoint)
+                whose = f"configuration {c.name}"
+                found = self.checkpoint(whose, c.checkpoint)
+                if found is not None and self.base_files is not None:
+                    line = unlike(found, self.base_files)
+                    self.problems += [] if line is None else [f"{whose}: {line}"]
             elif not c.adapters and self.model is not None and self.model.kind == "prepared":
                 self.prepared(Path("full_ft", c.name))
 
@@ -135,6 +139,11 @@ class _Check:
         except InputError as error:
             self.problems.append(f"adapter {name}: {error}")
             return None
+        if self.base_files is not None and lacks_its_head(found, self.base_files):
+            self.problems.append(
+                f"adapter {name}: {location}: no weights of a head in it, which task_type SEQ_CLS says it has; save it "
+                "anew by save_pretrained, which keeps the head"
+            )
         if found.unknown:
             self.notes.append(
                 f"adapter {name}: {location}: its adapter_config.json has {first_of(found.unknown, 3)}, which PEFT "

@@ -70,12 +70,14 @@ def verdict_lines(tables: Tables) -> list[str]:
 
 
 def fidelity_lines(tables: Tables) -> list[str]:
-    """What merging an adapter, or holding it beside others, changes of the answers, where it is more than rounding."""
+    """What merging an adapter, or holding it beside others, changes of the answers."""
     outputs = "greedy tokens" if tables.description.model.task_type == "CAUSAL_LM" else "labels"
     lines: dict[str, list[str]] = {}
     for row in tables.rows("FROM fidelity"):
         agreement, divergence = row["argmax_agreement"], row["kl_divergence"]
-        if row["gate_error_max"] >= _ROUNDING or (agreement is not None and agreement < 1):
+        if row["gate_error_max"] < _ROUNDING and agreement in (None, 1):
+            lines.setdefault("answers as each adapter's alone, but for rounding.", []).append(row["deployment"])
+        else:
             parts = [f"logits differ by {_error(row['gate_error'])}"]
             if agreement is not None:
                 parts.append(f"{share(agreement)} of {outputs} agree")
