@@ -310,6 +310,21 @@ def test_adapters_that_cannot_be_together_are_measured_apart_and_the_plan_says_w
     assert f"# {second}\n" in own.text
 
 
+def test_what_cannot_be_merged_is_measured_separate_and_the_plan_says_why(root: Path, tmp_path: Path) -> None:
+    save_adapter(str(root / "lm"), tmp_path / "biased", AutoModelForCausalLM, lora_bias=True)
+    own, plan, _ = made(*words(root, "lm", "chat", batch="1,2"), "--adapter", f"biased={tmp_path / 'biased'}")
+    merged = [c.name for c in plan.configurations if c.strategy == "lora_merged"]
+    assert merged == ["merged_chat_b1", "merged_chat_b2"]
+    assert own.left_out == (
+        "Left out: lora_merged of biased: adapter biased has biases (lora_bias) for model.layers.0.self_attn.q_proj "
+        "and 3 more, where the base has none that they could be merged into: measure it separate",
+    )
+    own, plan, _ = made("--model", str(root / "lm"), "--adapter", f"biased={tmp_path / 'biased'}")
+    assert {c.strategy for c in plan.configurations} == {"full_ft", "lora_separate"}
+    assert [(c.role, c.reference) for c in plan.claims] == [("lora_separate", "full_ft")]
+    assert own.text.endswith("where the base has none that they could be merged into: measure it separate\n")
+
+
 def test_what_cannot_be_mixed_in_a_batch_comes_in_turn(root: Path, tmp_path: Path) -> None:
     save_adapter(str(root / "lm"), tmp_path / "dora", AutoModelForCausalLM, use_dora=True)
     arguments = [*words(root, "lm", "chat", batch="1,4"), "--adapter", f"dora={tmp_path / 'dora'}"]

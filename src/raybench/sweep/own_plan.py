@@ -114,7 +114,7 @@ def _cannot_be(problems: Sequence[str], found: FineTunes, asked: Asked) -> list[
     for line in problems:
         name, _, why = line.removeprefix("configuration ").partition(": ")
         if line.startswith("configuration ") and name in known:
-            refused.setdefault(known[name], LeftOut(*known[name], f"{name}: {why}"))
+            refused.setdefault(known[name], LeftOut(*known[name], why))
     return list(refused.values())
 
 
