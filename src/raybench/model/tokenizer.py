@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from raybench.model.prepare import make_tokenizer
 from raybench.model.texts import Tokenize, Tokens
 from raybench.model.weights import ModelSpec
 from raybench.records import InputError
+
+_OF_TOKENIZERS = re.compile(r"token|vocab|merges|bpe|\.model$")
+"""In the names of tokenizers' files, whatever library made them."""
 
 
 def text_tokenizer(
@@ -53,17 +57,20 @@ def open_tokenizer(location: str | None, model: ModelSpec) -> tuple[Any, str]:
 
 
 def _read(location: str) -> Any:
-    from transformers import AutoTokenizer
-
     with contextlib.suppress(NoSuchFileError):
         ModelFiles().path(location, "tokenizer_config.json")  # of no folder and no repository: said at once
+    none = f"{location}: it has no tokenizer, and the plan's texts need one; set workload.tokenizer"
+    if Path(location).is_dir() and not any(_OF_TOKENIZERS.search(file.name) for file in Path(location).iterdir()):
+        raise InputError(none)  # before libraries are imported for it
+    from transformers import AutoTokenizer
+
     with told(f"{location}: no tokenizer can be read there", "set workload.tokenizer"), _quiet():
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         tokenizer("a text", truncation=True, max_length=8)
         # Of a folder without a tokenizer's files transformers makes one that knows its special tokens only.
         words = len(tokenizer) - len(set(tokenizer.all_special_ids))
     if words < 1:
-        raise InputError(f"{location}: it has no tokenizer, and the plan's texts need one; set workload.tokenizer")
+        raise InputError(none)
     return tokenizer
 
 
