@@ -83,6 +83,8 @@ def _answer(connection: duckdb.DuckDBPyConnection, ask: Callable[[], T]) -> T:
     thread = threading.Thread(target=answering, daemon=True)
     try:
         thread.start()
+        while not answer.done():
+            wait([answer], 0.1)  # no longer: a signal that another thread was woken by is only looked at in between
         return answer.result()
     except (duckdb.Error, pa.ArrowException, UnicodeError) as error:
         raise RaybenchError(f"SQL: {_explanation(error)}") from None
