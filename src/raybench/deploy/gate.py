@@ -97,6 +97,7 @@ class Gate:
             got = self._logits(configuration, deployment, probes, adapter, continued)
             self._check_finite(configuration, probes, got)
             found.append(compared(got, expected))
+            error = found[-1].error
             if not strategy.is_exact(configuration):
                 if not strategy.traits.unquantized:
                     continue
@@ -104,7 +105,7 @@ class Gate:
                 unquantized = dataclasses.replace(configuration, quantization=None)
                 alone = self._adapter_alone(unquantized, adapter)
                 expected = self._logits(configuration, alone, probes, adapter, continued)
-            error = compared(got, expected).error
+                error = compared(got, expected).error
             if not error <= tolerance:
                 raise GateError(
                     f"{configuration.name}: logits differ from adapter {adapter.name} alone by {error:.3g} "
