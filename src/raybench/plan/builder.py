@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,13 +217,11 @@ class PlanBuilder:
     def rows(self) -> Iterable[tuple[str, DeploymentTable, str | None, int, int]]:
         """Each configuration's key, table, task, seed and batch."""
         for i, matrix in enumerate(self.parsed.matrix):
-            batches = [matrix.batch] if isinstance(matrix.batch, int) else matrix.batch
-            for batch in batches:
+            for batch in _batches(matrix):
                 for task, seed in _product(matrix.tasks, matrix.seeds):
                     yield f"matrix[{i}]", matrix, task, seed, batch
         for i, single in enumerate(self.parsed.configurations):
-            batches = [single.batch] if isinstance(single.batch, int) else single.batch
-            for batch in batches:
+            for batch in _batches(single):
                 yield f"configurations[{i}]", single, single.task, single.seed, batch
 
     def configuration(
@@ -337,6 +335,10 @@ def _repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+def _batches(table: DeploymentTable) -> Sequence[int]:
+    return [table.batch] if isinstance(table.batch, int) else table.batch
 
 
 def _fill(template: str, task: str | None, seed: int, batch: int = 1) -> str:
