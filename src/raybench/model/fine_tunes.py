@@ -16,7 +16,8 @@ from raybench.model.checkpoint_files import CheckpointFiles, labels_in
 from raybench.model.families import FAMILIES
 from raybench.model.files import FromFile, read_json
 from raybench.model.hub import ModelFiles
-from raybench.model.shape import ModelShape, llama_shapes, read_shape
+from raybench.model.shape import ModelShape, read_shape
+from raybench.model.sizes import preset_files
 from raybench.model.weights import ModelSpec, preset_shape, resolve_model
 from raybench.plan import first_of
 from raybench.records import InputError, Problems, TaskType
@@ -149,13 +150,11 @@ class _Base:
 
 def _read_base(model: str, files: ModelFiles) -> _Base:
     spec = resolve_model(model, None)
-    if spec.kind in ("preset_files", "preset_device"):
-        config = preset_shape(spec.name)["config"]
-        shapes = llama_shapes(config, spec.task_type)
-        return _Base(spec.name, spec, CheckpointFiles.of_config(spec.name, config, shapes), config, _ToldOfBase())
+    if spec.is_preset:
+        return _Base(spec.name, spec, preset_files(spec), preset_shape(spec.name)["config"], _ToldOfBase())
     if spec.kind == "prepared":  # the base in it is one as any other
-        spec = resolve_model(str(Path(spec.location or "", "base")), spec.task_type)
-    location = spec.location or ""
+        spec = resolve_model(spec.base_location, spec.task_type)
+    location = spec.base_location
     with _named("the base"):
         checkpoint = CheckpointFiles.read(location, files)
         path = files.path(location, "config.json")
@@ -182,7 +181,7 @@ def _task_type(
         return next(known for known in FAMILIES if known == stated[first])
     if base is None or len(words) == len(told):
         return None
-    if base.spec.kind in ("preset_files", "preset_device"):
+    if base.spec.is_preset:
         return base.spec.task_type
     for known, wanted in FAMILIES.items():
         if any(wanted.has_class(name) for name in base.told.architectures or ()):

@@ -14,8 +14,8 @@ from raybench.model.extent import Extent, Extents
 from raybench.model.fit import disagreement, lacks_its_head, misfits, other_vocabulary, unlike
 from raybench.model.hub import ModelFiles
 from raybench.model.quantization import quantization_problems
-from raybench.model.shape import llama_shapes
-from raybench.model.weights import ModelSpec, preset_shape
+from raybench.model.sizes import preset_files
+from raybench.model.weights import ModelSpec
 from raybench.model.workload import Workload
 from raybench.plan import Adapter, Configuration, Plan, first_of
 from raybench.records import InputError
@@ -65,15 +65,11 @@ class _Check:
     def base(self) -> None:
         if self.model is None:
             return
-        if self.model.kind in ("preset_files", "preset_device"):
-            config = preset_shape(self.model.name)["config"]
-            shapes = llama_shapes(config, self.model.task_type)
-            self.base_files = CheckpointFiles.of_config(self.model.name, config, shapes)
+        if self.model.is_preset:
+            self.base_files = preset_files(self.model)
             self.models.append(self.base_files)
-            return
-        location = self.model.location or ""
-        folder = str(Path(location, "base")) if self.model.kind == "prepared" else location
-        self.base_files = self.checkpoint("the base", folder)
+        else:
+            self.base_files = self.checkpoint("the base", self.model.base_location)
 
     def checkpoints(self) -> None:
         for c in self.plan.configurations:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 from raybench.model.adapter_files import AdapterFiles
 from raybench.model.checkpoint_files import CheckpointFiles
@@ -26,16 +25,18 @@ class AdapterSize:
     parameters: int
 
 
+def preset_files(spec: ModelSpec) -> CheckpointFiles:
+    """What a preset's files would say, if it had some."""
+    config = preset_shape(spec.name)["config"]
+    return CheckpointFiles.of_config(spec.name, config, llama_shapes(config, spec.task_type))
+
+
 def model_shape(spec: ModelSpec, files: ModelFiles) -> ModelShape:
     """The shape of the base ``spec``. Raises InputError where its files cannot be read."""
-    if spec.kind in ("preset_files", "preset_device"):
-        config = preset_shape(spec.name)["config"]
-        return read_shape(config, llama_shapes(config, spec.task_type), spec.task_type)
-    location = spec.location or ""
-    if spec.kind == "prepared":
-        location = str(Path(location, "base"))
-    shapes = CheckpointFiles.read(location, files).shapes
-    return read_shape(files.path(location, "config.json"), shapes, spec.task_type)
+    if spec.is_preset:
+        return read_shape(preset_shape(spec.name)["config"], preset_files(spec).shapes, spec.task_type)
+    shapes = CheckpointFiles.read(spec.base_location, files).shapes
+    return read_shape(files.path(spec.base_location, "config.json"), shapes, spec.task_type)
 
 
 def adapter_size(adapter: Adapter, shape: ModelShape, task_type: TaskType, files: ModelFiles) -> AdapterSize:

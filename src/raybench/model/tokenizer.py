@@ -48,11 +48,9 @@ def text_tokenizer(
 
 def open_tokenizer(location: str | None, model: ModelSpec) -> tuple[Any, str]:
     """The tokenizer at ``location``, else the model's own, and where it is. Raises InputError where there is none."""
-    if location is None and model.kind in ("preset_files", "preset_device"):
+    if location is None and model.is_preset:
         return make_tokenizer(model.name), model.name
-    if location is None:
-        assert model.location is not None
-        location = str(Path(model.location, "base")) if model.kind == "prepared" else model.location
+    location = model.base_location if location is None else location
     return _read(location), location
 
 

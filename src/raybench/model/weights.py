@@ -54,6 +54,17 @@ class ModelSpec:
     location: str | None = None
     task_type: TaskType = "SEQ_CLS"
 
+    @property
+    def is_preset(self) -> bool:
+        """Whether it is a shipped shape, known without any file."""
+        return self.kind in ("preset_files", "preset_device")
+
+    @property
+    def base_location(self) -> str:
+        """The folder or hub id of the base's own files; only of a model that has a location."""
+        assert self.location is not None
+        return str(Path(self.location, "base")) if self.kind == "prepared" else self.location
+
 
 def presets() -> tuple[str, ...]:
     """Names of the shapes that ship with the package."""
@@ -134,9 +145,8 @@ class Weights:
         dtype = torch_dtype(configuration.dtype, self.device.kind)
         if self.spec.kind == "preset_device":
             return self._build(dtype, 0, configuration)
-        assert self.spec.location is not None
-        location = Path(self.spec.location, "base") if self.spec.kind == "prepared" else self.spec.location
-        return self._read(str(location), dtype, "base", configuration.num_labels, configuration.quantization)
+        location = self.spec.base_location
+        return self._read(location, dtype, "base", configuration.num_labels, configuration.quantization)
 
     def fine_tuned(self, configuration: Configuration) -> torch.nn.Module:
         """The fully fine-tuned sibling: its own files, or weights of the same shape, which take the same time."""
