@@ -13,7 +13,7 @@ from raybench.model.prompts import Prompts, as_tensors
 from raybench.model.quantization import stored_bytes
 from raybench.model.shape import ModelShape, read_shape
 from raybench.model.sizes import AdapterSize, adapter_size, model_shape
-from raybench.model.text_files import Column, column_names
+from raybench.model.text_files import Column, column_names, is_unicode
 from raybench.model.texts import read_texts
 from raybench.model.tokenizer import text_tokenizer
 from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
@@ -53,6 +53,7 @@ __all__ = [
     "draw_token_ids",
     "find_fine_tunes",
     "glue_tasks",
+    "is_unicode",
     "is_zero",
     "model_shape",
     "peft_name",

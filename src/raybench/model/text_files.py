@@ -75,7 +75,7 @@ def _value(value: Any, name: str, column: Column) -> Any:
             raise InputError(f"column {name!r}: {error}") from None
     if not isinstance(value, str):
         raise InputError(f"expected a text in column {name!r}")
-    if not _is_unicode(value):
+    if not is_unicode(value):
         raise InputError(f"column {name!r} holds half a surrogate pair, which is no text")
     return value
 
@@ -156,7 +156,8 @@ def _read_csv(path: str, columns: list[str]) -> list[dict[str, Any]]:
         csv.field_size_limit(limit)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from raybench.model import FineTunes, column_names, find_fine_tunes
+from raybench.model import FineTunes, column_names, find_fine_tunes, is_unicode
 from raybench.plan import TEXT_FILES, Overrides, PlanSource, first_of
 from raybench.records import InputError, Problems
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
@@ -159,7 +159,7 @@ def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tu
                 raise InputError(f"{option} {argument}: no folder or hub id after the =")
             if filled_in := [word for word in ("{task}", "{seed}", "{batch}") if word in place]:
                 raise InputError(f"{option} {argument}: a plan fills in {filled_in[0]} in a path; rename the folder")
-            if not _is_unicode(place):
+            if not is_unicode(place):
                 raise InputError(f"{option} {argument}: the path is not UTF-8, which a plan has to be; rename it")
             if name in found:
                 raise InputError(f"{option} {argument}: {name} is named twice, before for {found[name]}; rename one")
@@ -178,14 +178,6 @@ def _texts(place: str | None, problems: Problems) -> tuple[str | None, bool]:
     with problems.gathered():
         columns = column_names(path)
     return path, "messages" in columns and "text" not in columns
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _tokens(text: str) -> int:
