@@ -15,8 +15,8 @@ from raybench import cli
 from raybench.deploy.strategies import all_traits
 from raybench.plan.file import PlanSource, parse_plan
 from raybench.plan.schema import TABLES, PlanTable
+from raybench.sweep.commented_toml import toml
 from raybench.sweep.estimate import CHECKS, GPUS, LOAD_BYTES_S, REACHED, START_S, VISIT_S
-from raybench.sweep.written_plan import toml
 from sweep.own_plans import save_fine_tunes
 
 DOCS = (Path(__file__).parents[2] / "docs" / "plan.md").read_text("utf-8")

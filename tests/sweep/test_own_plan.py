@@ -27,11 +27,12 @@ from raybench.plan.plan import Plan
 from raybench.plan.schema import WorkloadTable
 from raybench.store.store import read_description
 from raybench.sweep import written_plan
+from raybench.sweep.commented_toml import toml
 from raybench.sweep.describe import deployment
 from raybench.sweep.options import command_words
 from raybench.sweep.own_plan import OwnPlan
 from raybench.sweep.preflight import check_sweep
-from raybench.sweep.written_plan import most_together, plan_name, toml
+from raybench.sweep.written_plan import most_together, plan_name
 from sweep.own_plans import own_plan, save_fine_tunes
 
 Capture = pytest.CaptureFixture[str]

@@ -5,13 +5,12 @@ a comment.
 from __future__ import annotations
 
 import dataclasses
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from raybench.model import FineTune, FineTunes, sharing
 from raybench.plan import first_of, shipped_plans
-from raybench.report import harmless
+from raybench.sweep.commented_toml import comment_lines, keys_text, measured_text, table_text
 from raybench.sweep.pace import USUAL, Pace
 
 GLUE_MEDIAN, GLUE_SIGMA, GLUE_MAX = 58, 0.65, 331
@@ -25,8 +24,6 @@ besides, to be compared with, are made no more than that."""
 
 _TOGETHER: Final = {"round_robin": "together", "mixed": "together_mixed"}
 _SEED = 0
-_LINE = 34
-_COMMENT_WIDTH = 116
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,12 +121,12 @@ class _Writer:
         parts += map(self.adapter, self.found.adapters)
         parts += self.full_fine_tunes()
         separate = {"name": self.template("separate_{task}"), "strategy": "lora_separate"}
-        parts.append(_measured("[[matrix]]", separate | self.of_tasks(self.names) | self.measured(adapters=True)))
+        parts.append(measured_text("[[matrix]]", separate | self.of_tasks(self.names) | self.measured(adapters=True)))
         merged: dict[str, object] = {"name": self.template("merged_{task}"), "strategy": "lora_merged"}
         merged |= self.of_tasks(self.merged) | self.measured(adapters=True)
-        parts.append(_comments(self.not_merged()) + (_measured("[[matrix]]", merged) if self.merged else ""))
-        together = [_measured("[[configurations]]", self.several(routing)) for routing in self.routings]
-        parts.append(_comments(self.not_together()) + "\n".join(together))
+        parts.append(comment_lines(self.not_merged()) + (measured_text("[[matrix]]", merged) if self.merged else ""))
+        together = [measured_text("[[configurations]]", self.several(routing)) for routing in self.routings]
+        parts.append(comment_lines(self.not_together()) + "\n".join(together))
         return "\n".join(part for part in parts if part)
 
     def head(self) -> str:
@@ -137,7 +134,7 @@ class _Writer:
             "A plan for raybench, written from the files of a model and its adapters; docs/plan.md explains each key.",
             "What it would do: raybench plan FILE. To run it: raybench sweep --plan FILE",
         ]
-        return _comments(lines) + "#\n" + _comments(found_lines(self.found))
+        return comment_lines(lines) + "#\n" + comment_lines(found_lines(self.found))
 
     def not_merged(self) -> Iterator[str]:
         """Why there is no merged model of some adapters."""
@@ -185,7 +182,7 @@ class _Writer:
             "references": ["full_ft", "lora_separate"],
             "visit_timeout_s": self.pace.visit_timeout_s,
         }
-        return _keys(keys) + _keys({"until_halfwidth": 0.01, "accelerator_type": "L4"}, commented=True)
+        return keys_text(keys) + keys_text({"until_halfwidth": 0.01, "accelerator_type": "L4"}, commented=True)
 
     def workload(self) -> str:
         asked, keys = self.asked, dict[str, object]()
@@ -209,7 +206,7 @@ class _Writer:
             "max_tokens": TEXT_TOKENS,
         }
         others = {key: value for key, value in instead.items() if key not in keys}
-        return _table("[workload]", keys) + _keys(others, commented=True)
+        return table_text("[workload]", keys) + keys_text(others, commented=True)
 
     def lengths(self) -> tuple[int | None, int]:
         """Tokens of a prompt, at most where they are texts (None: these are whole), and to generate.
@@ -235,24 +232,24 @@ class _Writer:
         pairs = [("lora_separate", "full_ft")]
         pairs += [("lora_merged", "full_ft"), ("lora_merged", "lora_separate")] if self.merged else []
         pairs += [("multi_lora", "lora_separate")] if self.routings else []
-        return "\n".join(_table("[[claims]]", {"strategy": one, "reference": other}) for one, other in pairs)
+        return "\n".join(table_text("[[claims]]", {"strategy": one, "reference": other}) for one, other in pairs)
 
     def adapter(self, adapter: FineTune) -> str:
         keys = {"name": adapter.name, "tasks": [adapter.name], "seeds": [_SEED], "path": adapter.location}
-        return _comments([adapter.about]) + _table("[[adapters]]", keys)
+        return comment_lines([adapter.about]) + table_text("[[adapters]]", keys)
 
     def full_fine_tunes(self) -> list[str]:
         own = {a.name: a.full_ft for a in self.found.adapters}
         parts = []
         if without := [name for name, checkpoint in own.items() if checkpoint is None]:
             keys = {"name": self.template("full_ft_{task}"), "strategy": "full_ft"}
-            table = _measured("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured())
-            parts.append(_comments(self.without_full_ft(without)) + table)
+            table = measured_text("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured())
+            parts.append(comment_lines(self.without_full_ft(without)) + table)
         for name, checkpoint in own.items():
             if checkpoint is not None:
                 own_keys = {"task": name, "seed": _SEED, "checkpoint": checkpoint}
                 keys = {"name": self.template(f"full_ft_{name}"), "strategy": "full_ft"}
-                parts.append(_measured("[[configurations]]", keys | own_keys | self.measured()))
+                parts.append(measured_text("[[configurations]]", keys | own_keys | self.measured()))
         return parts
 
     def without_full_ft(self, names: Sequence[str]) -> Iterator[str]:
@@ -297,106 +294,3 @@ def found_lines(found: FineTunes) -> list[str]:
         full = "" if adapter.full_ft is None else f"; fully fine-tuned: {adapter.full_ft}"
         lines.append(f"adapter {adapter.name}: {adapter.about}; {adapter.location}{full}")
     return [*lines, f"all for {found.task_type}"]
-
-
-def _comments(lines: Iterable[str]) -> str:
-    """Each as a comment of one or more lines."""
-    wrapped = (
-        textwrap.wrap(
-            harmless(line),
-            _COMMENT_WIDTH,
-            subsequent_indent="  ",
-            break_long_words=False,  # those are paths
-            break_on_hyphens=False,
-        )
-        for line in lines
-    )
-    return "".join(f"# {part}\n" for parts in wrapped for part in parts)
-
-
-_NAMED = {
-    "": "in its runs' names",
-    "[[adapters]]": "as the tables call it",
-    "[[matrix]]": "of each configuration, with its task, seed and batch filled in",
-    "[[configurations]]": "of the configuration",
-}
-_COMMENTS: Mapping[str, str] = {
-    "description": "above its tables",
-    "model": "the base: a preset, a folder or a hub id; --model overrides it",
-    "task_type": "SEQ_CLS: sequence classification, CAUSAL_LM: text generation",
-    "rounds": "visits of each block, each in a fresh process; more make intervals narrower",
-    "requests": "timed requests of a configuration in a round",
-    "warmups": "untimed requests of a configuration before those",
-    "turn_requests": "requests of a configuration before it is another's turn",
-    "workload_seed": "draws the requests",
-    "order_seed": "draws the order of turns",
-    "margin": "differences within this share count as none: equivalent",
-    "references": "what the others are compared with",
-    "visit_timeout_s": "seconds after which a visit is given up; three times what a slow machine may take",
-    "until_halfwidth": "go on until the claims' intervals are this narrow; rounds is then the most",
-    "accelerator_type": "only on GPUs of this type, as Ray names it",
-    "prompt_tokens": "of each request: a number, a list to draw from, or a lognormal distribution",
-    "output_tokens": "to generate for each prompt: a number, a list or a distribution",
-    "texts": "instead of prompt_tokens: a .parquet, .jsonl or .csv file of your own texts",
-    "text_column": "its column of texts",
-    "chat_column": "or its column of chats, for the tokenizer's template",
-    "task_column": "its column of the adapter that a text is for; without it all are for each",
-    "tokenizer": "a folder or hub id, where the model has none of its own",
-    "max_tokens": "longer texts are cut",
-    "reference": "what it is claimed to differ from",
-    "path": "its folder or hub id; rank, alpha and targets are read there",
-    "tasks": "whose requests; each adapter serves its own",
-    "seeds": "of its training, where several runs are compared",
-    "seed": "of its training, where several runs are compared",
-    "task": "whose requests it serves",
-    "adapters": "what it deploys",
-    "checkpoint": "the fully fine-tuned model",
-    "dtype": "of the weights: auto is bfloat16 on a GPU, float32 on a CPU",
-    "adapter_dtype": "of the adapter: float32, or same as the base",
-    "batch": "prompts that are served together: a number, or a list for one configuration each",
-    "kv_cache": "of keys and values: dynamic or static",
-    "quantization": "of the base as it is loaded: bnb-nf4, bnb-int8 or torchao-int8; the same in all that is compared",
-    "routing": "requests of several adapters come in turn (round_robin), one's after another's (blocked), or mixed",
-}
-_OF_STRATEGY = {
-    "full_ft": "a model of its own, all weights fine-tuned",
-    "lora_separate": "the adapter beside the base",
-    "lora_merged": "the adapter merged into the base",
-    "multi_lora": "several adapters beside one base",
-}
-
-
-def _table(header: str, keys: Mapping[str, object]) -> str:
-    return f"{header}\n{_keys(keys, header)}"
-
-
-def _measured(header: str, keys: Mapping[str, object]) -> str:
-    """The table of what is measured, with what may be said besides."""
-    return _table(header, keys) + _keys({"quantization": "bnb-nf4"}, commented=True)
-
-
-def _keys(keys: Mapping[str, object], header: str = "", *, commented: bool = False) -> str:
-    special = {"name": _NAMED.get(header), "strategy": _OF_STRATEGY.get(str(keys.get("strategy")))}
-    lines = []
-    for key, value in keys.items():
-        comment = special.get(key) or _COMMENTS[key]
-        line = ("# " if commented else "") + f"{key} = {toml(value)}"
-        lines.append(f"{line.ljust(_LINE)}  # {comment}\n")
-    return "".join(lines)
-
-
-def toml(value: object) -> str:
-    """A value in TOML. Text may hold anything but half a surrogate pair, which TOML has no form for."""
-    if isinstance(value, str):
-        return '"' + "".join(map(_in_quotes, value)) + '"'
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return repr(value)
-
-
-def _in_quotes(character: str) -> str:
-    if character in '"\\':
-        return f"\\{character}"
-    return character if character.isprintable() else f"\\U{ord(character):08x}"
