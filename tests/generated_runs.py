@@ -22,12 +22,13 @@ from raybench.records import SCHEMAS, visit_name
 from raybench.store.location import Location
 from raybench.store.store import RunStore, VisitKey
 from raybench.sweep.describe import describe
+from small_plans import deployments
 
 MS = 1_000_000
 MODEL = ModelSpec("micro-lm", "preset_device", task_type="CAUSAL_LM")
 BEGAN = datetime(2026, 11, 28, tzinfo=UTC)
 
-PLAN = """
+_HEAD = """
 name = "generated"
 task_type = "CAUSAL_LM"
 rounds = 3
@@ -37,39 +38,8 @@ warmups = 0
 [workload]
 prompt_tokens = 5
 output_tokens = 4
-
-[[adapters]]
-name = "{task}_seed{seed}"
-tasks = ["mrpc", "sst2"]
-seeds = [42]
-alpha = 8
-
-[[matrix]]
-name = "fullft_{task}"
-strategy = "full_ft"
-tasks = ["mrpc", "sst2"]
-seeds = [42]
-
-[[matrix]]
-name = "lora_{task}"
-strategy = "lora_separate"
-tasks = ["mrpc", "sst2"]
-seeds = [42]
-adapters = ["{task}_seed{seed}"]
-
-[[matrix]]
-name = "merged_{task}"
-strategy = "lora_merged"
-tasks = ["mrpc", "sst2"]
-seeds = [42]
-adapters = ["{task}_seed{seed}"]
-
-[[configurations]]
-name = "multi"
-strategy = "multi_lora"
-seed = 42
-adapters = ["mrpc_seed42", "sst2_seed42"]
 """
+PLAN = _HEAD + deployments("fullft_{task}", "lora_{task}", "merged_{task}", "multi")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-SMALL_PLAN = """
-name = "small"
-rounds = 2
-requests = 4
-warmups = 1
 
+def deployments(full_ft: str, separate: str, merged: str, together: str) -> str:
+    """Every way to deploy two adapters, as tables of a plan, under these names."""
+    return f"""
 [[adapters]]
-name = "{task}_seed{seed}"
+name = "{{task}}_seed{{seed}}"
 tasks = ["mrpc", "sst2"]
 seeds = [42]
 alpha = 8
 
 [[matrix]]
-name = "fullft_{task}_seed{seed}"
+name = "{full_ft}"
 strategy = "full_ft"
 tasks = ["mrpc", "sst2"]
 seeds = [42]
 
 [[matrix]]
-name = "lora_{task}_seed{seed}"
+name = "{separate}"
 strategy = "lora_separate"
 tasks = ["mrpc", "sst2"]
 seeds = [42]
-adapters = ["{task}_seed{seed}"]
+adapters = ["{{task}}_seed{{seed}}"]
 
 [[matrix]]
-name = "lora_merged_{task}_seed{seed}"
+name = "{merged}"
 strategy = "lora_merged"
 tasks = ["mrpc", "sst2"]
 seeds = [42]
-adapters = ["{task}_seed{seed}"]
+adapters = ["{{task}}_seed{{seed}}"]
 
 [[configurations]]
-name = "multi_lora_2_adapters"
+name = "{together}"
 strategy = "multi_lora"
 seed = 42
 adapters = ["mrpc_seed42", "sst2_seed42"]
 """
+
+
+_HEAD = """
+name = "small"
+rounds = 2
+requests = 4
+warmups = 1
+"""
+SMALL_PLAN = _HEAD + deployments(
+    "fullft_{task}_seed{seed}", "lora_{task}_seed{seed}", "lora_merged_{task}_seed{seed}", "multi_lora_2_adapters"
+)
 
 
 def small_plan(rounds: int = 2, requests: int = 4) -> str:

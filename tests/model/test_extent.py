@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model import small_checkpoints
 from raybench.model.extent import Extent, Extents
 from raybench.model.lengths import Lengths
 from raybench.model.texts import Texts
@@ -19,24 +21,10 @@ SPREAD = Lognormal(median=30, sigma=1.0, max=5000)
 
 
 def plan_of(*configurations: Configuration, rounds: int = 2, requests: int = 10) -> Plan:
-    return Plan(
-        name="mine",
-        description="",
-        design="paired",
-        rounds=rounds,
-        requests=requests,
-        warmups=0,
-        turn_requests=1,
-        workload_seed=0,
-        order_seed=0,
-        margin=0.02,
-        references=("full_ft",),
-        visit_timeout_s=60.0,
-        accelerator_type=None,
-        configurations=configurations,
-        blocks=tuple(Block(c.name, (c,)) for c in configurations),
-        comparisons=(),
-    )
+    """Each configuration in a block of its own."""
+    blocks = tuple(Block(c.name, (c,)) for c in configurations)
+    plan = small_checkpoints.plan_of(*configurations)
+    return dataclasses.replace(plan, rounds=rounds, requests=requests, blocks=blocks)
 
 
 def longest_sent(plan: Plan, c: Configuration, workload: Workload) -> int:
