@@ -697,6 +697,18 @@ def test_a_full_fine_tune_of_another_kind_is_refused_and_one_with_more_labels_is
     )
 
 
+def test_a_full_fine_tune_that_another_version_saved_under_other_names_is_not_refused(tmp_path: Path) -> None:
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = MixtralConfig(**shape, num_key_value_heads=2, num_local_experts=2, vocab_size=32)
+    base = save_model(MixtralForSequenceClassification, config, tmp_path / "base")
+    tuned = tmp_path / "tuned"
+    MixtralForSequenceClassification(config).save_pretrained(tuned, save_original_format=False)
+    own = {name for folder in (Path(base), tuned) for name in load_file(folder / "model.safetensors")}
+    assert {name.split("layers.0.")[-1] for name in own} >= {"block_sparse_moe.gate.weight", "mlp.gate.weight"}
+    plan = plan_of(Configuration("full", "full_ft", 0, ("mrpc",), checkpoint=str(tuned)))
+    assert check_files(plan, resolve_model(base), None).problems == ()
+
+
 def test_an_adapter_of_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
     base = save_model(LlamaForSequenceClassification, llama_config(), tmp_path / "base")
     path = Path(save_adapter(base, tmp_path / "adapter"))

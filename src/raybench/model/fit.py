@@ -109,7 +109,8 @@ def lacks_its_head(files: AdapterFiles, base: CheckpointFiles) -> bool:
 def unlike(tuned: CheckpointFiles, base: CheckpointFiles) -> str | None:
     """In one line why ``tuned`` is no full fine-tune of ``base``; None where its files do not say that it is not.
 
-    The layers are compared: embeddings and heads may have other sizes, as where tokens or labels were added.
+    The layers are compared: embeddings and heads may have other sizes, as where tokens or labels were added. Of a type
+    whose tensors transformers may rename, those of one name are: another version may have saved it under others.
     """
     if tuned.config.model_type != base.config.model_type:
         return (
@@ -123,6 +124,8 @@ def unlike(tuned: CheckpointFiles, base: CheckpointFiles) -> str | None:
         if own[name] != its[name]:
             said, expected = (" x ".join(map(str, min(shapes))) for shapes in (own[name], its[name]))
             return f"{tuned.location}: its {name} is {said}, that of the base {base.location} {expected}: {_FINE_TUNE}"
+    if base.renamed:
+        return None
     if more := sorted(own.keys() - its.keys()):
         return f"{tuned.location}: it has {first_of(more, 1)}, the base {base.location} has not: {_FINE_TUNE}"
     if fewer := sorted(its.keys() - own.keys()):
