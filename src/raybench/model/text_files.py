@@ -39,7 +39,7 @@ def read_rows(path: str, column: Column, task_column: str | None) -> list[dict[s
     elif path.endswith(".csv"):
         rows = _read_csv(path, columns)
     else:
-        rows = _read_jsonl(path)
+        rows = _read_jsonl(path, columns)
     checked = []
     for number, row in enumerate(rows, 1):
         try:
@@ -120,11 +120,25 @@ def _holds_messages(kind: pa.DataType) -> bool:
     return all(place >= 0 and _holds_text(message.field(place).type) for place in places)
 
 
-def _read_jsonl(path: str) -> list[Any]:
+def _read_jsonl(path: str, columns: list[str]) -> list[Any]:
+    rows: list[Any] = []
+    number = 0
     try:
-        return [json.loads(line) for line in Path(path).read_text("utf-8-sig").split("\n") if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON lines: {error}") from None
+        for number, line in enumerate(Path(path).read_text("utf-8-sig").split("\n"), 1):  # noqa: B007  told below
+            if line.strip():
+                rows.append(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: line {number}: no JSON: {error.msg}, at character {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        where = f"line {number}: " if number else ""
+        raise InputError(f"{path}: {where}cannot be read as JSON lines: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if rows and isinstance(rows[0], dict):
+        for name in columns:
+            if name not in rows[0] and not any(isinstance(row, dict) and name in row for row in rows):
+                raise InputError(_no_column(path, name, list(rows[0])))
+    return rows
 
 
 def _read_csv(path: str, columns: list[str]) -> list[dict[str, Any]]:
