@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM, LlamaForSequenceClassification
 
 from model.small_checkpoints import adapter_at, gpt2_config, llama_config, save_adapter, save_model
 from raybench.model.checkpoint_files import CheckpointFiles
@@ -70,6 +70,7 @@ def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:
         linear=2 * (4 * 16 * 16 + 3 * 16 * 32),
         dtype="float32",
         tied=False,
+        vocabulary=64 * 16,
     )
 
 
@@ -111,6 +112,26 @@ def test_a_size_that_is_none_is_refused_with_its_file_and_value(tmp_path: Path) 
         read_shape(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "'many'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tied", "config", "copied"),
+    [
+        (True, {"target_modules": ["embed_tokens"]}, 32 * 16),
+        (True, {"target_modules": ["embed_tokens"], "ensure_weight_tying": True}, 0),
+        (True, {"target_modules": ["q_proj"]}, 0),
+        (False, {"target_modules": ["lm_head"]}, 0),
+    ],
+)
+def test_what_a_merge_copies_of_tied_embeddings_is_known_from_the_files(
+    tied: bool, config: dict[str, Any], copied: int, tmp_path: Path
+) -> None:
+    changes = {"tie_word_embeddings": tied, "vocab_size": 32}
+    base = save_model(LlamaForCausalLM, llama_config(**changes), tmp_path / "base")
+    path = save_adapter(base, tmp_path / "mine", AutoModelForCausalLM, **config)
+    files = ModelFiles()
+    shape = model_shape(resolve_model(base, "CAUSAL_LM"), files)
+    assert adapter_size(adapter_at(path), shape, "CAUSAL_LM", files).untied == copied
 
 
 def test_an_adapter_is_as_large_as_its_file_and_a_seeded_one_as_its_rank_says(tmp_path: Path) -> None:

@@ -166,6 +166,20 @@ def lines_of(shape: ModelShape, monkeypatch: pytest.MonkeyPatch, text: str = TEX
     )
 
 
+def test_the_copy_of_tied_embeddings_that_a_merge_makes_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    untied = {"a": AdapterSize(modules=20, parameters=50_000, untied=3_000_000)}
+    found, plain = estimated(TEXT, GPU, **untied), estimated(TEXT, GPU, a=AdapterSize(modules=20, parameters=50_000))
+    assert found is not None
+    assert plain is not None
+    assert (found.untied_bytes, plain.untied_bytes) == (6_000_000, 0)
+    assert found.memory_bytes - plain.memory_bytes == 6_000_000
+    monkeypatch.setattr(estimate_lines, "adapter_size", lambda *_: untied["a"])
+    assert lines_of(SHAPE, monkeypatch)[3:] == [
+        "  in it 12 MB on a CPU, 6 MB on a GPU for a copy of the embeddings, which the base ties to its output and an "
+        "adapter that is merged changes on one side"
+    ]
+
+
 def test_a_plan_that_no_gpu_has_room_for_and_visits_that_are_given_up_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -61,6 +61,7 @@ class AdapterConfig(FromFile):
     alpha_pattern: dict[str, float] | None = None
     modules_to_save: _Names | None = None
     bias: str = "none"
+    ensure_weight_tying: bool | None = False
     init_lora_weights: bool | str | None = True
     use_dora: bool | None = False
     alora_invocation_tokens: Any = None

@@ -54,6 +54,7 @@ class ModelShape:
     ``parameters``: all weights, a tied matrix once. ``active``: those that one token passes, without the experts that
     are not asked and the rows of the embeddings. ``kv_values``: keys and values that it keeps for each token.
     ``matrix``: values of its largest matrix but embeddings and output; ``linear``: those of all such matrices.
+    ``vocabulary``: values of its embedding of tokens.
     """
 
     layers: int | None
@@ -65,6 +66,7 @@ class ModelShape:
     linear: int | None
     dtype: str | None
     tied: bool | None
+    vocabulary: int | None = None
 
 
 def read_shape(
@@ -95,8 +97,9 @@ def read_shape(
     active = sum(round(size * _share(name, told, asks_table)) for name, size in sizes.items())
     matrix = max((size for name, size in sizes.items() if not _is_table(name)), default=None)
     linear = sum(size for name, size in sizes.items() if len(shapes[name]) == 2 and not _is_table(name))
+    vocabulary = max((s for name, s in sizes.items() if is_vocabulary(name.removesuffix(".weight"))), default=None)
     whole = sum(sizes.values())
-    return ModelShape(told.layers, hidden, whole, active, kv_values, matrix, linear, told.dtype, tied)
+    return ModelShape(told.layers, hidden, whole, active, kv_values, matrix, linear, told.dtype, tied, vocabulary)
 
 
 def llama_shapes(config: Mapping[str, Any], task_type: TaskType) -> dict[str, tuple[int, ...]] | None:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from raybench.model.adapter_files import AdapterFiles
-from raybench.model.checkpoint_files import CheckpointFiles
+from raybench.model.checkpoint_files import CheckpointFiles, is_vocabulary
 from raybench.model.hub import ModelFiles
 from raybench.model.shape import ModelShape, llama_shapes, read_shape
 from raybench.model.weights import ModelSpec, preset_shape
@@ -19,10 +19,14 @@ _ALL_LINEAR = 7
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AdapterSize:
-    """``modules``: layers of the model that it changes; ``parameters``: weights that it brings."""
+    """``modules``: layers of the model that it changes; ``parameters``: weights that it brings.
+
+    ``untied``: values of the copy that a merge makes where it changes one of two layers of a tied weight.
+    """
 
     modules: int
     parameters: int
+    untied: int = 0
 
 
 def preset_files(spec: ModelSpec) -> CheckpointFiles:
@@ -46,7 +50,9 @@ def adapter_size(adapter: Adapter, shape: ModelShape, task_type: TaskType, files
     """
     if adapter.path is not None:
         read = AdapterFiles.read(adapter.path, files, task_type)
-        return AdapterSize(len(read.ranks), sum(map(math.prod, read.shapes.values())))
+        unties = task_type == "CAUSAL_LM" and shape.tied and any(map(is_vocabulary, read.ranks))
+        untied = (shape.vocabulary or 0) if unties and not read.config.ensure_weight_tying else 0
+        return AdapterSize(len(read.ranks), sum(map(math.prod, read.shapes.values())), untied)
     targets = adapter.target_modules or ()
     modules = (_ALL_LINEAR if isinstance(targets, str) else len(targets)) * (shape.layers or 0)
     return AdapterSize(modules, modules * (adapter.r or 0) * 2 * (shape.hidden or 0))

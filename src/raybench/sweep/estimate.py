@@ -77,7 +77,8 @@ class Estimate:
     """``time_s``: of the whole run with one worker. ``memory_bytes``: of ``block``, which needs most.
 
     ``models``: how many that block holds at once. Activations and what libraries keep for themselves are left out.
-    ``visit_s``: of its longest visit, which is one of ``longest``.
+    ``visit_s``: of its longest visit, which is one of ``longest``. ``untied_bytes``: of the copy that a merge makes of
+    tied embeddings, the largest; part of the memory.
     """
 
     time_s: float
@@ -86,6 +87,7 @@ class Estimate:
     memory_bytes: int
     block: str
     models: int
+    untied_bytes: int = 0
 
 
 def estimate(
@@ -106,6 +108,7 @@ def estimate(
         memory_bytes=memory[largest.name],
         block=largest.name,
         models=len(largest.configurations),
+        untied_bytes=max(map(work.untied_bytes, plan.configurations), default=0),
     )
 
 
@@ -187,9 +190,16 @@ class _Work:
         total = (self.shape.parameters or 0) * size
         if c.quantization is not None and not all_traits()[c.strategy].unquantized:
             total -= round((self.shape.linear or 0) * (size - QUANTIZED_BYTES[c.quantization]))
+        total += self.untied_bytes(c)
         if c.strategy != "lora_merged":
             total += self.adapter_values(c) * (size if c.adapter_dtype == "same" else DTYPE_BYTES["float32"])
         return total
+
+    def untied_bytes(self, c: Configuration) -> int:
+        """Of the copy that merging its adapter makes of tied embeddings."""
+        if c.strategy != "lora_merged":
+            return 0
+        return sum(self.adapters[a.name].untied for a in c.adapters if a.name in self.adapters) * self.value_bytes(c)
 
     def memory_bytes(self, block: Block) -> int:
         """All of a block's models, the keys and values of its largest request, a matrix that is being merged."""

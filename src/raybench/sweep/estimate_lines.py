@@ -30,6 +30,11 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
         f"  memory {_bytes(core.memory_bytes)} on a CPU{of_core}, {_bytes(gpu.memory_bytes)} on a GPU{of_gpu}, besides "
         f"activations and what libraries take: block {gpu.block} holds {gpu.models} models at once",
     ]
+    if core.untied_bytes:
+        lines.append(
+            f"  in it {_bytes(core.untied_bytes)} on a CPU, {_bytes(gpu.untied_bytes)} on a GPU for a copy of the "
+            "embeddings, which the base ties to its output and an adapter that is merged changes on one side"
+        )
     if gpu.models > 1 and all(_too_large(machine, made) for machine, made in on_gpus):
         lines.append("  more than any of these GPUs has: --design independent holds one model at a time")
     slowest = [("a core of this machine", core), (f"an {on_gpus[0][0].name}", gpu)]
