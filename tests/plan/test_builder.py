@@ -274,6 +274,12 @@ def test_a_claim_must_be_of_the_plan(tmp_path: Path, claim: str, said: str) -> N
     assert said in str(caught.value)
 
 
+def test_a_language_model_is_not_delayed(tmp_path: Path) -> None:
+    text = plan_file.read_plan("delays").text.replace('name = "delays"', 'name = "delays"\ntask_type = "CAUSAL_LM"')
+    with pytest.raises(InputError, match="delay is for classifiers: steps of a language model would follow waits"):
+        plan_file.parse_plan(plan_file.PlanSource("delays.toml", text), all_traits(), glue_tasks())
+
+
 def test_only_the_delay_strategy_delays(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     text = plan_file.resources.files("raybench").joinpath("plan", "shipped", "smoke.toml").read_text()

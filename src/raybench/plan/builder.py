@@ -248,6 +248,8 @@ class PlanBuilder:
             self.problem(f"{key}.routing", "mixed goes with several adapters and a batch of 2 or more")
         if table.delay_share and table.strategy != "delay":
             self.problem(f"{key}.delay_share", "only the strategy delay takes it")
+        if table.strategy == "delay" and self.parsed.task_type == "CAUSAL_LM":
+            self.problem(f"{key}.strategy", "delay is for classifiers: steps of a language model would follow waits")
         if known:
             with self.problems.gathered():  # one from outside is imported here
                 self.check_traits(key, table, self.strategies[table.strategy], len(names))
