@@ -151,8 +151,12 @@ def test_what_merging_changes_stands_under_the_study_table(tables: Tables, batch
             {"gate_error": 1e-7, "untied_bytes": 131_072_000},
             [ROUNDED, "131.1 MB more, for a copy of embeddings that were tied."],
         ),
+        (
+            {"gate_error": 1e-7, "untied_bytes": 4096},
+            [ROUNDED, "4.1 KB more, for a copy of embeddings that were tied."],
+        ),
     ],
-    ids=["no gate", "rounding", "above rounding", "another token", "before version 4", "untied"],
+    ids=["no gate", "rounding", "above rounding", "another token", "before version 4", "untied", "untied, small"],
 )
 def test_what_merging_changes_is_told_and_that_it_changes_nothing(
     tmp_path: Path, row: dict[str, Any], lines: list[str]

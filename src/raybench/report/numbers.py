@@ -34,6 +34,11 @@ def share(value: float) -> str:
     return f"{math.floor(value * 1000) / 10:g} %"
 
 
+def size(count: float) -> str:
+    """Of 10^3 each, as in the tables: ``131.1 MB``, ``4.1 KB``."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} KB"
+
+
 def more_rounds(rounds: int) -> str:
     """``1 more round``, ``2 more rounds``."""
     return "1 more round" if rounds == 1 else f"{rounds:,} more rounds"

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Tables
-from raybench.report.numbers import interval, more_rounds, share
+from raybench.report.numbers import interval, more_rounds, share, size
 from raybench.report.terminal import Screen, print_line
 
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
@@ -85,7 +85,7 @@ def fidelity_lines(tables: Tables) -> list[str]:
                 parts.append(f"KL {divergence:.2g}")
             lines.setdefault(f"{', '.join(parts)}, against each adapter alone.", []).append(row["deployment"])
         if row["untied_mb"] is not None:
-            copied = f"{row['untied_mb']:.1f} MB more, for a copy of embeddings that were tied."
+            copied = f"{size(row['untied_mb'] * 1e6)} more, for a copy of embeddings that were tied."
             lines.setdefault(copied, []).append(row["deployment"])
     return [f"{', '.join(deployments)}: {line}" for line, deployments in lines.items()]
 

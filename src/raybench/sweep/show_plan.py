@@ -31,7 +31,7 @@ def show_plan(options: argparse.Namespace) -> int:
     plan = checked.plan
     say = partial(print_line, open_console())
     say(f"{plan.name}: {' '.join(plan.description.split())}")
-    say(f"{len(plan.configurations)} configurations in {len(plan.blocks)} blocks ({plan.design} design)")
+    say(f"{len(plan.configurations)} configurations in {_blocks(len(plan.blocks))} ({plan.design} design)")
     for block in plan.blocks:
         guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
         say(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
@@ -52,6 +52,10 @@ def show_plan(options: argparse.Namespace) -> int:
     words += [] if options.model is None else ["--model", options.model]
     say(f"Run it: {shell_command(words)}")
     return 0
+
+
+def _blocks(count: int) -> str:
+    return f"{count} block" if count == 1 else f"{count} blocks"
 
 
 def _print_text(name: str) -> int:
