@@ -36,7 +36,7 @@ def refused(location: Path | str) -> str:
     return line.removeprefix(f"{location}: ")
 
 
-NONE = "it has no tokenizer, and the plan's texts need one; set workload.tokenizer"
+NONE = "it has no tokenizer, which texts need: save one into it, or set workload.tokenizer in a plan"
 
 
 @pytest.mark.parametrize(

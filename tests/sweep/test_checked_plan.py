@@ -155,7 +155,7 @@ def test_a_base_without_a_tokenizer_is_told_where_texts_need_one(base: str, tmp_
     plan.write_text('name = "texts"\n[workload]\ntexts = "t.jsonl"\n' + full)
     (tmp_path / "t.jsonl").write_text('{"text": "a film"}\n')
     assert checked(plan, bare)[1] == [
-        f"{bare}: it has no tokenizer, and the plan's texts need one; set workload.tokenizer"
+        f"{bare}: it has no tokenizer, which texts need: save one into it, or set workload.tokenizer in a plan"
     ]
     plan.write_text(plan.read_text().replace("[[conf", f'tokenizer = "{base}"\n[[conf'))
     assert checked(plan, bare)[1] == [

@@ -57,7 +57,7 @@ def open_tokenizer(location: str | None, model: ModelSpec) -> tuple[Any, str]:
 def _read(location: str) -> Any:
     with contextlib.suppress(NoSuchFileError):
         ModelFiles().path(location, "tokenizer_config.json")  # of no folder and no repository: said at once
-    none = f"{location}: it has no tokenizer, and the plan's texts need one; set workload.tokenizer"
+    none = f"{location}: it has no tokenizer, which texts need: save one into it, or set workload.tokenizer in a plan"
     if Path(location).is_dir() and not any(_OF_TOKENIZERS.search(file.name) for file in Path(location).iterdir()):
         raise InputError(none)  # before libraries are imported for it
     from transformers import AutoTokenizer
