@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def load_plan(small_plan_path: Path) -> Callable[..., Plan]:
         return plan
 
     return load
+
+
+def pytest_configure() -> None:
+    """Behind ``nohup ... &`` Ctrl-C is ignored, in processes that tests start and interrupt as well."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
