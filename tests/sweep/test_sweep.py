@@ -94,7 +94,10 @@ def _output_says_what_a_person_needs(output: str, root: Path) -> None:
     assert any(line.startswith("Time: ") and "loading" in line for line in lines)
 
 
-@pytest.mark.parametrize(("signum", "kind"), [(signal.SIGKILL, "killed"), (signal.SIGSEGV, "crashed")])
+@pytest.mark.parametrize(
+    ("signum", "kind"),
+    [pytest.param(signal.SIGKILL, "killed", marks=pytest.mark.cluster), (signal.SIGSEGV, "crashed")],
+)
 def test_a_visit_that_is_killed_is_tried_again_and_one_that_crashes_ends_its_configuration(
     signum: signal.Signals, kind: str, plan: Path, tmp_path: Path, drivers: list[Driver]
 ) -> None:
