@@ -6,6 +6,7 @@ from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.ratios import MEASURES, WALL, chain_of
 from raybench.analysis.sandbox import shut_off
 from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
+from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.significance import holm
 from raybench.analysis.stats import (
     ROUNDING,
@@ -17,7 +18,7 @@ from raybench.analysis.stats import (
     rounds_until,
     verdict,
 )
-from raybench.analysis.tables import Tables, Views, open_input, shipped_sql, write_derived, write_views
+from raybench.analysis.tables import Tables, Views, open_input, write_derived, write_views
 
 __all__ = [
     "LEAST_ROUNDS",

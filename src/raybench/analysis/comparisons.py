@@ -35,13 +35,18 @@ class Comparisons:
         self._compared_with: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for row in rows("FROM comparisons"):
             self._compared_with[row["configuration"], row["reference_strategy"]].append(row)
-        served = rows("FROM by_measure")
+        served = rows("SELECT configuration, measure, n, mean_ms FROM by_measure")
         self._served = {(row["configuration"], row["measure"]): row["n"] for row in served}
         self.mean_ms = {(row["configuration"], row["measure"]): row["mean_ms"] for row in served}
         had = {WALL.measure, *(row["measure"] for row in served)}
         self.measures = [measure for measure in MEASURES if measure in had]
         self.names: dict[str, list[str]] = {group["deployment"]: group["names"] for group in self._groups}
         self.ratios = self._ratios_of(None)
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Timed samples of each configuration's own block, in the plan's order."""
+        return {name: self._served.get((name, WALL.measure), 0) for name in self._deployment}
 
     @property
     def devices(self) -> int:

@@ -12,30 +12,14 @@ from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import over_devices
 from raybench.analysis.ratios import WALL
 from raybench.analysis.repeats import repeat_cautions
-from raybench.analysis.run_order import diagnose_run, visit_levels
-
-Latencies = Mapping[str, Sequence[Visit]]
-"""Each configuration's wall times in ms, by visit, in the order in which they were taken."""
+from raybench.analysis.run_order import Level, diagnose_run
 
 
-def latencies_of(rows: Iterable[Mapping[str, Any]], column: str = "wall_ms") -> Latencies:
-    """From the rows of the view ``latencies`` that have one in ``column``."""
-    found: dict[str, dict[str, tuple[tuple[str, float], list[float]]]] = defaultdict(dict)
-    for row in rows:
-        if (ms := row[column]) is not None:
-            key = (row["device"], row["started_at"].timestamp())
-            found[row["configuration"]].setdefault(row["visit"], (key, []))[1].append(ms)
-    return {
-        name: [Visit(device, ms, visit, started) for visit, ((device, started), ms) in visits.items()]
-        for name, visits in found.items()
-    }
-
-
-def percentile_rows(latencies: Latencies, measure: str) -> list[dict[str, Any]]:
-    """A row for each configuration and percentile of ``measure``, milliseconds."""
+def percentile_rows(configuration: str, measure: str, visits: Sequence[Visit]) -> list[dict[str, Any]]:
+    """A row for each percentile of ``measure``, milliseconds."""
     return [
         {
-            "configuration": name,
+            "configuration": configuration,
             "measure": measure,
             "percentile": one.percent,
             "ms": one.value,
@@ -45,7 +29,6 @@ def percentile_rows(latencies: Latencies, measure: str) -> list[dict[str, Any]]:
             "visits": one.visits,
             "refused": one.refused,
         }
-        for name, visits in latencies.items()
         for one in over_devices([(visit.device, visit.latencies) for visit in visits])
     ]
 
@@ -70,7 +53,7 @@ def diagnosis_rows(diagnoses: Mapping[str, Diagnosis]) -> list[dict[str, Any]]:
 
 
 def caution_rows(
-    latencies: Latencies,
+    levels: Sequence[Level],
     diagnoses: Mapping[str, Diagnosis],
     overhead: Iterable[Mapping[str, Any]],
     notes: Sequence[Mapping[str, Any]],
@@ -78,9 +61,10 @@ def caution_rows(
 ) -> list[dict[str, Any]]:
     """Those of the run as a whole first; they have no configuration.
 
-    ``overhead``: the rows of that table. ``notes``: of the view ``load_notes``. ``requests``: of ``distinct_requests``.
+    ``levels``: of the run's visits (`visit_levels`). ``overhead``: the rows of that table. ``notes``: of the view
+    ``load_notes``. ``requests``: of ``distinct_requests``.
     """
-    found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(visit_levels(latencies.values()))]
+    found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(levels)]
     equal: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in overhead:
         if row.get("unknown") == "equal visits" and row["via"] is None:

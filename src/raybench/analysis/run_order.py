@@ -132,7 +132,21 @@ def first_visit(levels: Sequence[float], strata: Sequence[int] | None = None) ->
     return FirstVisit(ratio, float(2 * scipy.stats.t.sf(abs(difference) / error, rest.size - 1)))
 
 
-def visit_levels(configurations: Iterable[Sequence[Visit]]) -> list[Level]:
+class VisitMean(NamedTuple):
+    """What `visit_levels` asks of one configuration's visit; ``log_mean``: natural log of its mean latency."""
+
+    device: str
+    name: str
+    started: float
+    log_mean: float
+
+    @classmethod
+    def of(cls, visit: Visit) -> VisitMean:
+        """Raises ValueError for latencies that are none."""
+        return cls(visit.device, visit.name, visit.started, visit.log_mean)
+
+
+def visit_levels(configurations: Iterable[Sequence[VisitMean]]) -> list[Level]:
     """The levels of a run's visits, in the order in which they were begun, over all that each of them measured.
 
     One series for the run tells a slow spell from noise where ten visits of one configuration cannot. What a
@@ -141,14 +155,14 @@ def visit_levels(configurations: Iterable[Sequence[Visit]]) -> list[Level]:
     residuals: dict[tuple[float, str], list[float]] = defaultdict(list)
     measured: dict[tuple[float, str], list[object]] = defaultdict(list)
     for number, visits in enumerate(configurations):
-        by_device: dict[str, list[tuple[Visit, float]]] = defaultdict(list)
+        by_device: dict[str, list[VisitMean]] = defaultdict(list)
         for visit in visits:
-            by_device[visit.device].append((visit, visit.log_mean))
+            by_device[visit.device].append(visit)
         for device, of_device in by_device.items():
             if len(of_device) > 1:
-                average = float(np.mean([log for _, log in of_device]))
-                for visit, log in of_device:
-                    residuals[visit.started, visit.name].append(log - average)
+                average = float(np.mean([visit.log_mean for visit in of_device]))
+                for visit in of_device:
+                    residuals[visit.started, visit.name].append(visit.log_mean - average)
                     measured[visit.started, visit.name].append((number, device))
     strata: dict[tuple[object, ...], int] = {}
     return [

@@ -6,6 +6,7 @@ the raw rows are taken into memory first, and then no file at all is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import duckdb
@@ -22,11 +23,16 @@ _SHUT: Final = (
 )
 
 
+def take_in(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """Make tables in memory of those of a run's raw views (``names`` of `SCHEMAS`) that are still views over files."""
+    for name in names:
+        held = f"raybench_held_{name}"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {held} AS FROM {name}")
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {held}")
+
+
 def shut_off(connection: duckdb.DuckDBPyConnection) -> None:
     """Let ``connection`` answer from what is in it alone, for good. Its views over files become tables in memory."""
-    for name in SCHEMAS:
-        held = f"raybench_held_{name}"
-        connection.execute(f"CREATE TABLE {held} AS FROM {name}")
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {held}")
+    take_in(connection, SCHEMAS)
     for statement in _SHUT:
         connection.execute(statement)

@@ -9,7 +9,7 @@ import re
 import secrets
 import tempfile
 import weakref
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raybench.analysis.sandbox import take_in
+from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
 from raybench.records import SCHEMAS, InputError, RaybenchError
 from raybench.store import Location, RunStore, StoreError, open_storage
@@ -58,16 +60,19 @@ class Views:
         if copy is not None:
             weakref.finalize(self.connection, copy.cleanup)
         self.margin = self.description.plan.margin
-        self.verdicts = Verdicts(self.rows, self.description.plan)
+        self.verdicts = Verdicts(self.query, self.description.plan)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Another connection over the same files, whose views may be changed."""
         return self._checked.connect()
 
-    def query(self, sql: str) -> pa.Table:
-        """Any SQL over the run's views. Raises RaybenchError with DuckDB's own explanation."""
+    def query(self, sql: str, parameters: Sequence[object] | None = None) -> pa.Table:
+        """Any SQL over the run's views; ``parameters``: for its question marks.
+
+        Raises RaybenchError with DuckDB's own explanation.
+        """
         try:
-            return self.connection.sql(sql).to_arrow_table()
+            return self.connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:
             raise RaybenchError(f"SQL: {error}") from None
         except AttributeError:  # a statement without a result
@@ -117,6 +122,8 @@ class _Checked:
             connection.execute(f"SET VARIABLE raybench_{table} = ?", [[f"{folder}/{name}" for name in names]])
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
+            if name == "raw":  # all tables but the samples are small, and many views ask them
+                take_in(connection, [table for table in SCHEMAS if table != "samples"])
         return connection
 
 
@@ -150,11 +157,6 @@ def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] 
 def views_sql() -> str:
     """What a run's ``views.sql`` holds: the checks of its files, then every view's SQL as the package ships it."""
     return "\n".join(shipped_sql(name) for name in ("files", *VIEW_FILES))
-
-
-def shipped_sql(name: str) -> str:
-    """The text of one SQL file of the package, by its name without the ending."""
-    return resources.files("raybench").joinpath("analysis", "sql", f"{name}.sql").read_text("utf-8")
 
 
 def open_input(path: Location) -> Tables:

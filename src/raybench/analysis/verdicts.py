@@ -1,19 +1,24 @@
 """From a run's views to verdicts: overheads with intervals, significance, percentiles, cautions.
 
-Rows in, rows out: the views are read through the one callable that `Verdicts` is given, and what comes back are
-Arrow tables. `comparisons` says what is compared, `claims` judges it, `conditions` looks at each one's latencies; the
-statistics themselves are in `stats`, `blocks`, `percentiles`, `diagnostics` and `run_order`.
+Arrow in, Arrow out: the views are read through the one callable that `Verdicts` is given. Samples stay arrays; what is
+a row for each visit or configuration becomes a dict. `comparisons` says what is compared, `claims` judges it,
+`conditions` looks at each one's latencies; the statistics themselves are in `stats`, `blocks`, `percentiles`,
+`diagnostics` and `run_order`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from raybench.analysis.claims import judged
-from raybench.analysis.comparisons import Comparisons, Rows
-from raybench.analysis.conditions import caution_rows, diagnosis_rows, latencies_of, percentile_rows
-from raybench.analysis.diagnostics import diagnose
-from raybench.analysis.ratios import CLOCKS, MEASURES
+from raybench.analysis.comparisons import Comparisons
+from raybench.analysis.conditions import caution_rows, diagnosis_rows, percentile_rows
+from raybench.analysis.diagnostics import Diagnosis, diagnose
+from raybench.analysis.latencies import Query, read_latencies
+from raybench.analysis.ratios import CLOCKS, MEASURES, WALL
+from raybench.analysis.run_order import VisitMean, visit_levels
 from raybench.analysis.schemas import SCHEMAS
 from raybench.analysis.study import significance_rows
 from raybench.store import PlanOfRun
@@ -22,31 +27,31 @@ from raybench.store import PlanOfRun
 class Verdicts:
     """What the committed samples of one run say. ``plan`` is that of the run's description."""
 
-    def __init__(self, rows: Rows, plan: PlanOfRun) -> None:
-        self._rows = rows
+    def __init__(self, query: Query, plan: PlanOfRun) -> None:
+        self._query = query
         self._margin = plan.margin
-        self._comparisons = Comparisons(rows, plan)
+        self._comparisons = Comparisons(self._rows, plan)
 
     def tables(self) -> dict[str, pa.Table]:
         """Every table by its name, in the schema of `SCHEMAS`."""
-        times = self._rows("FROM latencies")
-        latencies = latencies_of(times)
-        diagnoses = {name: diagnose(visits) for name, visits in latencies.items()}
+        diagnoses: dict[str, Diagnosis] = {}
+        percentiles: dict[str, list[dict[str, Any]]] = {measure: [] for measure in MEASURES}
+        means: list[list[VisitMean]] = []
+        for name, by_measure in read_latencies(self._query, self._comparisons.samples):
+            for measure, visits in by_measure.items():
+                percentiles[measure] += percentile_rows(name, measure, visits)
+            diagnoses[name] = diagnose(by_measure[WALL.measure])
+            means.append([VisitMean.of(visit) for visit in by_measure[WALL.measure]])
         compared = self._rows("FROM comparisons ORDER BY reference")
         overhead = judged(self._comparisons.of_configurations(), self._margin)
         made = {
             "overhead": overhead,
             "by_strategy": judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin),
             "significance": significance_rows(self._comparisons, compared),
-            "percentiles": percentile_rows(latencies, "end_to_end")
-            + [
-                row
-                for measure in MEASURES[1:]
-                for row in percentile_rows(latencies_of(times, f"{measure}_ms"), measure)
-            ],
+            "percentiles": [row for measure in MEASURES for row in percentiles[measure]],
             "diagnostics": diagnosis_rows(diagnoses),
             "cautions": caution_rows(
-                latencies,
+                visit_levels(means),
                 diagnoses,
                 overhead,
                 self._rows("FROM load_notes"),
@@ -54,6 +59,10 @@ class Verdicts:
             ),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
+
+    def _rows(self, sql: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._query(sql).to_pylist()
+        return found
 
     def widest_claims(self) -> list[float]:
         """After each round, the widest half-width (0.01: 1 %) of the claims' 95 % intervals, by wall time."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raybench.records import SCHEMA_VERSION, SCHEMAS
 from raybench.store.manifest import Entry, FileEntry
-from raybench.store.rows import check_columns, check_rows
+from raybench.store.rows import Committed, check_all_rows, check_columns
 from raybench.store.storage import RESTORE, StoreError
 
 _VERSION_KEY: Final = b"raybench.schema_version"
+_THREADS: Final = 4
+_FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 24
+"""Files that are unpacked and checked together, and their bytes, which unpacked are some ten times as many."""
 
 
 def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, bytes]:
@@ -31,28 +36,68 @@ def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, by
     ), data
 
 
-def decode_rows(entry: Entry, file: FileEntry, data: bytes, where: str) -> pa.Table:
-    """The rows in ``data``, if it is what was committed; columns that its schema version lacks are null.
+class Found(NamedTuple):
+    """A file's bytes, where they were found, and the entry that lists it."""
 
-    Raises `StoreError`, beginning with ``where``.
+    entry: Entry
+    file: FileEntry
+    data: bytes
+    where: str
+
+
+def decode_files(found: Iterable[Found]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
+    """Each file with its bytes and rows, if it is what was committed; columns that its schema version lacks are null.
+
+    Some files at a time, by threads. Raises `StoreError` for the first that is not, beginning with where it is.
     """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for few in _few(found):
+            decoding = [threads.submit(_decode, one) for one in few]
+            tables: list[pa.Table] = []
+            failure: StoreError | None = None
+            for one in decoding:
+                try:
+                    tables.append(one.result())
+                except StoreError as error:  # what is wrong with files before it comes first
+                    failure = error
+                    break
+            whole = list(zip(few, tables, strict=False))
+            check_all_rows([Committed(one.file.table, table, one.entry.visits, one.where) for one, table in whole])
+            yield from ((one.file, one.data, table) for one, table in whole)
+            if failure is not None:
+                raise failure
+
+
+def _few(found: Iterable[Found]) -> Iterator[Sequence[Found]]:
+    few: list[Found] = []
+    held = 0
+    for one in found:
+        few.append(one)
+        held += len(one.data)
+        if held >= _BYTES_AT_ONCE or len(few) == _FILES_AT_ONCE:
+            yield few
+            few, held = [], 0
+    yield few
+
+
+def _decode(found: Found) -> pa.Table:
+    entry, file, data, where = found
     if len(data) != file.bytes:
         raise StoreError(f"{where}: {len(data)} bytes, {file.bytes} were committed; {RESTORE}")
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise StoreError(f"{where}: not the bytes that were committed (SHA-256 differs); {RESTORE}")
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(data))
+        parquet = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)  # it is in memory
         version = (parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
         if version != str(entry.schema_version):
             raise StoreError(f"{where}: schema version {version}, its entry says {entry.schema_version}; {RESTORE}")
         if parquet.metadata.num_rows != file.rows:  # before they are unpacked
             raise StoreError(f"{where}: {parquet.metadata.num_rows} rows, {file.rows} were committed; {RESTORE}")
-        table = parquet.read()
+        table = parquet.read(use_threads=False)  # files are read side by side
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{where}: not readable as Parquet ({error}); {RESTORE}") from error
     check_columns(file.table, table, where, entry.schema_version)
     for index, field in enumerate(SCHEMAS[file.table]):
         if field.name not in table.schema.names:
             table = table.add_column(index, field, pa.nulls(table.num_rows, field.type))
-    check_rows(file.table, table, entry.visits, where)
     return table.replace_schema_metadata(None)

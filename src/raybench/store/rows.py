@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +33,7 @@ _CHOICES: Final = {
 }
 _UNFINISHED: Final = ("failures", "attempts")
 """Tables whose rows need not belong to a finished visit."""
+_FILE: Final = "file"
 _UNIQUE: Final = {
     "samples": ("block", "configuration", "round", "task", "request"),
     "visits": ("block", "round"),
@@ -82,6 +84,45 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
             times = row.pop("count_all")
             key = ", ".join(f"{column} {value}" for column, value in row.items())
             raise StoreError(f"{where}: {times} rows for {key}, should be 1; measure again")
+
+
+class Committed(NamedTuple):
+    """The rows of a table's file, the visits of the entry that lists it, and where it is."""
+
+    name: str
+    table: pa.Table
+    visits: Sequence[VisitKey]
+    where: str
+
+
+def check_all_rows(files: Sequence[Committed]) -> None:
+    """`check_rows` for each of ``files``, in order. All rows of a table are looked at at once, unless there is a fault.
+
+    What is there twice in different files is no fault.
+    """
+    by_table: dict[str, list[Committed]] = {}
+    for file in files:
+        by_table.setdefault(file.name, []).append(file)
+    if not all(_are_sound(name, of_table) for name, of_table in by_table.items()):
+        for file in files:
+            check_rows(*file)
+
+
+def _are_sound(name: str, files: Sequence[Committed]) -> bool:
+    """Whether nothing is wrong with the rows of several files of one table; False too where that is not known."""
+    numbers = np.repeat(np.arange(len(files)), [file.table.num_rows for file in files])
+    # Rows and visits with the number of their file: a row of another file's visit is a fault.
+    rows = pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers))
+    if name not in _UNFINISHED:
+        listed = {(number, v.visit, v.block, v.round) for number, file in enumerate(files) for v in file.visits}
+        if not _distinct(rows, (_FILE, "visit", "block", "round")) <= listed:
+            return False
+    visits = [visit for file in files for visit in file.visits]
+    try:
+        check_rows(name, rows, visits, "")
+    except StoreError:
+        return False
+    return True
 
 
 def without_keys(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table:

@@ -32,7 +32,7 @@ from raybench.store.manifest import (
     read_manifest,
 )
 from raybench.store.results import open_storage, validate_run_id
-from raybench.store.row_files import decode_rows, encode_rows
+from raybench.store.row_files import Found, decode_files, encode_rows
 from raybench.store.rows import check_columns, check_rows, without_keys
 from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
 
@@ -268,8 +268,10 @@ class RunStore:
 
     def _load(self, tables: Sequence[str]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
         contents = self._storage.read_many((file.path, file.bytes) for _, file in self._listed(tables))
-        for (entry, file), data in zip(self._listed(tables), contents, strict=True):
-            yield file, data, decode_rows(entry, file, data, str(self._storage.locate(file.path)))
+        return decode_files(
+            Found(entry, file, data, str(self._storage.locate(file.path)))
+            for (entry, file), data in zip(self._listed(tables), contents, strict=True)
+        )
 
 
 def read_description(path: Location) -> Description:
