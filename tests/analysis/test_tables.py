@@ -298,7 +298,7 @@ def test_shuffling_rows_changes_no_table(known_latencies: Known, load_plan: Load
         table = connection.sql(f"SELECT * FROM {name}").to_arrow_table()
         connection.register(f"shuffled_{name}", table.take(pa.array(rng.permutation(table.num_rows))))
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM shuffled_{name}")
-    tables.verdicts = Verdicts(tables.rows, tables.description.plan)
+    tables.verdicts = Verdicts(tables.query, tables.description.plan)
     tables._register()
     assert _contents(tables) == before
 

@@ -117,6 +117,6 @@ def as_if(tables: Tables, factors: Mapping[tuple[str, int], float]) -> Tables:
         LEFT JOIN factors AS f ON f.strategy = c.strategy AND f.round = t.round
         """
     )
-    tables.verdicts = Verdicts(tables.rows, tables.description.plan)
+    tables.verdicts = Verdicts(tables.query, tables.description.plan)
     tables._register()
     return tables

@@ -1,0 +1,96 @@
+"""Commit a run of the plan rq2 whose times are drawn, of any length: what the benchmarks of reading read.
+
+    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0]
+
+33 rounds of 1,000 requests are 1.02 million samples. Visits differ by 1 %, requests by 5 %, and 2 % of them take half
+as long again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raybench.analysis import write_views
+from raybench.deploy import all_traits
+from raybench.model.weights import ModelSpec
+from raybench.model.workload import GlueLengths, glue_tasks
+from raybench.plan import Block, Overrides, Plan
+from raybench.plan.file import load_plan
+from raybench.records import SCHEMAS, visit_name
+from raybench.store import RunStore, VisitKey
+from raybench.sweep.describe import describe
+
+MEAN_NS = {"full_ft": 2.0e6, "lora_merged": 2.0e6, "lora_separate": 2.6e6, "multi_lora": 2.8e6}
+_VISIT = {"attempt": 0, "host": "node", "device": "GPU-0", "device_name": "none", "pid": 7, "environment": "{}"}
+_VISIT |= {"fork_ns": 1, "load_ns": 2, "warmup_ns": 0, "timing_ns": 4, "total_ns": 9, "process_peak_bytes": 1 << 20}
+_LOAD = {"load_ns": 5, "adapter_load_ns": 3, "weight_bytes": 10, "adapter_bytes": 2, "resident_bytes": 12}
+_LOAD |= {"load_peak_bytes": 12, "forward_peak_bytes": 3}
+
+
+def make(folder: Path, rounds: int, requests: int, seed: int = 0) -> Path:
+    """The run's own folder, ``folder``/run."""
+    plan, _ = load_plan("rq2", all_traits(), glue_tasks(), Overrides(rounds=rounds, requests=requests))
+    model = ModelSpec("micro", "preset_device")
+    rng = np.random.default_rng(seed)
+    blocks = {block.name: block for block in plan.blocks}
+    with RunStore.create(folder, "run", describe("run", plan, GlueLengths(0), model, [], all_traits())) as store:
+        write_views(store.root)
+        for number, visit in enumerate(plan.visits()):
+            block = blocks[visit.block]
+            key = VisitKey(visit=visit_name(block.name, visit.round), block=block.name, round=visit.round, attempt=0)
+            place = {"visit": key.visit, "block": key.block, "round": key.round}
+            began = datetime(2026, 11, 28, tzinfo=UTC) + timedelta(seconds=number)
+            tables = {
+                "samples": _samples(plan, block, key, rng),
+                "visits": _table("visits", [place | _VISIT | {"started_at": began}]),
+                "loads": _table("loads", [place | _LOAD | {"configuration": c.name} for c in block.configurations]),
+            }
+            store.commit(tables, [key])
+        return Path(str(store.root))
+
+
+def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) -> pa.Table:
+    parts = []
+    slow, begun = float(np.exp(rng.normal(0, 0.01))), 0
+    for c in block.configurations:
+        asked = list(block.requests(c, key.round * plan.requests, plan.requests))
+        count = len(asked)
+        tail = 1 + 0.5 * (rng.random(count) < 0.02)
+        wall_ns = (MEAN_NS[c.strategy] * slow * np.exp(rng.normal(0, 0.05, count)) * tail).astype(np.int64)
+        adapters = {adapter.task: adapter.name for adapter in c.adapters}
+        same = {"visit": key.visit, "block": key.block, "round": key.round, "configuration": c.name, "phase": "timed"}
+        order = np.arange(begun, begun + count)
+        columns: dict[str, Any] = {name: [value] * count for name, value in (same | {"batch": c.batch}).items()}
+        columns |= {"task": [task for task, _ in asked], "request": [request for _, request in asked]}
+        columns |= {"adapter": [adapters.get(task) for task, _ in asked], "turn": order, "sequence": order}
+        columns |= {"tokens": rng.integers(10, 200, count), "started_ns": np.cumsum(wall_ns + 20_000)}
+        columns |= {"wall_ns": wall_ns, "host_ns": wall_ns}
+        fields = SCHEMAS["samples"]
+        arrays = [pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(count, f.type) for f in fields]
+        parts.append(pa.table(arrays, schema=fields))
+        begun += count
+    return pa.concat_tables(parts)
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, SCHEMAS[name])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=33)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    print(make(asked.folder, asked.rounds, asked.requests, asked.seed))
+
+
+if __name__ == "__main__":
+    main()
