@@ -19,7 +19,6 @@ import scipy.stats
 from fake_device import uneven
 from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.tables import VIEW_FILES, Tables, views_sql, write_derived
-from raybench.analysis.verdicts import Verdicts
 from raybench.plan.plan import Plan
 from raybench.records import InputError, RaybenchError
 from raybench.store.store import RunStore, StoreError
@@ -298,8 +297,7 @@ def test_shuffling_rows_changes_no_table(known_latencies: Known, load_plan: Load
         table = connection.sql(f"SELECT * FROM {name}").to_arrow_table()
         connection.register(f"shuffled_{name}", table.take(pa.array(rng.permutation(table.num_rows))))
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM shuffled_{name}")
-    tables.verdicts = Verdicts(tables.query, tables.description.plan)
-    tables._register()
+    tables.judge()
     assert _contents(tables) == before
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from fake_device import known_strategy, uneven
 from raybench.analysis.tables import Tables
-from raybench.analysis.verdicts import Verdicts
 from raybench.decide.advice import Advice, WayResult
 from raybench.decide.command import decide
 from raybench.decide.needs import Needs
@@ -117,6 +116,5 @@ def as_if(tables: Tables, factors: Mapping[tuple[str, int], float]) -> Tables:
         LEFT JOIN factors AS f ON f.strategy = c.strategy AND f.round = t.round
         """
     )
-    tables.verdicts = Verdicts(tables.query, tables.description.plan)
-    tables._register()
+    tables.judge()
     return tables

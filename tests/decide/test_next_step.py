@@ -103,6 +103,7 @@ def test_what_was_lost_with_its_worker_is_gone_on_with_unless_its_round_is_there
         "CREATE TABLE some_samples AS FROM samples; CREATE OR REPLACE VIEW samples AS FROM some_samples"
         " WHERE NOT (configuration = 'lora_merged_sst2_seed42' AND round = 0)"
     )
+    lost.judge()
     advice = advise(lost)
     assert f"lora_merged_sst2_seed42 failed ({kind}: gone)" in "".join(advice.missing)
     assert not typed(advice).resume

@@ -40,6 +40,8 @@ VIEW_FILES = (
     "run_time",
 )
 """The SQL files, in the order in which their views build on each other."""
+_KEPT = ("completeness", "by_configuration", "by_measure", "deployments")
+"""Views over all samples that several tables are made from."""
 LATER_VIEW_FILES = ("throughput", "by_axis")
 """Those of views over the tables that statistics make."""
 
@@ -60,6 +62,14 @@ class Views:
         if copy is not None:
             weakref.finalize(self.connection, copy.cleanup)
         self.margin = self.description.plan.margin
+        self.judge()
+
+    def judge(self) -> None:
+        """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
+        for name in _KEPT:
+            self.connection.execute(shipped_sql(name))
+            self.connection.execute(f"CREATE OR REPLACE TABLE raybench_kept_{name} AS FROM {name}")
+            self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM raybench_kept_{name}")
         self.verdicts = Verdicts(self.query, self.description.plan)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -86,11 +96,9 @@ class Views:
 class Tables(Views):
     """A run's views and, in the same connection, the tables that statistics make of them (`verdicts.SCHEMAS`)."""
 
-    def __init__(self, path: Location) -> None:
-        super().__init__(path)
-        self._register()
-
-    def _register(self) -> None:
+    def judge(self) -> None:
+        """The kept views, and every table of `verdicts.SCHEMAS`."""
+        super().judge()
         self.derived = self.verdicts.tables()
         for name, table in self.derived.items():
             self.connection.register(f"_{name}", table)

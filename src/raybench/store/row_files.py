@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -45,27 +45,36 @@ class Found(NamedTuple):
     where: str
 
 
+_Decoding = Sequence[tuple[Found, Future[pa.Table]]]
+
+
 def decode_files(found: Iterable[Found]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
     """Each file with its bytes and rows, if it is what was committed; columns that its schema version lacks are null.
 
     Some files at a time, by threads. Raises `StoreError` for the first that is not, beginning with where it is.
     """
+    before: _Decoding = ()
     with ThreadPoolExecutor(_THREADS) as threads:
         for few in _few(found):
-            decoding = [threads.submit(_decode, one) for one in few]
-            tables: list[pa.Table] = []
-            failure: StoreError | None = None
-            for one in decoding:
-                try:
-                    tables.append(one.result())
-                except StoreError as error:  # what is wrong with files before it comes first
-                    failure = error
-                    break
-            whole = list(zip(few, tables, strict=False))
-            check_all_rows([Committed(one.file.table, table, one.entry.visits, one.where) for one, table in whole])
-            yield from ((one.file, one.data, table) for one, table in whole)
-            if failure is not None:
-                raise failure
+            decoding = [(one, threads.submit(_decode, one)) for one in few]
+            yield from _checked(before)  # while the next are unpacked
+            before = decoding
+        yield from _checked(before)
+
+
+def _checked(decoding: _Decoding) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
+    whole: list[tuple[Found, pa.Table]] = []
+    failure: StoreError | None = None
+    for one, table in decoding:
+        try:
+            whole.append((one, table.result()))
+        except StoreError as error:  # what is wrong with files before it comes first
+            failure = error
+            break
+    check_all_rows([Committed(one.file.table, table, one.entry.visits, one.where) for one, table in whole])
+    yield from ((one.file, one.data, table) for one, table in whole)
+    if failure is not None:
+        raise failure
 
 
 def _few(found: Iterable[Found]) -> Iterator[Sequence[Found]]:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raybench.records import SCHEMA_VERSION, FailureKind, Phase, schema_of
 from raybench.store.generation import wrong_steps
@@ -79,6 +80,8 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
             raise StoreError(f"{where}: visit {visit} (block {block}, round {round_index}) is not in its commit")
     if name in _UNIQUE:
         counted = table.filter(pc.equal(table["phase"], pa.scalar("timed"))) if name == "samples" else table
+        if _are_unique(counted, _UNIQUE[name]):
+            return
         counts = counted.group_by(list(_UNIQUE[name]), use_threads=False).aggregate([([], "count_all")])
         for row in counts.filter(pc.greater(counts["count_all"], pa.scalar(1))).slice(0, 1).to_pylist():
             times = row.pop("count_all")
@@ -145,9 +148,48 @@ def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
         yield column, pc.is_in(table[column], value_set=pa.array(allowed)), f"one of {', '.join(allowed)}"
 
 
+def _are_unique(table: pa.Table, columns: Sequence[str]) -> bool:
+    """Whether no two rows have the same values in ``columns``; False too where only counting can tell."""
+    numbers = _numbers(table, columns)
+    if numbers is None:
+        return False
+    numbers.sort()
+    return not bool((numbers[1:] == numbers[:-1]).any())
+
+
 def _distinct(table: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
-    groups = table.group_by(list(columns), use_threads=False).aggregate([])
-    return set(zip(*(groups[column].to_pylist() for column in columns), strict=True))
+    numbers = _numbers(table, columns)
+    if numbers is None:
+        found = table.group_by(list(columns), use_threads=False).aggregate([])
+    else:
+        found = table.take(pa.array(np.unique(numbers, return_index=True)[1]))
+    return set(zip(*(found[column].to_pylist() for column in columns), strict=True))
+
+
+def _numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | None:
+    """A number for each row, the same for those that have the same in ``columns`` (texts and integers) and no others.
+
+    None where there is a null, or where 64 bits do not hold the numbers. Many times as fast as grouping.
+    """
+    numbers = np.zeros(table.num_rows, dtype=np.int64)
+    size = 1
+    for column in columns:
+        values = table[column]
+        if values.null_count:
+            return None
+        if pa.types.is_string(values.type):
+            whole = values.combine_chunks().dictionary_encode()
+            whole = whole if isinstance(whole, pa.DictionaryArray) else whole.combine_chunks()
+            part, least, count = whole.indices.to_numpy(zero_copy_only=False), 0, len(whole.dictionary)
+        else:
+            part = values.to_numpy()
+            least = int(part.min()) if part.size else 0
+            count = int(part.max()) - least + 1 if part.size else 0
+        size *= max(count, 1)
+        if size > np.iinfo(np.int64).max:
+            return None
+        numbers = numbers * max(count, 1) + (part.astype(np.int64) - least)
+    return numbers
 
 
 def _type(field: pa.Field[Any] | None) -> str:
