@@ -11,11 +11,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from raybench.analysis.stats import Interval
 
@@ -81,47 +81,72 @@ def percentile(visits: Sequence[ArrayLike], percent: float, confidence: float = 
 
     Raises ValueError for no visits, an empty one, or samples that are not finite.
     """
-    needed = samples_needed(percent)
+    return _percentile(_pool(visits), percent, confidence)
+
+
+class _Pool(NamedTuple):
+    """Samples of all groups: in the order of groups, which begin at ``starts``, and by size."""
+
+    samples: NDArray[np.float64]
+    starts: NDArray[np.intp]
+    sizes: NDArray[np.intp]
+    ordered: NDArray[np.float64]
+
+
+def _pool(visits: Sequence[ArrayLike]) -> _Pool:
     groups = [np.asarray(visit, dtype=np.float64) for visit in visits]
     if not groups or any(group.size == 0 for group in groups):
         raise ValueError("need at least one visit, and samples in each")
     pooled = np.concatenate(groups)
     if not np.isfinite(pooled).all():
         raise ValueError("samples must be finite")
-    n = pooled.size
+    sizes = np.array([group.size for group in groups])
+    return _Pool(pooled, np.cumsum(sizes) - sizes, sizes, np.sort(pooled))
+
+
+def _percentile(pool: _Pool, percent: float, confidence: float) -> Percentile:
+    needed, n, groups = samples_needed(percent), pool.samples.size, pool.sizes.size
     if n < needed:
         reason = f"p{percent:g} needs {needed:,} samples, there are {n:,}"
-        return Percentile(percent, None, Interval(0.0, math.inf), n, len(groups), reason)
+        return Percentile(percent, None, Interval(0.0, math.inf), n, groups, reason)
     p = percent / 100
     # Hazen's plotting positions, (i - 1/2) / n, both here and for the ends, so that the value lies within them.
-    value = float(np.quantile(pooled, p, method="hazen"))
-    if len(groups) < 3:
-        return Percentile(percent, value, Interval(0.0, math.inf), n, len(groups))
-    below, at = (np.array([np.count_nonzero(by(group, value)) for group in groups]) for by in (np.less, np.equal))
+    value = _hazen(pool.ordered, p)
+    if groups < 3:
+        return Percentile(percent, value, Interval(0.0, math.inf), n, groups)
+    below, at = (np.add.reduceat(by(pool.samples, value), pool.starts, dtype=np.int64) for by in (np.less, np.equal))
     if at.any():  # those that are equal count as below as far as makes the share of all that of the percentile
         below = below + at * min(max((p * n - below.sum()) / at.sum(), 0.0), 1.0)
-    sizes = np.array([group.size for group in groups])
-    left_out = (below.sum() - below) / (n - sizes)
-    standard_error = math.sqrt(len(groups) - 1) * float(left_out.std())
+    left_out = (below.sum() - below) / (n - pool.sizes)
+    standard_error = math.sqrt(groups - 1) * float(left_out.std())
     level = (1 + confidence) / 2
-    reach = float(scipy.stats.t.ppf(level, len(groups) - 1)) * standard_error
-    if len(groups) < _MANY or not standard_error:
+    reach = float(scipy.stats.t.ppf(level, groups - 1)) * standard_error
+    if groups < _MANY or not standard_error:
         # A few visits may agree by chance, and any number on a coarse clock; their samples are no surer than
         # independent ones all the same.
         reach = max(reach, float(scipy.stats.norm.ppf(level)) * math.sqrt(p * (1 - p) / n))
     low, high = _share_interval(p, reach)
     if high >= 1:
-        low = min(low, _exact_low(p, standard_error, len(groups), level))
+        low = min(low, _exact_low(p, standard_error, groups, level))
     return Percentile(
         percent,
         value,
         Interval(
-            float(np.quantile(pooled, low, method="hazen")) if low > 0 else 0.0,
-            float(np.quantile(pooled, high, method="hazen")) if high < 1 else math.inf,
+            _hazen(pool.ordered, low) if low > 0 else 0.0,
+            _hazen(pool.ordered, high) if high < 1 else math.inf,
         ),
         n,
-        len(groups),
+        groups,
     )
+
+
+def _hazen(ordered: NDArray[np.float64], p: float) -> float:
+    """``numpy.quantile(ordered, p, method="hazen")`` to the last digit, which sorts anew each time."""
+    place = min(max(ordered.size * p - 0.5, 0.0), ordered.size - 1.0)
+    before = math.floor(place)
+    low, high = float(ordered[before]), float(ordered[min(before + 1, ordered.size - 1)])
+    share = place - before
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
 
 
 def over_devices(
@@ -140,7 +165,8 @@ def over_devices(
     groups = [np.concatenate(of_device) for of_device in by_device.values()]
     if len(groups) < 2:
         groups = [np.asarray(samples) for _, samples in visits]
-    found = [percentile(groups, percent, confidence) for percent in percents]
+    pool = _pool(groups)
+    found = [_percentile(pool, percent, confidence) for percent in percents]
     return [dataclasses.replace(one, visits=len(visits)) for one in found]
 
 

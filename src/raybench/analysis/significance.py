@@ -11,11 +11,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from raybench.analysis.stats import ROUNDING, finite
 
 _EXACT_UP_TO: Final = 2**14
 """Sign patterns up to which the permutation test counts them all (14 visits); above it draws this many."""
+_DRAWN_AT_ONCE: Final = 1_000_000
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -43,15 +45,27 @@ def permutation_p(log_ratios: Sequence[float], seed: int) -> float:
     values = finite(log_ratios)
     if values.size == 1:
         return 1.0
+    if 2**values.size > _EXACT_UP_TO:
+        return _drawn_p(values, np.random.default_rng(seed))
     result = scipy.stats.permutation_test(
         (values,),
         np.mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=_EXACT_UP_TO,
-        random_state=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def _drawn_p(values: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Of sign patterns drawn, each as likely, as `scipy.stats.permutation_test` counts them, which draws one by one."""
+    observed = abs(float(values.mean())) * (1 - ROUNDING)
+    at_once = max(1, _DRAWN_AT_ONCE // values.size)
+    reached = 0
+    for drawn in range(0, _EXACT_UP_TO, at_once):
+        patterns = rng.integers(0, 2, (min(at_once, _EXACT_UP_TO - drawn), values.size), dtype=np.int8)
+        reached += int(np.count_nonzero(np.abs((2.0 * patterns - 1.0) @ values / values.size) >= observed))
+    return (1 + reached) / (1 + _EXACT_UP_TO)
 
 
 class PairedTest(NamedTuple):

@@ -7,7 +7,9 @@ CREATE OR REPLACE VIEW distinct_requests AS
 SELECT f.configuration, sum(f.samples)::BIGINT AS samples,
     sum(least(f.places, (f.texts + f.batch - 1) // f.batch))::BIGINT AS distinct_requests
 FROM (
-    SELECT configuration, batch, count(*) AS samples, count(DISTINCT place) AS places, any_value(texts) AS texts
+    SELECT configuration, batch, count(*) AS samples,
+        -- Where requests are no texts each number is one of its own, once.
+        CASE WHEN any_value(texts) IS NULL THEN count(*) ELSE count(DISTINCT place) FILTER (texts IS NOT NULL) END AS places, any_value(texts) AS texts
     FROM (
         -- Prompt i of a task of n texts is text i modulo n, in an order that was drawn once; request i begins with
         -- prompt i times its batch. A mixed batch has texts of all tasks, whichever it is called by.
