@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis import truth
-from raybench.analysis.percentiles import PERCENTILES, over_devices, percentile, samples_needed
+from raybench.analysis.percentiles import PERCENTILES, _hazen, over_devices, percentile, samples_needed
 from raybench.analysis.stats import Interval
 
 VISITS = np.exp(0.05 * np.random.default_rng(4).standard_normal((10, 50)))
@@ -33,6 +33,12 @@ def test_the_refusal_is_the_binomial_one(percent: float) -> None:
         return 1 - (1 - tail) ** n - n * tail * (1 - tail) ** (n - 1)
 
     assert two_beyond(samples_needed(percent)) >= 0.99 > two_beyond(samples_needed(percent) - 1)
+
+
+@given(st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=40), st.floats(0, 1))
+def test_a_quantile_of_sorted_samples_is_numpys(samples: list[float], p: float) -> None:
+    ordered = np.sort(np.array(samples))
+    assert _hazen(ordered, p) == float(np.quantile(ordered, p, method="hazen"))
 
 
 def test_too_few_samples_are_refused_with_the_reason() -> None:

@@ -176,7 +176,7 @@ def distinct_requests(plan: Plan, texts: Texts, folder: Path) -> dict[str, tuple
             db.execute(f"SET VARIABLE raybench_{table} = []::VARCHAR[]")
         db.execute(sql_file("raw"))
         db.register("rows", pa.Table.from_pylist(rows))
-        db.execute("CREATE OR REPLACE VIEW latencies AS FROM rows")
+        db.execute("CREATE OR REPLACE VIEW timed AS FROM rows")
         db.execute(sql_file("distinct_requests"))
         return {name: (n, distinct) for name, n, distinct in db.sql("FROM distinct_requests").fetchall()}
 

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from raybench.analysis import significance
 from raybench.analysis.significance import PairedTest, holm, permutation_p, study_paired_test
 from raybench.analysis.stats import from_visits
 
@@ -49,6 +50,18 @@ def test_the_permutation_test_draws_patterns_by_its_seed() -> None:
     assert permutation_p(d, seed=1) == permutation_p(d, seed=1)
     assert permutation_p(d, seed=1) != permutation_p(d, seed=2)
     assert permutation_p(d, seed=1) == pytest.approx(from_visits(d).p_value(), abs=0.02)
+
+
+@pytest.mark.parametrize("at_once", [20, 1000, 10**6])
+def test_drawn_patterns_are_counted_as_all_are(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = permutation_p(E + D, seed=1)  # all patterns of 14 visits
+    monkeypatch.setattr(significance, "_DRAWN_AT_ONCE", at_once)
+    drawn = significance._drawn_p(np.array(E + D), np.random.default_rng(1))
+    assert drawn == pytest.approx(exact, abs=4 * math.sqrt(exact / 2**14))
+    assert significance._drawn_p(np.zeros(20), np.random.default_rng(1)) == 1
+    small = np.random.default_rng(5).normal(0.002, 0.03, 12)
+    monkeypatch.setattr(significance, "_EXACT_UP_TO", 2**12)
+    assert significance._drawn_p(small, np.random.default_rng(1)) == pytest.approx(permutation_p(small, 1), abs=0.03)
 
 
 def test_the_study_tests_pairs_of_means() -> None:

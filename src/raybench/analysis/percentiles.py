@@ -142,7 +142,7 @@ def _percentile(pool: _Pool, percent: float, confidence: float) -> Percentile:
 
 def _hazen(ordered: NDArray[np.float64], p: float) -> float:
     """``numpy.quantile(ordered, p, method="hazen")`` to the last digit, which sorts anew each time."""
-    place = min(max(ordered.size * p - 0.5, 0.0), ordered.size - 1.0)
+    place = min(max(ordered.size * p + 0.5 - 1, 0.0), ordered.size - 1.0)  # rounded as NumPy rounds it
     before = math.floor(place)
     low, high = float(ordered[before]), float(ordered[min(before + 1, ordered.size - 1)])
     share = place - before

@@ -67,6 +67,15 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
     That is a value out of its range, a row that occurs twice among those that are counted, and, except in
     ``failures`` and ``attempts``, a row of a visit that is not among ``visits``.
     """
+    _check_values(name, table, where)
+    if name not in _UNFINISHED:
+        listed = {(visit.visit, visit.block, visit.round) for visit in visits}
+        for visit, block, round_index in sorted(_distinct(table, ("visit", "block", "round")) - listed):
+            raise StoreError(f"{where}: visit {visit} (block {block}, round {round_index}) is not in its commit")
+    _check_repeats(name, table, where)
+
+
+def _check_values(name: str, table: pa.Table, where: str) -> None:
     for column, valid, wanted in _rules(name, table):
         if (index := pc.index(valid, False).as_py()) >= 0:  # null is neither
             raise StoreError(
@@ -75,19 +84,22 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
             )
     if name == "samples" and (wrong := wrong_steps(table)) is not None:
         raise StoreError(f"{where}: visit {table['visit'][wrong.row]}, row {wrong.row}: {wrong.what}; measure again")
-    if name not in _UNFINISHED:
-        listed = {(visit.visit, visit.block, visit.round) for visit in visits}
-        for visit, block, round_index in sorted(_distinct(table, ("visit", "block", "round")) - listed):
-            raise StoreError(f"{where}: visit {visit} (block {block}, round {round_index}) is not in its commit")
-    if name in _UNIQUE:
-        counted = table.filter(pc.equal(table["phase"], pa.scalar("timed"))) if name == "samples" else table
-        if _are_unique(counted, _UNIQUE[name]):
-            return
-        counts = counted.group_by(list(_UNIQUE[name]), use_threads=False).aggregate([([], "count_all")])
-        for row in counts.filter(pc.greater(counts["count_all"], pa.scalar(1))).slice(0, 1).to_pylist():
-            times = row.pop("count_all")
-            key = ", ".join(f"{column} {value}" for column, value in row.items())
-            raise StoreError(f"{where}: {times} rows for {key}, should be 1; measure again")
+
+
+def _check_repeats(name: str, table: pa.Table, where: str) -> None:
+    if name not in _UNIQUE:
+        return
+    columns = list(_UNIQUE[name])
+    counted = table.select(columns)
+    if name == "samples":
+        counted = counted.filter(pc.equal(table["phase"], pa.scalar("timed")))
+    if _are_unique(counted, columns):
+        return
+    counts = counted.group_by(columns, use_threads=False).aggregate([([], "count_all")])
+    for row in counts.filter(pc.greater(counts["count_all"], pa.scalar(1))).slice(0, 1).to_pylist():
+        times = row.pop("count_all")
+        key = ", ".join(f"{column} {value}" for column, value in row.items())
+        raise StoreError(f"{where}: {times} rows for {key}, should be 1; measure again")
 
 
 class Committed(NamedTuple):
@@ -121,9 +133,9 @@ def _are_sound(name: str, files: Sequence[Committed]) -> bool:
         listed = {(number, v.visit, v.block, v.round) for number, file in enumerate(files) for v in file.visits}
         if not _distinct(rows, (_FILE, "visit", "block", "round")) <= listed:
             return False
-    visits = [visit for file in files for visit in file.visits]
     try:
-        check_rows(name, rows, visits, "")
+        _check_values(name, rows, "")
+        _check_repeats(name, rows, "")
     except StoreError:
         return False
     return True
@@ -165,7 +177,7 @@ def _distinct(table: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
     if numbers is None:
         found = table.group_by(list(columns), use_threads=False).aggregate([])
     else:
-        found = table.take(pa.array(np.unique(numbers, return_index=True)[1]))
+        found = table.select(list(columns)).take(pa.array(np.unique(numbers, return_index=True)[1]))
     return set(zip(*(found[column].to_pylist() for column in columns), strict=True))
 
 
@@ -181,9 +193,11 @@ def _numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | Non
         if values.null_count:
             return None
         if pa.types.is_string(values.type):
-            whole = values.combine_chunks().dictionary_encode()
-            whole = whole if isinstance(whole, pa.DictionaryArray) else whole.combine_chunks()
-            part, least, count = whole.indices.to_numpy(zero_copy_only=False), 0, len(whole.dictionary)
+            encoded = values.dictionary_encode().chunks
+            if any(not chunk.dictionary.equals(encoded[0].dictionary) for chunk in encoded):
+                return None  # one dictionary for all is what PyArrow makes, and does not promise
+            part = np.concatenate([chunk.indices.to_numpy() for chunk in encoded]) if encoded else numbers
+            least, count = 0, len(encoded[0].dictionary) if encoded else 0
         else:
             part = values.to_numpy()
             least = int(part.min()) if part.size else 0
