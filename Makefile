@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep smoke test test-cluster truth lint clean
+.PHONY: help sweep smoke test test-cluster truth bench lint clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -26,6 +26,10 @@ test-cluster: $(VENV)/.installed-dev
 truth: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/truth.py
 
+# make bench: all tables of a run of a million samples: how long, how much memory, beside pandas and polars (minutes).
+bench: $(VENV)/.installed-bench
+	$(BIN)/python benchmarks/tables.py $(ARGS)
+
 # make lint: ruff, mypy and import-linter alone.
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks jobs
@@ -46,6 +50,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@echo "Installing what the benchmarks need into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
 # make clean: remove the set-up (not the runs).

@@ -11,6 +11,7 @@ numbers (`same_numbers.py`), and of those the same: that is checked first.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -21,10 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import duckdb
-from made_run import make
-
 HERE = Path(__file__).parent
+OVERHEAD = """
+SELECT configuration, reference_strategy, ratio, low, high FROM overhead
+WHERE clock = 'wall' AND measure = 'end_to_end' AND via IS NULL ORDER BY ALL
+"""
 
 
 def timed(command: list[str], source: Path) -> tuple[float, int]:
@@ -39,21 +41,24 @@ def timed(command: list[str], source: Path) -> tuple[float, int]:
     return time.perf_counter() - began, usage.ru_maxrss * 1024
 
 
-def check_same_numbers(root: Path, libraries: list[str]) -> None:
-    """Ratios and intervals by the libraries against those of the table."""
-    from raybench.analysis import Tables
+def asked_of(root: str, query: str) -> list[dict[str, str]]:
+    """By processes of their own, as all that is large: the peak of a process begins with that of what started it."""
+    command = [sys.executable, "-m", "raybench", "sql", root, query, "--format", "csv"]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return list(csv.DictReader(found.stdout.splitlines()))
 
-    rows = Tables(root).rows(
-        "SELECT configuration, reference_strategy, ratio, low, high FROM overhead "
-        "WHERE clock = 'wall' AND measure = 'end_to_end' AND via IS NULL ORDER BY ALL"
-    )
+
+def check_same_numbers(root: str, libraries: list[str]) -> None:
+    """Ratios and intervals by the libraries against those of the table."""
+    rows = asked_of(root, OVERHEAD)
     for library in libraries:
         found = subprocess.run(
             [sys.executable, HERE / "same_numbers.py", library, root], capture_output=True, text=True, check=True
         )
         theirs = {(name, reference): numbers for name, reference, *numbers in json.loads(found.stdout)["ratios"]}
         for row in rows:
-            own = [row["ratio"], row["low"], row["high"]]
+            own = [float(row[column]) for column in ("ratio", "low", "high")]
             other = theirs[row["configuration"], row["reference_strategy"]]
             if any(abs(a / b - 1) > 1e-9 for a, b in zip(own, other, strict=True)):
                 raise SystemExit(
@@ -71,17 +76,20 @@ def main() -> None:
     asked = parser.parse_args()
     libraries = [name for name in ("pandas", "polars") if name not in asked.without]
     with tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder:
-        root = make(Path(folder, "runs"), asked.rounds, asked.requests)
-        samples = duckdb.sql(f"SELECT count(*) FROM '{root}/samples/*.parquet'").fetchall()[0][0]
+        made = [sys.executable, str(HERE / "made_run.py"), folder + "/runs"]
+        made += ["--rounds", str(asked.rounds), "--requests", str(asked.requests)]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
+        root = subprocess.run(made, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+        ((samples,),) = (row.values() for row in asked_of(root, "SELECT count(*) FROM samples"))
         check_same_numbers(root, libraries)
-        tables = [sys.executable, "-m", "raybench", "tables", str(root)]
+        tables = [sys.executable, "-m", "raybench", "tables", root]
         ways = {"this build": (tables, HERE.parent / "src")}
         if asked.against is not None:
             other = Path(folder, "other")
             subprocess.run(["git", "-C", HERE.parent, "worktree", "add", "--detach", other, asked.against], check=True)
             ways[asked.against] = (tables, other / "src")
         for name in libraries:
-            ways[name] = ([sys.executable, str(HERE / "same_numbers.py"), name, str(root)], HERE)
+            ways[name] = ([sys.executable, str(HERE / "same_numbers.py"), name, root], HERE)
         found: dict[str, list[tuple[float, int]]] = {name: [] for name in ways}
         try:
             for repeat in range(asked.repeats):
@@ -90,7 +98,7 @@ def main() -> None:
         finally:
             if asked.against is not None:
                 subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
-    print(f"{samples:,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
+    print(f"{int(samples):,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':16} {'seconds':>9} {'of this':>8} {'GB':>7} {'of this':>8}")
     for name, runs in found.items():
         seconds, peak = (statistics.median(values) for values in zip(*runs, strict=True))
