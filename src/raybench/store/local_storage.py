@@ -8,7 +8,6 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import starmap
 from pathlib import Path
 from typing import Final
 
@@ -77,8 +76,15 @@ class LocalStorage:
             return read_regular(path, most_bytes)
 
     def read_many(self, files: Iterable[tuple[str, int]]) -> Iterator[bytes]:
-        """One file at a time."""
-        return starmap(self.read, files)
+        """One file at a time; where a folder leads is found out once."""
+        folders: set[Path] = set()
+        for name, most_bytes in files:
+            path = self.root / name
+            if path.parent not in folders or path.is_symlink():
+                self.locate(name)
+                folders.add(path.parent)
+            with explained(path, "read"):
+                yield read_regular(path, most_bytes)
 
     def create(self, name: str, data: bytes) -> None:
         """Written under another name, made durable, then linked to its own, which fails if that is taken."""

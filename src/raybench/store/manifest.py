@@ -99,7 +99,7 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
     sequences = range(1, int(names[-1][:8]) + 1 if names else 1)
     contents = storage.read_many((entry_name(sequence), LONGEST_JSON) for sequence in sequences)
     entries = [
-        _parse_entry(data, sequence, version, storage.locate(entry_name(sequence)))
+        _parse_entry(data, sequence, version, storage.root / entry_name(sequence))
         for sequence, data in zip(sequences, contents, strict=True)
     ]
     seen: dict[object, int] = {}

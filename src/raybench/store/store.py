@@ -269,7 +269,7 @@ class RunStore:
     def _load(self, tables: Sequence[str]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
         contents = self._storage.read_many((file.path, file.bytes) for _, file in self._listed(tables))
         return decode_files(
-            Found(entry, file, data, str(self._storage.locate(file.path)))
+            Found(entry, file, data, str(self.root / file.path))
             for (entry, file), data in zip(self._listed(tables), contents, strict=True)
         )
 
