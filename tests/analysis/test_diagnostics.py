@@ -10,7 +10,7 @@ import statsmodels.api as sm
 
 from analysis import truth
 from analysis.simulated_visits import VISITS, visits_of
-from raybench.analysis.diagnostics import Visit, dependence, diagnose, outliers, variance_shares
+from raybench.analysis.diagnostics import Visit, _autocovariances, dependence, diagnose, outliers, variance_shares
 
 
 def in_visits(latencies: Iterable[Sequence[float]]) -> list[Visit]:
@@ -41,6 +41,14 @@ def test_dependence_agrees_with_statsmodels_on_one_visit() -> None:
     (visit,) = visits_of("autocorrelated")[:1]
     expected = sm.tsa.acf(np.log(visit.latencies), nlags=1, fft=False)[1]
     assert dependence([visit]).lag1 == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 50, 257])
+def test_autocovariances_are_those_of_statsmodels(count: int) -> None:
+    x = np.random.default_rng(count).normal(3, 2, count)
+    expected = sm.tsa.acovf(x, fft=True)
+    assert _autocovariances(x, count) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert _autocovariances(x, 2) == pytest.approx(expected[:2], rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("visits", [[[20.0]] * 4, [[20.0] * 50] * 4])

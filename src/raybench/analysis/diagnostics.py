@@ -143,14 +143,12 @@ def dependence(visits: Sequence[Visit]) -> Dependence:
     Autocovariances are averaged over visits, and summed as far as pairs of neighbouring lags stay positive:
     Geyer (1992), Statistical Science 7, 473-483. lag1 is nan for visits of one sample or without any spread.
     """
-    from statsmodels.tsa.stattools import acovf  # with pandas: half a second, which every command would wait
-
     series = [visit.logs for visit in visits]
     samples = sum(x.size for x in series)
     lags = min((x.size for x in series), default=0)
     if lags < 2:
         return Dependence(math.nan, samples, float(samples))
-    covariances = np.average([acovf(x, fft=True)[:lags] for x in series], axis=0, weights=[x.size for x in series])
+    covariances = np.average([_autocovariances(x, lags) for x in series], axis=0, weights=[x.size for x in series])
     if covariances[0] <= np.finfo(float).eps:
         return Dependence(math.nan, samples, float(samples))
     rho = covariances / covariances[0]
@@ -158,6 +156,17 @@ def dependence(visits: Sequence[Visit]) -> Dependence:
     positive = pairs[: int(np.argmax(pairs <= 0))] if (pairs <= 0).any() else pairs
     time = max(1.0, 2 * float(positive.sum()) - 1)
     return Dependence(float(rho[1]), samples, samples / time)
+
+
+def _autocovariances(x: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
+    """The first ``lags`` of a series about its mean, each over all of its values (biased), by its spectrum.
+
+    What ``statsmodels.tsa.stattools.acovf(x, fft=True)`` gives, whose import would take a command a second.
+    """
+    size = scipy.fft.next_fast_len(2 * x.size, real=True)  # padded, so that its end does not meet its beginning
+    spectrum = scipy.fft.rfft(x - x.mean(), size)
+    found: NDArray[np.float64] = scipy.fft.irfft(np.abs(spectrum) ** 2, size)[:lags] / x.size
+    return found
 
 
 def variance_shares(visits: Sequence[Visit]) -> VarianceShares:

@@ -160,7 +160,8 @@ def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
         yield column, pc.is_finite(table[column]), "finite"
     if name in _CHOICES:
         column, allowed = _CHOICES[name]
-        yield column, pc.is_in(table[column], value_set=pa.array(allowed)), f"one of {', '.join(allowed)}"
+        if not set(pc.unique(table[column]).to_pylist()) <= set(allowed):
+            yield column, pc.is_in(table[column], value_set=pa.array(allowed)), f"one of {', '.join(allowed)}"
 
 
 def _are_unique(table: pa.Table, columns: Sequence[str]) -> bool:
@@ -199,13 +200,13 @@ def _numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | Non
             part = np.concatenate([chunk.indices.to_numpy() for chunk in encoded]) if encoded else numbers
             least, count = 0, len(encoded[0].dictionary) if encoded else 0
         else:
-            part = values.to_numpy()
+            part = values.to_numpy().astype(np.int64)
             least = int(part.min()) if part.size else 0
             count = int(part.max()) - least + 1 if part.size else 0
         size *= max(count, 1)
         if size > np.iinfo(np.int64).max:
             return None
-        numbers = numbers * max(count, 1) + (part.astype(np.int64) - least)
+        numbers = numbers * max(count, 1) + (part - least)
     return numbers
 
 
