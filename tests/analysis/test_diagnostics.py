@@ -43,12 +43,12 @@ def test_dependence_agrees_with_statsmodels_on_one_visit() -> None:
     assert dependence([visit]).lag1 == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("count", [2, 3, 50, 257])
+@pytest.mark.parametrize("count", [2, 3, 50, 257, 1000, 3300])
 def test_autocovariances_are_those_of_statsmodels(count: int) -> None:
     x = np.random.default_rng(count).normal(3, 2, count)
     expected = sm.tsa.acovf(x, fft=True)
-    assert _autocovariances(x, count) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert _autocovariances(x, 2) == pytest.approx(expected[:2], rel=1e-9, abs=1e-12)
+    assert _autocovariances(x, count).tolist() == expected.tolist()
+    assert _autocovariances(x, 2).tolist() == expected[:2].tolist()
 
 
 @pytest.mark.parametrize("visits", [[[20.0]] * 4, [[20.0] * 50] * 4])

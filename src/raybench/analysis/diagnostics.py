@@ -161,11 +161,11 @@ def dependence(visits: Sequence[Visit]) -> Dependence:
 def _autocovariances(x: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
     """The first ``lags`` of a series about its mean, each over all of its values (biased), by its spectrum.
 
-    What ``statsmodels.tsa.stattools.acovf(x, fft=True)`` gives, whose import would take a command a second.
+    To the last digit what ``statsmodels.tsa.stattools.acovf(x, fft=True)`` gives, whose import takes a second.
     """
-    size = scipy.fft.next_fast_len(2 * x.size, real=True)  # padded, so that its end does not meet its beginning
-    spectrum = scipy.fft.rfft(x - x.mean(), size)
-    found: NDArray[np.float64] = scipy.fft.irfft(np.abs(spectrum) ** 2, size)[:lags] / x.size
+    size = scipy.fft.next_fast_len(2 * x.size + 1, real=True)  # padded: its end does not meet its beginning
+    spectrum = np.fft.fft(x - x.mean(), size)
+    found: NDArray[np.float64] = (np.fft.ifft(spectrum * np.conjugate(spectrum))[: x.size] / x.size).real[:lags]
     return found
 
 
