@@ -444,6 +444,15 @@ def test_a_damaged_manifest_entry_is_named(
     RunStore.resume(three.root).close()  # the refusal kept no lock
 
 
+def test_of_several_bad_files_the_first_is_named_though_a_later_one_cannot_be_read(three: RunStore) -> None:
+    hands = Hands(three.root)
+    first, _, last = sorted(name for name in hands.names() if name.startswith("samples/"))
+    hands.write(first, hands.read(first)[:-1] + b"?")
+    hands.remove(last)
+    with pytest.raises(StoreError, match=rf"{at(three, first)}not the bytes that were committed"):
+        three.verify()
+
+
 def test_an_entry_that_says_other_rows_or_visits_than_its_files_is_refused(three: RunStore) -> None:
     edit_entry(three, 2, lambda entry: entry["files"][0].update(rows=1))
     with pytest.raises(StoreError, match=r"samples/00000002-.*rows, 1 were committed"):

@@ -78,11 +78,14 @@ def decode_files(found: Iterable[Found]) -> Iterator[tuple[FileEntry, bytes, pa.
     """
     before: _Decoding = ()
     with ThreadPoolExecutor(_THREADS) as threads:
-        for few in _few(found):
+        unread: StoreError | None = None
+        for few, unread in _few(found):  # noqa: B007  that of the last
             decoding = [(one, threads.submit(_decode, one)) for one in few]
             yield from _checked(before)  # while the next are unpacked
             before = decoding
         yield from _checked(before)
+        if unread is not None:
+            raise unread
 
 
 def _checked(decoding: _Decoding) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
@@ -100,16 +103,21 @@ def _checked(decoding: _Decoding) -> Iterator[tuple[FileEntry, bytes, pa.Table]]
         raise failure
 
 
-def _few(found: Iterable[Found]) -> Iterator[Sequence[Found]]:
+def _few(found: Iterable[Found]) -> Iterator[tuple[Sequence[Found], StoreError | None]]:
+    """Files that are looked at together, and of the last of them why the next could not be read."""
     few: list[Found] = []
     held = 0
-    for one in found:
-        few.append(one)
-        held += len(one.data)
-        if held >= _BYTES_AT_ONCE or len(few) == _FILES_AT_ONCE:
-            yield few
-            few, held = [], 0
-    yield few
+    unread: StoreError | None = None
+    try:
+        for one in found:
+            few.append(one)
+            held += len(one.data)
+            if held >= _BYTES_AT_ONCE or len(few) == _FILES_AT_ONCE:
+                yield few, None
+                few, held = [], 0
+    except StoreError as error:
+        unread = error
+    yield few, unread
 
 
 def _decode(found: Found) -> pa.Table:
