@@ -160,11 +160,6 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def count(number: int, noun: str) -> str:
-    """``1 GPU``, ``2 GPUs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def milliseconds(seconds: float) -> str:
     """Three significant digits and more where there are more: ``40 ms``, ``5.25 ms``."""
     return f"{seconds * 1e3:.4g} ms"

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from raybench.analysis import Tables, open_input
-from raybench.decide.advice import Advice, Comparison, WayResult, advice_to_dict, count
+from raybench.decide.advice import Advice, Comparison, WayResult, advice_to_dict
 from raybench.decide.capacity import WAYS
 from raybench.decide.choice import best_of, may_be_better
 from raybench.decide.evidence import FOR_A_P95, Evidence
@@ -19,7 +19,7 @@ from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seco
 from raybench.decide.next_step import next_command, whole_plan
 from raybench.decide.report import deciding_numbers, render
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
-from raybench.report import open_console, write_json
+from raybench.report import count, open_console, write_json
 from raybench.store import location_argument
 
 

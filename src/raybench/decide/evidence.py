@@ -13,11 +13,11 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from raybench.analysis import Estimate, Tables, shipped_sql
-from raybench.decide.advice import count
 from raybench.decide.capacity import STRATEGIES, WAYS, Measured
 from raybench.decide.queueing import Service
 from raybench.decide.speed import speed_of
 from raybench.records import INFRASTRUCTURE, InputError
+from raybench.report import count
 
 FOR_A_P95: Final = 130
 """`samples_needed` for it; a number, since working it out takes scipy, which takes a second to import."""

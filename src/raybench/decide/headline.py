@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raybench.decide.advice import WayResult, count, gigabytes, milliseconds
+from raybench.decide.advice import WayResult, gigabytes, milliseconds
 from raybench.decide.needs import Needs
-from raybench.report import more_rounds
+from raybench.report import count, more_rounds
 
 
 def sentence(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from raybench.decide.advice import Advice, Comparison, Growth, Number, WayResult, count, milliseconds
+from raybench.decide.advice import Advice, Comparison, Growth, Number, WayResult, milliseconds
 from raybench.decide.headline import gpu_range
 from raybench.decide.needs import MOST_TASKS
-from raybench.report import Screen, percent, print_line
+from raybench.report import Screen, count, percent, print_line
 
 
 def render(advice: Advice, console: Screen) -> None:

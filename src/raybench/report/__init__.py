@@ -1,7 +1,7 @@
 """What a person reads of one run, and the one way out to the screen."""
 
 from raybench.report.command import Parser, run_command
-from raybench.report.numbers import more_rounds, percent
+from raybench.report.numbers import count, more_rounds, percent
 from raybench.report.sql_command import add_sql_arguments, run_sql
 from raybench.report.study import MEASURES
 from raybench.report.tables import print_everything, print_next_commands, print_summary
@@ -23,6 +23,7 @@ __all__ = [
     "Screen",
     "add_sql_arguments",
     "complain",
+    "count",
     "harmless",
     "more_rounds",
     "open_console",

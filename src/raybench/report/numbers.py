@@ -39,6 +39,11 @@ def size(count: float) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} KB"
 
 
+def count(number: int, noun: str) -> str:
+    """``1 GPU``, ``2 GPUs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def more_rounds(rounds: int) -> str:
     """``1 more round``, ``2 more rounds``."""
-    return "1 more round" if rounds == 1 else f"{rounds:,} more rounds"
+    return count(rounds, "more round")

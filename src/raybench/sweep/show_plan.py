@@ -7,7 +7,7 @@ from functools import partial
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems
-from raybench.report import open_console, print_line, shell_command, write_text
+from raybench.report import count, open_console, print_line, shell_command, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
 
@@ -31,7 +31,7 @@ def show_plan(options: argparse.Namespace) -> int:
     plan = checked.plan
     say = partial(print_line, open_console())
     say(f"{plan.name}: {' '.join(plan.description.split())}")
-    say(f"{len(plan.configurations)} configurations in {_blocks(len(plan.blocks))} ({plan.design} design)")
+    say(f"{len(plan.configurations)} configurations in {count(len(plan.blocks), 'block')} ({plan.design} design)")
     for block in plan.blocks:
         guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
         say(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
@@ -52,10 +52,6 @@ def show_plan(options: argparse.Namespace) -> int:
     words += [] if options.model is None else ["--model", options.model]
     say(f"Run it: {shell_command(words)}")
     return 0
-
-
-def _blocks(count: int) -> str:
-    return f"{count} block" if count == 1 else f"{count} blocks"
 
 
 def _print_text(name: str) -> int:
