@@ -62,7 +62,8 @@ class Generation:
 
     def __init__(self, generator: Generator, prompts: Prompts, around: AbstractContextManager[Any] | None) -> None:
         self._forward, self._prompts = generator.forward, prompts
-        self._around, self._entered = around, False
+        self._around = around
+        self._entered: AbstractContextManager[Any] | None = None
         self._cache = generator.cache()
         self._steps = iter(_arguments(generator, prompts))
         self.tokens: list[Any] = []
@@ -72,7 +73,7 @@ class Generation:
         """The prompts through the model, whose outputs are returned, and the first token."""
         if self._around is not None:
             self._around.__enter__()
-            self._entered = True
+            self._entered = self._around
         return self._step(self._prompts.values["input_ids"])
 
     def decode(self) -> Any:
@@ -81,9 +82,9 @@ class Generation:
 
     def close(self) -> None:
         """What a mixed batch put around its steps is taken away, also where one of them failed."""
-        if self._around is not None and self._entered:
-            self._entered = False
-            self._around.__exit__(None, None, None)
+        entered, self._entered = self._entered, None
+        if entered is not None:
+            entered.__exit__(None, None, None)
 
     def _step(self, ids: Any) -> Any:
         outputs = self._forward(input_ids=ids, past_key_values=self._cache, use_cache=True, **next(self._steps))

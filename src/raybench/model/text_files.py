@@ -136,7 +136,7 @@ def _read_jsonl(path: str, columns: list[str]) -> list[Any]:
         raise InputError(f"{path}: cannot be read: {error}") from None
     if rows and isinstance(rows[0], dict):
         for name in columns:
-            if name not in rows[0] and not any(isinstance(row, dict) and name in row for row in rows):
+            if not any(isinstance(row, dict) and name in row for row in rows):
                 raise InputError(_no_column(path, name, list(rows[0])))
     return rows
 

@@ -12,7 +12,7 @@
 --
 -- Both sides of a comparison served the same requests as a rule, in a visit of one block: then each side's times are
 -- summed up by itself, once for all comparisons that it stands in. Requests are the same where there are as many and the
--- sums of their hashes are equal. Only where they are not (raybench_unequal) is each sample joined with its counterpart.
+-- sums of their hashes are equal. Only where they are not (apart, below) is each sample joined with its counterpart.
 CREATE OR REPLACE VIEW raybench_compared AS
 SELECT configuration, deployment, reference_strategy, block,
     [{configuration: configuration, block: block}] AS own,
