@@ -127,9 +127,10 @@ def test_a_manifest_entry_is_plain_json_and_its_files_are_as_it_says(run: RunSto
 @pytest.mark.parametrize("results", ["folder"], indirect=True)
 def test_duckdb_reads_the_listed_files(three: RunStore) -> None:
     paths = [str(path) for path in three.files("samples")]
-    counted = duckdb.execute(
-        "select count(*), count(distinct visit), sum(wall_ns), count(device_ns) from read_parquet(?)", [paths]
-    ).fetchone()
+    with duckdb.connect() as connection:  # its own: what is left unread of the one that all share stops other tests
+        counted = connection.execute(
+            "select count(*), count(distinct visit), sum(wall_ns), count(device_ns) from read_parquet(?)", [paths]
+        ).fetchone()
     assert counted == (4 * REQUESTS, 4, sum(three.read("samples")["wall_ns"].to_pylist()), 0)
 
 
