@@ -59,6 +59,7 @@ def test_drawn_patterns_are_counted_as_all_are(at_once: int, monkeypatch: pytest
     drawn = significance._drawn_p(np.array(E + D), np.random.default_rng(1))
     assert drawn == pytest.approx(exact, abs=4 * math.sqrt(exact / 2**14))
     assert significance._drawn_p(np.zeros(20), np.random.default_rng(1)) == 1
+    assert significance._drawn_p(np.ones(40), np.random.default_rng(1)) == 2 / (1 + 2**14)
     small = np.random.default_rng(5).normal(0.002, 0.03, 12)
     monkeypatch.setattr(significance, "_EXACT_UP_TO", 2**12)
     assert significance._drawn_p(small, np.random.default_rng(1)) == pytest.approx(permutation_p(small, 1), abs=0.03)
