@@ -56,16 +56,40 @@ def test_every_subject_meets_every_request_once_after_its_warmups_and_each_turn_
         assert turn[0].request.index == before
 
 
-def test_the_order_of_turns_is_drawn_from_the_seed_and_no_subject_is_always_first() -> None:
+def firsts(steps: list[Step], subjects: int) -> list[int]:
+    return [s.subject for s in steps if s.phase == "timed"][::subjects]
+
+
+def test_turns_are_drawn_from_the_seed_and_in_each_pair_of_laps_each_of_two_is_first_once() -> None:
     subjects = [subject("a", count=60), subject("b", count=60)]
+    drawn = firsts(schedule(subjects, 0, 1, [1]), 2)
+    assert drawn == firsts(schedule(subjects, 0, 1, [1]), 2)
+    assert drawn != firsts(schedule(subjects, 0, 1, [2]), 2)
+    assert [sum(drawn[i : i + 2]) for i in range(0, 60, 2)] == [1] * 30
+    assert len({tuple(drawn[i : i + 2]) for i in range(0, 60, 2)}) == 2
 
-    def firsts(seed: int) -> list[int]:
-        timed = [s.subject for s in schedule(subjects, 0, 1, [seed]) if s.phase == "timed"]
-        return timed[::2]
 
-    assert firsts(1) == firsts(1)
-    assert firsts(1) != firsts(2)
-    assert 15 < sum(firsts(1)) < 45
+def test_the_balance_goes_on_from_round_to_round() -> None:
+    subjects = [subject(name, count=5) for name in "abc"]
+    rounds = [schedule(subjects, 1, 1, [3], round_index) for round_index in range(6)]
+    # Five laps a round and six in a square: only the 30 of all rounds are balanced, and they are.
+    assert Counter(first for steps in rounds for first in firsts(steps, 3)) == {0: 10, 1: 10, 2: 10}
+    assert Counter(steps[0].subject for steps in rounds) == {0: 2, 1: 2, 2: 2}
+
+
+def test_warm_ups_are_taken_in_turn() -> None:
+    steps = schedule([subject(name) for name in "abc"], 2, 1, [7])[:6]
+    assert [step.phase for step in steps] == ["warmup"] * 6
+    assert [step.subject for step in steps[:3]] == [step.subject for step in steps[3:]]
+    assert [step.request.index for step in steps] == [0, 0, 0, 1, 1, 1]
+
+
+def test_of_guests_that_are_not_in_every_lap_each_is_first_as_often_as_its_host() -> None:
+    host = subject("host", count=16)
+    guests = [subject(f"guest{k}", requests=tuple(Request("mrpc", i, 10) for i in range(k, 16, 2))) for k in range(2)]
+    drawn = firsts(schedule([host, *guests], 0, 1, [0]), 2)
+    assert Counter(drawn[::2]) == {0: 4, 1: 4}
+    assert Counter(drawn[1::2]) == {0: 4, 2: 4}
 
 
 def test_a_subject_with_fewer_requests_takes_turns_only_where_it_has_one() -> None:

@@ -212,7 +212,7 @@ def test_the_load_order_changes_with_the_round_and_not_with_the_run(specs: dict[
     import dataclasses
 
     def order(round_index: int) -> list[str]:
-        spec = dataclasses.replace(specs["mrpc_seed42"], order_seed=(0, 0, round_index))
+        spec = dataclasses.replace(specs["mrpc_seed42"], round=round_index)
         return [m.row["configuration"] for m in of(Loaded, run(spec)[0])]
 
     assert order(0) == order(0)

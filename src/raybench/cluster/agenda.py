@@ -172,7 +172,7 @@ class Agenda:
             recipe=self._job.recipe,
             warmups=plan.warmups,
             turn_requests=plan.turn_requests,
-            order_seed=(plan.order_seed, self._index[visit.block], visit.round),
+            order_seed=(plan.order_seed, self._index[visit.block]),
             timeout_s=plan.visit_timeout_s,
             device_kind=self._job.device_kind,
         )

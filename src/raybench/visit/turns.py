@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,9 +18,11 @@ import pyarrow as pa
 from raybench.machine import Device, Times
 from raybench.model import Prompts, Request
 from raybench.records import SAMPLES, Phase
+from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Served, Server
 
 _CLOCKS: Final = ("host", "wall", "device")
+_WARMUPS: Final = 2  # keeps the order of warm-ups apart from others that the same seed draws
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,32 +62,50 @@ class Identity:
     round: int
 
 
-def schedule(subjects: Sequence[Subject], warmups: int, turn_requests: int, seed: Sequence[int]) -> list[Step]:
-    """Warm-ups of each subject, then turns.
+def schedule(
+    subjects: Sequence[Subject], warmups: int, turn_requests: int, seed: Sequence[int], round_index: int = 0
+) -> list[Step]:
+    """Warm-ups, one of each subject in turn, then turns.
 
-    Requests are taken in laps of ``turn_requests`` consecutive ones; in each lap every subject has one turn, in
-    an order drawn from ``seed``, so no subject is always first. A turn begins with an opener, the request that the
-    subject served before: caches and the active adapter are then as they would be had it served without a pause.
+    Requests are taken in laps of ``turn_requests`` consecutive ones; in each lap every subject has one turn. The laps
+    of all rounds are one series of balanced orders that ``seed`` draws (`balanced_order`): a visit begins where that of
+    the round before ended. A turn begins with an opener, the request that the subject served before: caches and the
+    active adapter are then as they would be had it served without a pause.
     """
+    first = balanced_order(len(subjects), round_index, [*seed, _WARMUPS])
     steps = [
-        Step(s, subject.requests[i % len(subject.requests)], "warmup", -1)
-        for s, subject in enumerate(subjects)
-        for i in range(warmups)
+        Step(s, subjects[s].requests[i % len(subjects[s].requests)], "warmup", -1) for i in range(warmups) for s in first
     ]
-    rng = np.random.default_rng(list(seed))
-    indices = sorted({request.index for subject in subjects for request in subject.requests})
-    turn = 0
-    for start in range(0, len(indices), turn_requests):
-        lap = set(indices[start : start + turn_requests])
-        for s in rng.permutation(len(subjects)):
-            requests = [request for request in subjects[s].requests if request.index in lap]
-            if not requests:
-                continue
-            before = subjects[s].requests[subjects[s].requests.index(requests[0]) - 1]
-            steps.append(Step(int(s), before, "opener", turn))
-            steps.extend(Step(int(s), request, "timed", turn) for request in requests)
-            turn += 1
+    laps = list(_laps(subjects, turn_requests))
+    # Who takes part in a lap is balanced among themselves, in a series of their own: guests are not in all laps.
+    of_series = Counter(tuple(lap) for lap in laps)
+    places = Counter({present: round_index * count for present, count in of_series.items()})
+    for turn, (s, requests) in enumerate(_turns_of(laps, places, seed)):
+        before = subjects[s].requests[requests[0] - 1]
+        steps.append(Step(s, before, "opener", turn))
+        steps.extend(Step(s, subjects[s].requests[place], "timed", turn) for place in requests)
     return steps
+
+
+_Lap = Mapping[int, Sequence[int]]
+"""Of each subject that takes part in a lap, the places of its requests in its own list."""
+
+
+def _laps(subjects: Sequence[Subject], turn_requests: int) -> Iterator[_Lap]:
+    places = [{request.index: place for place, request in enumerate(subject.requests)} for subject in subjects]
+    indices = sorted(set[int]().union(*places))
+    for start in range(0, len(indices), turn_requests):
+        asked = indices[start : start + turn_requests]
+        found = {s: [of[index] for index in asked if index in of] for s, of in enumerate(places)}
+        yield {s: requests for s, requests in found.items() if requests}
+
+
+def _turns_of(laps: Sequence[_Lap], places: Counter[tuple[int, ...]], seed: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    for lap in laps:
+        present = tuple(lap)
+        for i in balanced_order(len(present), places[present], [*seed, *present]):
+            yield present[i], lap[present[i]]
+        places[present] += 1
 
 
 class Timings:

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from raybench.deploy import Deployment, Gate, GateError, Generator, LoadCosts, deploy, strategy_class
@@ -22,6 +21,7 @@ from raybench.model import ModelSpec, Prompts, Recipe, Request, Weights, prepare
 from raybench.plan import Configuration
 from raybench.records import FailureKind
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of
+from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Server
 from raybench.visit.turns import Identity, Subject, schedule, take_turns
 
@@ -173,8 +173,8 @@ class _Visit:
         self.inputs: dict[tuple[str, int], Prompts] = {}
         self.warmup_ns = 0
         # What comes first pays for what others find ready (lazy imports, contexts): another order in each round.
-        order = np.random.default_rng([*spec.order_seed, _LOAD_ORDER]).permutation(len(spec.configurations))
-        self.order = [(int(i), spec.configurations[i]) for i in order]
+        order = balanced_order(len(spec.configurations), spec.round, [*spec.order_seed, _LOAD_ORDER])
+        self.order = [(i, spec.configurations[i]) for i in order]
 
     def load(self) -> Iterator[Message]:
         for index, configuration in self.order:
@@ -236,7 +236,7 @@ class _Visit:
         failures: list[Failed] = []
         batches = take_turns(
             subjects,
-            schedule(subjects, spec.warmups, spec.turn_requests, spec.order_seed),
+            schedule(subjects, spec.warmups, spec.turn_requests, spec.order_seed, spec.round),
             self.inputs,
             self.device,
             Identity(spec.visit, spec.block, spec.round),
