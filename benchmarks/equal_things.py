@@ -182,7 +182,9 @@ def tell(condition: str, found: list[Judged]) -> None:
     print(f"\n{condition}: {len(found)} sweeps")
     for clock in found[0].claim:
         rows = [one.claim[clock] for one in found]
-        print(f"  by {clock}: {tally([row['p'] < 0.05 for row in rows])} with p < .05;", verdicts(rows), halfwidths(rows))
+        print(
+            f"  by {clock}: {tally([row['p'] < 0.05 for row in rows])} with p < .05;", verdicts(rows), halfwidths(rows)
+        )
     pairs = [row for one in found for row in one.pairs]
     print(f"  pairs by wall: {tally([row['p'] < 0.05 for row in pairs])} with p < .05;", verdicts(pairs))
     for name in found[0].others:
@@ -197,7 +199,9 @@ def verdicts(rows: list[dict[str, Any]]) -> str:
 
 def halfwidths(rows: list[dict[str, Any]]) -> str:
     half = np.sqrt([row["high"] / row["low"] for row in rows]) - 1
-    return f"; half-width {np.median(half):.2%} (median), ratio {np.exp(np.mean(np.log([r['ratio'] for r in rows]))):.4f}"
+    return (
+        f"; half-width {np.median(half):.2%} (median), ratio {np.exp(np.mean(np.log([r['ratio'] for r in rows]))):.4f}"
+    )
 
 
 def tally(hits: list[bool]) -> str:

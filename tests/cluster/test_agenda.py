@@ -81,7 +81,7 @@ def test_each_block_draws_its_own_orders_from_the_plans_seed(load_plan: Callable
     assert not set(seeds) & {spec.order_seed for spec in rest(Agenda(other))}
     # What is done already does not change what is drawn for the rest.
     resumed = Agenda(job, done=[("mrpc_seed42", 0), ("sst2_seed42", 0)])
-    assert [spec.order_seed for spec in rest(resumed)] == seeds[2:]
+    assert {spec.order_seed for spec in rest(resumed)} == set(seeds)
 
 
 def test_what_is_committed_is_not_measured_again(job: Job) -> None:

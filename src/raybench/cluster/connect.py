@@ -29,6 +29,8 @@ def connect(address: str | None) -> bool:
     Raises InputError where none answers or Ray cannot start here, RaybenchError where it did not all the same.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray starts workers at niceness 15: whatever else runs on the machine would go before what is measured.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Without these a node that vanishes in silence, as a preempted one may, is noticed after seven minutes.
     os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "10000")
     os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "10000")

@@ -3,6 +3,7 @@
 from raybench.machine.core_speed import CoreSpeed, measure_core
 from raybench.machine.device import Device, Times, open_device, torch_dtype
 from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
+from raybench.machine.priority import take_priority
 
 __all__ = [
     "CoreSpeed",
@@ -14,5 +15,6 @@ __all__ = [
     "measure_core",
     "open_device",
     "package_versions",
+    "take_priority",
     "torch_dtype",
 ]

@@ -7,6 +7,7 @@ from raybench.model.deployable import sharing
 from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
 from raybench.model.hub import ModelFiles
 from raybench.model.lengths import Lengths
+from raybench.model.own_memory import take_own_memory
 from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
 from raybench.model.problems import FileCheck, check_files
 from raybench.model.prompts import Prompts, as_tensors
@@ -66,6 +67,7 @@ __all__ = [
     "resolve_model",
     "sharing",
     "stored_bytes",
+    "take_own_memory",
     "text_tokenizer",
     "without_low_rank",
     "write_preset",

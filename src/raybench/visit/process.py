@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Final, Literal
 
-from raybench.machine import describe_machine, gpu_settings, open_device, package_versions
+from raybench.machine import describe_machine, gpu_settings, open_device, package_versions, take_priority
 from raybench.model import ModelSpec, Recipe, check_checkpoint, prepared
 from raybench.records import FailureKind, RaybenchError
 from raybench.visit import fork_server
@@ -198,6 +198,7 @@ def _quiet() -> None:
 def _settle(device_kind: str) -> None:
     """What every forked process does first."""
     _die_with_parent()
+    take_priority()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     _quiet()
     if device_kind == "cpu":
@@ -219,7 +220,7 @@ def _answer(sender: Connection, device_kind: str, target: Callable[..., Any], *a
 def _describe(device_kind: str) -> dict[str, Any]:
     device = open_device(device_kind)
     return {
-        "machine": describe_machine(),
+        "machine": {**describe_machine(), "niceness": take_priority()},
         "versions": package_versions(),
         "gpu": gpu_settings() if device_kind == "cuda" else {},
         "device": device.identity,

@@ -74,7 +74,9 @@ def schedule(
     """
     first = balanced_order(len(subjects), round_index, [*seed, _WARMUPS])
     steps = [
-        Step(s, subjects[s].requests[i % len(subjects[s].requests)], "warmup", -1) for i in range(warmups) for s in first
+        Step(s, subjects[s].requests[i % len(subjects[s].requests)], "warmup", -1)
+        for i in range(warmups)
+        for s in first
     ]
     laps = list(_laps(subjects, turn_requests))
     # Who takes part in a lap is balanced among themselves, in a series of their own: guests are not in all laps.
@@ -100,7 +102,9 @@ def _laps(subjects: Sequence[Subject], turn_requests: int) -> Iterator[_Lap]:
         yield {s: requests for s, requests in found.items() if requests}
 
 
-def _turns_of(laps: Sequence[_Lap], places: Counter[tuple[int, ...]], seed: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+def _turns_of(
+    laps: Sequence[_Lap], places: Counter[tuple[int, ...]], seed: Sequence[int]
+) -> Iterator[tuple[int, Sequence[int]]]:
     for lap in laps:
         present = tuple(lap)
         for i in balanced_order(len(present), places[present], [*seed, *present]):

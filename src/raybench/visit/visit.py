@@ -17,7 +17,16 @@ import pyarrow as pa
 
 from raybench.deploy import Deployment, Gate, GateError, Generator, LoadCosts, deploy, strategy_class
 from raybench.machine import Device
-from raybench.model import ModelSpec, Prompts, Recipe, Request, Weights, prepared, stored_bytes
+from raybench.model import (
+    ModelSpec,
+    Prompts,
+    Recipe,
+    Request,
+    Weights,
+    prepared,
+    stored_bytes,
+    take_own_memory,
+)
 from raybench.plan import Configuration
 from raybench.records import FailureKind
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of
@@ -270,6 +279,7 @@ def _load(
     device.reset_peak()
     before = device.memory_bytes()
     deployment = deploy(configuration, weights, costs)
+    take_own_memory(deployment.model)
     device.synchronize()
     adapter_bytes, weight_bytes = _parameter_bytes(deployment.model)
     noticed = weights.noticed()

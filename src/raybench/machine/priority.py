@@ -1,0 +1,28 @@
+"""The scheduling priority of what measures, so that what else runs on the machine stalls it less.
+
+Ray gives its workers niceness 15. Beside three bursts of work on two cores, 40 visits of each in turn, a visit took 2.8 s
+so, and its log ratio of two equal configurations scattered by 0.74; at 0 1.0 s and 0.32; at -10 0.6 s and 0.28. Staying
+on one core made no difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Final
+
+NORMAL_NICENESS: Final = 0
+_MEASURING: Final = -10
+
+
+def take_priority() -> int:
+    """Raise this process's priority to niceness -10, or to 0 where no more is allowed; the niceness that it then has.
+
+    Who may do neither keeps what it has: root may, and who has a limit for it (``ulimit -e 30``). A process with a
+    higher priority keeps that.
+    """
+    for wanted in (_MEASURING, NORMAL_NICENESS):
+        if os.getpriority(os.PRIO_PROCESS, 0) > wanted:
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, 0, wanted)
+    return os.getpriority(os.PRIO_PROCESS, 0)

@@ -1,0 +1,67 @@
+"""Raising the own priority, in real processes: with root's rights, and without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from raybench.machine.priority import take_priority
+
+SCRIPT = """
+import os, sys
+sys.path[:0] = sys.argv[1:]
+from raybench.machine.priority import take_priority
+os.nice(7)
+before = os.getpriority(os.PRIO_PROCESS, 0)
+print(before, take_priority(), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to raise a priority, or to give rights away")
+
+
+def run(**options: Any) -> list[int]:
+    found = subprocess.run([sys.executable, "-c", SCRIPT, *sys.path], capture_output=True, check=True, **options)
+    return [int(word) for word in found.stdout.split()]
+
+
+@needs_root
+def test_a_lowered_priority_is_raised_above_the_normal_one() -> None:
+    assert run() == [7, -10, -10]
+
+
+@needs_root
+def test_a_higher_priority_is_kept() -> None:
+    assert run(preexec_fn=lambda: os.setpriority(os.PRIO_PROCESS, 0, -20)) == [-13, -13, -13]
+
+
+def _no_rights() -> None:
+    import ctypes
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+    assert ctypes.CDLL(None).prctl(24, 23, 0, 0, 0) == 0  # PR_CAPBSET_DROP, CAP_SYS_NICE: lost at exec
+
+
+@needs_root
+def test_who_may_not_raise_it_keeps_it() -> None:
+    assert run(preexec_fn=_no_rights) == [7, 7, 7]
+
+
+@pytest.mark.parametrize(("lowest_allowed", "niceness"), [(8, 7), (0, 0), (-5, 0), (-10, -10)])
+def test_who_is_limited_takes_what_is_allowed(
+    lowest_allowed: int, niceness: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has = [7]
+
+    def limited(which: int, who: int, wanted: int) -> None:
+        if wanted < lowest_allowed:
+            raise PermissionError
+        has[0] = wanted
+
+    monkeypatch.setattr(os, "setpriority", limited)
+    monkeypatch.setattr(os, "getpriority", lambda which, who: has[0])
+    assert take_priority() == niceness
