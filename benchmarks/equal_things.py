@@ -3,11 +3,12 @@
     python benchmarks/equal_things.py                 100 sweeps of each, some 40 minutes; leave the machine alone
     python benchmarks/equal_things.py --judge         only judge again what was measured
 
-One configuration under two names, in 3 blocks. A sweep is ten rounds of them, 20 requests each. All sweeps of a condition
-are taken one after the other by one `raybench sweep`, through Ray and processes as any other, and judged apart by what
-raybench judges a run with. Beside it stand what else people judge the same samples by: Welch's t test over all samples,
-pyperf's rule for a significant difference (its own code, each visit a run), and pytest-benchmark's rules to fail (5 % by mean or by
-minimum, its own code, either way). The busy condition is load.py. Raw samples stay in --results.
+One configuration under two names, in 3 blocks. A sweep is ten rounds of them, 20 requests each. All sweeps of a
+condition are taken one after the other by one `raybench sweep`, through Ray and processes as any other, and judged
+apart by what raybench judges a run with. Beside it stands what else people judge the same samples by: Welch's t test
+over all samples, pyperf's rule for a significant difference (its own code, each visit a run), and pytest-benchmark's
+rules to fail (5 % by mean or by minimum, its own code, either way). The busy condition is load.py. Raw samples stay in
+--results.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ adapters = ["{{task}}_seed{{seed}}"]
 
 
 class Judged(NamedTuple):
-    """One sweep. ``claim``: the row of B against A; ``pairs``: those of its blocks. ``others``: who calls it different."""
+    """One sweep. ``claim``: B against A by each clock; ``pairs``: in each block. ``others``: who calls it different."""
 
     claim: dict[str, dict[str, Any]]
     pairs: list[dict[str, Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -18,7 +19,7 @@ def test_in_each_square_everything_has_every_place_and_follows_every_other_equal
         places = Counter((place, thing) for order in orders for place, thing in enumerate(order))
         assert set(places.values()) == {laps // count}
         assert len(places) == count**2
-        follows = Counter(pair for order in orders for pair in zip(order, order[1:], strict=False))
+        follows = Counter(pair for order in orders for pair in itertools.pairwise(order))
         assert len(follows) == count * (count - 1)
         assert len(set(follows.values())) <= 1
 
