@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from raybench.analysis import significance, stats
-from raybench.analysis.ratios import Timing
-from raybench.analysis.stats import Estimate
+from raybench.analysis.ratios import PAIRED, Timing
+from raybench.analysis.stats import Estimate, Verdict
 
 
 class Compared(NamedTuple):
@@ -40,17 +40,39 @@ class _Claim(NamedTuple):
 
 
 def judged(rows: Sequence[Compared], margin: float) -> list[dict[str, Any]]:
-    """The rows, completed with interval, p and verdict; ``margin``: within it two are equivalent (0.02 is 2 %)."""
-    claims = _claims_of(rows)
+    """The rows, completed with interval, p and verdict; ``margin``: within it two are equivalent (0.02 is 2 %).
+
+    What the means call slower or faster and the requests' own ratios (the clock `ratios.PAIRED`) do not is disputed,
+    and inconclusive: a few requests make the difference, as stalls of a busy machine do.
+    """
+    claims, adjusted = _claims_of(rows), adjusted_p(rows)
     families = Counter(claim.family for claim in {claim for claim in claims if claim is not None})
+    paired = {
+        _asked(row): _direction(row.estimate, p_holm)
+        for row, p_holm in zip(rows, adjusted, strict=True)
+        if row.timing.clock == PAIRED and row.estimate is not None
+    }
     found = []
-    for compared, claim, p_holm in zip(rows, claims, adjusted_p(rows), strict=True):
+    for compared, claim, p_holm in zip(rows, claims, adjusted, strict=True):
         row = {**compared.row, "reference_strategy": compared.reference_strategy, **compared.timing._asdict()}
         if compared.estimate is not None:
             beside = families[claim.family] if claim else 1
-            row |= _answer(compared.estimate, margin, p_holm, beside, compared.timing.clock == "wall")
+            by_requests = paired.get(_asked(compared)) if compared.timing.clock == "wall" else None
+            row |= _answer(compared.estimate, margin, p_holm, beside, compared.timing.clock == "wall", by_requests)
         found.append(row)
     return found
+
+
+def _asked(row: Compared) -> tuple[object, ...]:
+    """What is compared with what, by whichever clock."""
+    return row.row.get("configuration"), row.row["deployment"], row.reference_strategy, row.timing.measure
+
+
+def _direction(estimate: Estimate, p_holm: float) -> Verdict:
+    """Slower or faster by the t test alone, however little."""
+    if not p_holm < stats.ALPHA:
+        return "inconclusive"
+    return "slower" if estimate.log_ratio > 0 else "faster"
 
 
 def adjusted_p(rows: Sequence[Compared]) -> list[float]:
@@ -85,11 +107,20 @@ def _claims_of(rows: Sequence[Compared]) -> list[_Claim | None]:
     ]
 
 
-def _answer(estimate: Estimate, margin: float, p_holm: float, claims: int, forecast: bool) -> dict[str, Any]:
-    """What one estimate says; ``claims``: in how large a family. ``forecast``: the rounds that would settle it."""
+def _answer(
+    estimate: Estimate, margin: float, p_holm: float, claims: int, forecast: bool, by_requests: Verdict | None
+) -> dict[str, Any]:
+    """What one estimate says; ``claims``: in how large a family. ``forecast``: the rounds that would settle it.
+
+    ``by_requests``: the direction of the same by the requests' own ratios, where there is one.
+    """
     interval = estimate.interval()
     verdict = stats.verdict(estimate, margin=margin, adjusted_p=p_holm)
+    disputed = by_requests is not None and verdict in ("slower", "faster") and by_requests != verdict
     found = {"visits": estimate.n, "ratio": estimate.ratio, "verdict": verdict, "unknown": estimate.unknown}
+    found["disputed"] = disputed if by_requests is not None else None
+    if disputed:
+        found["verdict"] = "inconclusive"
     if estimate.unknown == "equal visits":  # neither open ends nor p: nothing was seen that they could be said of
         return found
     if forecast and verdict == "inconclusive":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raybench.analysis.diagnostics import Caution, Diagnosis, Visit, no_spread
+from raybench.analysis.disputes import disputes
 from raybench.analysis.loading import load_cautions
 from raybench.analysis.percentiles import over_devices
 from raybench.analysis.ratios import WALL
@@ -55,16 +56,18 @@ def diagnosis_rows(diagnoses: Mapping[str, Diagnosis]) -> list[dict[str, Any]]:
 def caution_rows(
     levels: Sequence[Level],
     diagnoses: Mapping[str, Diagnosis],
-    overhead: Iterable[Mapping[str, Any]],
+    overhead: Sequence[Mapping[str, Any]],
+    by_strategy: Sequence[Mapping[str, Any]],
     notes: Sequence[Mapping[str, Any]],
     requests: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Those of the run as a whole first; they have no configuration.
 
-    ``levels``: of the run's visits (`visit_levels`). ``overhead``: the rows of that table. ``notes``: of the view
-    ``load_notes``. ``requests``: of ``distinct_requests``.
+    ``levels``: of the run's visits (`visit_levels`). ``overhead``, ``by_strategy``: the rows of those tables.
+    ``notes``: of the view ``load_notes``. ``requests``: of ``distinct_requests``.
     """
     found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(levels)]
+    found += disputes(by_strategy)
     equal: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in overhead:
         if row.get("unknown") == "equal visits" and row["via"] is None:
@@ -73,6 +76,7 @@ def caution_rows(
         found += [(name, caution) for caution in one.cautions()]
         if equal[name] and not one.all_equal:
             found.append((name, _equal_visits(equal[name])))
+    found += disputes(overhead)
     found += load_cautions(notes)
     found += repeat_cautions(requests)
     return [

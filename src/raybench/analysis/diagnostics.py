@@ -32,6 +32,7 @@ Code = Literal[
     "unused_adapter",
     "weak_adapter",
     "few_requests",
+    "disputed",
 ]
 
 _MANY_OUTLIERS: Final = 0.05

@@ -10,6 +10,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from raybench.analysis import blocks
 from raybench.analysis.stats import Estimate
 
+PAIRED: Final = "wall paired"
+"""The clock that looks at each request against itself: what a few slow requests cannot move (`visit_ratios.sql`)."""
+
 CLOCKS: Final[Mapping[str, str]] = {
     "wall": "wall",
     "host": "host",
@@ -17,6 +20,7 @@ CLOCKS: Final[Mapping[str, str]] = {
     "wall_median": "wall median",
     "host_median": "host median",
     "device_median": "device median",
+    "wall_paired": PAIRED,
 }
 """Columns of ``visit_ratios`` and what they are called in tables."""
 

@@ -24,6 +24,7 @@ _RATIO_FIELDS = [
     ("reference_ms", pa.float64()),
     ("via", pa.string()),
     ("unknown", pa.string()),
+    ("disputed", pa.bool_()),
 ]
 SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "overhead": pa.schema([("configuration", pa.string()), ("deployment", pa.string()), *_RATIO_FIELDS]),

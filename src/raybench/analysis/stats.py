@@ -23,6 +23,9 @@ Verdict = Literal["slower", "faster", "equivalent", "inconclusive"]
 ROUNDING: Final = 1e-12
 """Log ratios this close are equal: a nanosecond in a minute is 2e-11, below that means only differ by rounding."""
 
+ALPHA: Final = 0.05
+"""The level of every verdict."""
+
 _MOST_ROUNDS: Final = 2**20
 
 Unknown = Literal["one visit", "equal visits", "devices apart", "one device"]
@@ -159,7 +162,7 @@ def verdict(
     estimate: Estimate,
     *,
     margin: float,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     adjusted_p: float | None = None,
 ) -> Verdict:
     """What the estimate says at level ``alpha``.
@@ -176,7 +179,7 @@ def verdict(
     return "inconclusive"
 
 
-def rounds_to_settle(estimate: Estimate, *, margin: float, alpha: float = 0.05, claims: int = 1) -> int | None:
+def rounds_to_settle(estimate: Estimate, *, margin: float, alpha: float = ALPHA, claims: int = 1) -> int | None:
     """How many more rounds would settle an inconclusive estimate, if ratio and spread stay what they are now.
 
     Settled: the 1 - alpha interval excludes 1, or the equivalence test passes. 0 if it is settled already; None if

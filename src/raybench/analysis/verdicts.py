@@ -44,9 +44,10 @@ class Verdicts:
             means.append([VisitMean.of(visit) for visit in by_measure[WALL.measure]])
         compared = self._rows("FROM comparisons ORDER BY reference")
         overhead = judged(self._comparisons.of_configurations(), self._margin)
+        by_strategy = judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin)
         made = {
             "overhead": overhead,
-            "by_strategy": judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin),
+            "by_strategy": by_strategy,
             "significance": significance_rows(self._comparisons, compared),
             "percentiles": [row for measure in MEASURES for row in percentiles[measure]],
             "diagnostics": diagnosis_rows(diagnoses),
@@ -54,6 +55,7 @@ class Verdicts:
                 visit_levels(means),
                 diagnoses,
                 overhead,
+                by_strategy,
                 self._rows("FROM load_notes"),
                 self._rows("FROM distinct_requests"),
             ),

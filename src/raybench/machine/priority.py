@@ -1,8 +1,8 @@
 """The scheduling priority of what measures, so that what else runs on the machine stalls it less.
 
 Ray gives its workers niceness 15. So a visit took 2.8 s beside three bursts of work on two cores (40 visits of each, in
-turn), and its log ratio of two equal configurations scattered by 0.74; at 0 1.0 s and 0.32; at -10 0.6 s and 0.28. Staying
-on one core made no difference.
+turn), and its log ratio of two equal configurations scattered by 0.74; at 0 1.0 s and 0.32; at -10 0.6 s and 0.28.
+Staying on one core made no difference.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Tables
-from raybench.report.numbers import interval, more_rounds, share, size
+from raybench.report.numbers import count, interval, more_rounds, share, size
 from raybench.report.terminal import Screen, print_line
 
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
@@ -57,12 +57,17 @@ def measures_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 def verdict_lines(tables: Tables) -> list[str]:
     """Each deployment against each reference, in words; of a language model by each measure in one line."""
     rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
+    paired = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")
+    beside = {(row["deployment"], row["reference_strategy"], row["measure"]): row for row in paired}
+    for row in rows:
+        row["paired"] = beside.get((row["deployment"], row["reference_strategy"], row["measure"]))
     margin = f"±{tables.margin * 100:g} %"
     measures = measures_of(rows)
     if len(measures) > 1:
         lines = _lines_by_measure(rows, measures, margin)
     else:
         lines = [f"{row['deployment']} {_words(row, margin)}" for row in rows]
+    lines += _outlier_lines(tables)
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
     if lines and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
@@ -176,13 +181,30 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _outlier_lines(tables: Tables) -> list[str]:
+    """The caution that belongs to every verdict: of how many configurations the means are of requests unlike others."""
+    found = tables.rows(
+        "SELECT count(*) FILTER (c.code = 'outliers') AS n, count(DISTINCT name) AS of_all "
+        "FROM configurations LEFT JOIN cautions AS c ON c.configuration = name"
+    )[0]
+    if not found["n"]:
+        return []
+    return [
+        f"Caution: {found['n']} of {count(found['of_all'], 'configuration')} had many requests unlike the others, as "
+        "where something shares the machine: raybench tables shows them under outliers."
+    ]
+
+
 def _can_be_settled(row: dict[str, Any]) -> bool:
     """Whether further rounds would settle an inconclusive row, and how many is known."""
-    return row["verdict"] == "inconclusive" and row["unknown"] is None and row["more_rounds"] is not None
+    settled_by_rounds = row["verdict"] == "inconclusive" and row["unknown"] is None and not row["disputed"]
+    return settled_by_rounds and row["more_rounds"] is not None
 
 
 def _more(row: dict[str, Any]) -> str:
     """What would settle an inconclusive row."""
+    if row["disputed"]:
+        return f"a few slow requests make it, request by request it is {interval(row['paired'])}"
     if row["unknown"] == "equal visits":
         return "the clock is too coarse for these latencies, or the run is made up"
     if row["unknown"] == "devices apart":

@@ -3,7 +3,8 @@
 -- Columns:
 --   configuration, deployment, reference_strategy
 --   measure, clock                    end_to_end, of a language model also ttft (prefill) and tpot (mean decoding step);
---                                     wall, host, device, and each with " median"
+--                                     wall, host, device, and each with " median"; wall paired (each request
+--                                     against itself, the middle three fifths: `visit_ratios`)
 --   visits                            visits of its ratio (of a chain: of all its links)
 --   ratio, low, high                  times the reference (1.25: 25 % slower) and its 95 % interval
 --   p, p_holm, p_equivalence          t test of no difference; after Holm over all measures; two one-sided tests against
@@ -15,4 +16,6 @@
 --   via                               the strategy by which the two are chained, being never measured together
 --   unknown                           why there is no interval: one visit, equal visits (to the last digit: a clock too
 --                                     coarse, or a made-up run; ends and p are null then), devices apart
+--   disputed                          wall time only: the means say slower or faster and the clock wall paired does not, so a
+--                                     few requests make the difference; the verdict is inconclusive then
 CREATE OR REPLACE VIEW overhead AS FROM read_parquet(getvariable('raybench_run') || '/tables/overhead.parquet', hive_partitioning = false);

@@ -7,12 +7,20 @@
 --   n                                 requests that both served
 --   wall, host, device_time           natural log of the ratio of mean times, by each clock (device_time null on a CPU)
 --   wall_median, host_median, device_median   natural log of the ratio of median times
+--   wall_paired                       the mean of the requests' own log ratios of wall times, each request's time against
+--                                     the other side's for the same request, without the lowest and highest fifth
 --   compared_ms, reference_ms         the mean wall times whose ratio it is, milliseconds: of the configuration, of its
 --                                     reference
 --
 -- Both sides of a comparison served the same requests as a rule, in a visit of one block: then each side's times are
 -- summed up by itself, once for all comparisons that it stands in. Requests are the same where there are as many and the
 -- sums of their hashes are equal. Only where they are not (apart, below) is each sample joined with its counterpart.
+CREATE OR REPLACE MACRO raybench_middle(logs) AS
+    list_avg(list_sort(logs)[len(logs) // 5 + 1 : len(logs) - len(logs) // 5]);
+
+CREATE OR REPLACE MACRO raybench_paired(ours, theirs) AS
+    raybench_middle(list_transform(list_zip(ours, theirs), lambda pair: ln(pair[1] / pair[2])));
+
 CREATE OR REPLACE VIEW raybench_compared AS
 SELECT configuration, deployment, reference_strategy, block,
     [{configuration: configuration, block: block}] AS own,
@@ -31,6 +39,9 @@ WITH summed AS (
         count(*) AS n, sum(t.of_request) AS requests,
         avg(t.wall) AS wall, avg(t.host) AS host, avg(t.device_time) AS device_time,
         median(t.wall) AS wall_median, median(t.host) AS host_median, median(t.device_time) AS device_median,
+        list(t.wall ORDER BY t.of_request) AS walls,
+        list(t.prefill_wall ORDER BY t.of_request) FILTER (t.prefill_wall IS NOT NULL) AS prefill_walls,
+        list(t.step_wall ORDER BY t.of_request) FILTER (t.output_tokens > 1) AS step_walls,
         count(t.prefill_wall) AS prefill_n, sum(t.of_request) FILTER (t.prefill_wall IS NOT NULL) AS prefill_requests,
         avg(t.prefill_wall) AS prefill_wall, avg(t.prefill_host) AS prefill_host, avg(t.prefill_device) AS prefill_device,
         median(t.prefill_wall) AS prefill_wall_median, median(t.prefill_host) AS prefill_host_median,
@@ -54,18 +65,18 @@ WITH summed AS (
     GROUP BY s.side, t.round
 )
 SELECT side, round, 'end_to_end' AS measure, device, n, requests, wall, host, device_time, wall_median,
-    host_median, device_median
+    host_median, device_median, walls
 FROM summed
 UNION ALL
 SELECT side, round, 'ttft' AS measure, device, prefill_n AS n, prefill_requests AS requests, prefill_wall AS wall,
     prefill_host AS host, prefill_device AS device_time, prefill_wall_median AS wall_median,
-    prefill_host_median AS host_median, prefill_device_median AS device_median
+    prefill_host_median AS host_median, prefill_device_median AS device_median, prefill_walls AS walls
 FROM summed
 WHERE prefill_n > 0
 UNION ALL
 SELECT side, round, 'tpot' AS measure, device, step_n AS n, step_requests AS requests, step_wall AS wall,
     step_host AS host, step_device AS device_time, step_wall_median AS wall_median, step_host_median AS host_median,
-    step_device_median AS device_median
+    step_device_median AS device_median, step_walls AS walls
 FROM summed
 WHERE step_n > 0;
 
@@ -77,6 +88,7 @@ pairs AS (
         ln(t.wall / r.wall) AS wall, ln(t.host / r.host) AS host, ln(t.device_time / r.device_time) AS device_time,
         ln(t.wall_median / r.wall_median) AS wall_median, ln(t.host_median / r.host_median) AS host_median,
         ln(t.device_median / r.device_median) AS device_median,
+        CASE WHEN same_requests THEN raybench_paired(t.walls, r.walls) END AS wall_paired,
         t.wall / 1e6 AS compared_ms, r.wall / 1e6 AS reference_ms
     FROM raybench_compared AS c
     JOIN raybench_sides AS own ON own.members = c.own
@@ -112,6 +124,7 @@ joined AS (
         ln(median(t.wall_ns) / median(r.wall_ns)) AS wall_median,
         ln(median(t.host_ns) / median(r.host_ns)) AS host_median,
         ln(median(t.device_ns) / median(r.device_ns)) AS device_median,
+        raybench_middle(list(ln(t.wall_ns / r.wall_ns))) AS wall_paired,
         avg(t.wall_ns) / 1e6 AS compared_ms,
         avg(r.wall_ns) / 1e6 AS reference_ms
     FROM apart AS a
