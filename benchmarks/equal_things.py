@@ -3,11 +3,12 @@
     python benchmarks/equal_things.py                 100 sweeps of each, some 40 minutes; leave the machine alone
     python benchmarks/equal_things.py --judge         only judge again what was measured
 
-One configuration under two names, in 3 blocks. A sweep is ten rounds of them, 20 requests each. All sweeps of a condition
-are taken one after the other by one `raybench sweep`, through Ray and processes as any other, and judged apart by what
-raybench judges a run with. Beside it stand what else people judge the same samples by: Welch's t test over all samples,
-pyperf's rule for a significant difference (its own code, each visit a run), and pytest-benchmark's rules to fail (5 % by mean or by
-minimum, its own code, either way). The busy condition is load.py. Raw samples stay in --results.
+One configuration under two names, in 3 blocks. A sweep is ten rounds of them, 20 requests each. All sweeps of a
+condition are taken one after the other by one `raybench sweep`, through Ray and processes as any other, and judged
+apart by what raybench judges a run with. Beside it stand what else people judge the same samples by: Welch's t test
+over all samples, pyperf's rule for a significant difference (its own code, each visit a run), and pytest-benchmark's
+rules to fail (5 % by mean or by minimum, its own code, either way). The busy condition is load.py. Raw samples stay in
+--results.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ adapters = ["{{task}}_seed{{seed}}"]
 
 
 class Judged(NamedTuple):
-    """One sweep. ``claim``: the row of B against A; ``pairs``: those of its blocks. ``others``: who calls it different."""
+    """One sweep. ``claim``: the row of B against A; ``pairs``: of its blocks. ``others``: who calls it different."""
 
     claim: dict[str, dict[str, Any]]
     pairs: list[dict[str, Any]]
@@ -182,7 +183,8 @@ def tell(condition: str, found: list[Judged]) -> None:
     print(f"\n{condition}: {len(found)} sweeps")
     for clock in found[0].claim:
         rows = [one.claim[clock] for one in found]
-        print(f"  by {clock}: {tally([row['p'] < 0.05 for row in rows])} with p < .05;", verdicts(rows), halfwidths(rows))
+        significant = tally([row["p"] < 0.05 for row in rows])
+        print(f"  by {clock}: {significant} with p < .05;", verdicts(rows), halfwidths(rows))
     pairs = [row for one in found for row in one.pairs]
     print(f"  pairs by wall: {tally([row['p'] < 0.05 for row in pairs])} with p < .05;", verdicts(pairs))
     for name in found[0].others:
@@ -197,7 +199,8 @@ def verdicts(rows: list[dict[str, Any]]) -> str:
 
 def halfwidths(rows: list[dict[str, Any]]) -> str:
     half = np.sqrt([row["high"] / row["low"] for row in rows]) - 1
-    return f"; half-width {np.median(half):.2%} (median), ratio {np.exp(np.mean(np.log([r['ratio'] for r in rows]))):.4f}"
+    ratio = np.exp(np.mean(np.log([row["ratio"] for row in rows])))
+    return f"; half-width {np.median(half):.2%} (median), ratio {ratio:.4f}"
 
 
 def tally(hits: list[bool]) -> str:
