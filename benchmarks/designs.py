@@ -1,6 +1,6 @@
 """How far do answers scatter for the same machine time: raybench's paired design, one launch each, optimum-benchmark?
 
-    python benchmarks/designs.py [--seconds 30] [--repeats 6] [--busy] [--optimum-python PATH]
+    python benchmarks/designs.py [--seconds 28] [--repeats 6] [--busy] [--optimum-python PATH]
 
 Asked is how much longer a request takes than by a full fine-tune, in the mean: with the adapter beside its base,
 merged, and by a second full fine-tune of the same shape, for which the truth is 1. All ways have ``--seconds`` of the
@@ -11,7 +11,9 @@ answer ``--repeats`` times, in turn, in orders that are drawn:
 independent`, one process for each configuration, one after the other, as many requests as fit (the study had 500).
 ``optimum``: one launch of optimum-benchmark's process launcher and PyTorch backend for each, as many iterations as fit.
 It puts a new adapter (``peft_type``) on a base, since it loads none from files; merged is a checkpoint that is written
-for it. All requests have ``--tokens`` tokens, the model is the preset micro, on one thread of a CPU.
+for it. Its processes are forked from one that has everything imported, as a visit's are: by its own choice, ``spawn``,
+most of half a minute goes into imports. All requests have ``--tokens`` tokens, the model is the preset micro, on one
+thread of a CPU.
 
 Printed for each way: what its answers scatter by, t times their standard deviation, beside the half-width of 95 % that
 it states itself, in the median, and how often what it states holds the truth of the second full fine-tune. raybench
@@ -23,7 +25,7 @@ optimum-benchmark 0.6.0 does not import beside transformers 5, so it has an envi
 ``--optimum-python`` that way is left out:
 
     python3 -m venv ~/optimum && ~/optimum/bin/pip install torch==2.13.0 "transformers<5" peft optimum-benchmark==0.6.0
-    python benchmarks/designs.py --seconds 60 --optimum-python ~/optimum/bin/python
+    python benchmarks/designs.py --optimum-python ~/optimum/bin/python
 """
 
 from __future__ import annotations
@@ -120,8 +122,7 @@ def swept(options: Sequence[str], tokens: int, turn_requests: int) -> Any:
         command = [sys.executable, "-m", "raybench.sweep", "--plan", str(plan), "--model", "micro", *options]
         environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
         _, wall_s = finished([*command, "--results", folder, "--run-id", "run"], environment)
-        with Tables(Path(folder, "run")) as tables:
-            yield wall_s, tables
+        yield wall_s, Tables(Path(folder, "run"))
 
 
 def optimum(python: Path, deployments: Mapping[str, Any], tokens: int, start_method: str, size: int) -> Answer:
@@ -201,12 +202,12 @@ def tell(found: Mapping[str, Sequence[Answer]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30, help="of the machine, for each answer")
+    parser.add_argument("--seconds", type=float, default=28, help="of the machine, for each answer")
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--busy", action="store_true", help="under a synthetic load")
     parser.add_argument("--optimum-python", type=Path, metavar="PATH")
-    parser.add_argument("--start-method", default="spawn", choices=("spawn", "fork"), help="of optimum's launcher")
+    parser.add_argument("--start-method", default="fork", choices=("spawn", "fork"), help="of optimum's launcher")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="raybench-designs-") as folder:

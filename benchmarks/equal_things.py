@@ -121,38 +121,38 @@ def small_model(folder: Path) -> Path:
 
 def sweeps(run: Path) -> Iterator[Judged]:
     """Each ten rounds of ``run`` as a run of its own. Visits are those that raybench's own views give."""
-    with Tables(run) as tables:
-        ratios = tables.rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
-        samples = tables.rows(
-            "SELECT round, configuration[1] AS role, list(wall_ns ORDER BY block, sequence) AS ns "
-            "FROM timed GROUP BY ALL ORDER BY ALL"
+    tables = Tables(run)
+    ratios = tables.rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
+    samples = tables.rows(
+        "SELECT round, configuration[1] AS role, list(wall_ns ORDER BY block, sequence) AS ns "
+        "FROM timed GROUP BY ALL ORDER BY ALL"
+    )
+    by_role: dict[str, dict[int, np.ndarray[Any, Any]]] = {"a": {}, "b": {}}
+    for row in samples:
+        by_role[row["role"]][row["round"]] = np.array(row["ns"], dtype=float)
+    for first in range(0, 1 + max(by_role["a"]), ROUNDS):
+        rounds = range(first, first + ROUNDS)
+        mine = [row for row in ratios if row["round"] in rounds]
+
+        def rows(sql: str, mine: list[dict[str, Any]] = mine) -> list[dict[str, Any]]:
+            return mine if "visit_ratios" in sql else tables.rows(sql)
+
+        compared = Comparisons(rows, tables.description.plan)
+        clocks = ["wall", "wall median"]
+        claims = judged(compared.of_deployments(clocks), tables.margin)
+        pairs = judged(compared.of_configurations(), tables.margin)
+        sides = [[by_role[role][r] for r in rounds] for role in ("a", "b")]
+        yield Judged(
+            {row["clock"]: row for row in claims if row["strategy"] == "B"},
+            [row for row in pairs if row["clock"] == "wall"],
+            others(*sides),
         )
-        by_role: dict[str, dict[int, np.ndarray[Any, Any]]] = {"a": {}, "b": {}}
-        for row in samples:
-            by_role[row["role"]][row["round"]] = np.array(row["ns"], dtype=float)
-        for first in range(0, 1 + max(by_role["a"]), ROUNDS):
-            rounds = range(first, first + ROUNDS)
-            mine = [row for row in ratios if row["round"] in rounds]
-
-            def rows(sql: str, mine: list[dict[str, Any]] = mine) -> list[dict[str, Any]]:
-                return mine if "visit_ratios" in sql else tables.rows(sql)
-
-            compared = Comparisons(rows, tables.description.plan)
-            clocks = ["wall", "wall trimmed", "wall median"]
-            claims = judged(compared.of_deployments(clocks), tables.margin)
-            pairs = judged(compared.of_configurations(), tables.margin)
-            sides = [[by_role[role][r] for r in rounds] for role in ("a", "b")]
-            yield Judged(
-                {row["clock"]: row for row in claims if row["strategy"] == "B"},
-                [row for row in pairs if row["clock"] == "wall"],
-                others(*sides),
-            )
 
 
 def others(a: list[np.ndarray[Any, Any]], b: list[np.ndarray[Any, Any]]) -> dict[str, bool]:
     """What other rules say of the same samples, those of each side by round: is there a difference?"""
     import pyperf
-    from pyperf._compare import is_significant  # no public name
+    from pyperf._compare import is_significant_benchs  # no public name
     from pytest_benchmark.stats import Stats
     from pytest_benchmark.utils import PercentageRegressionCheck
 
@@ -171,7 +171,7 @@ def others(a: list[np.ndarray[Any, Any]], b: list[np.ndarray[Any, Any]]) -> dict
     welch = stats.ttest_ind(np.concatenate(a), np.concatenate(b), equal_var=False)
     found = {
         "Welch's t test over all samples": bool(welch.pvalue < 0.05),
-        "pyperf": bool(is_significant(benchmark(a), benchmark(b))[0]),
+        "pyperf": bool(is_significant_benchs(benchmark(a), benchmark(b))[0]),
     }
     for field in ("mean", "min"):
         check = PercentageRegressionCheck(field, 5)
