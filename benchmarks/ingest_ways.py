@@ -152,7 +152,7 @@ def main() -> None:
     files = sorted(asked.folder.rglob("samples/*.parquet"))
     told = {
         "samples_per_s": rows / spent.wall_s,
-        "cpu_s": spent.cpu_s,
+        "samples_per_cpu_s": rows / spent.cpu_s,
         "bytes_per_sample": sum(file.stat().st_size for file in files) / rows,
         "memory_bytes": memory,
         "layout": layout(files, rows),
