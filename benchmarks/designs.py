@@ -12,8 +12,8 @@ independent`, one process for each configuration, one after the other, as many r
 ``optimum``: one launch of optimum-benchmark's process launcher and PyTorch backend for each, as many iterations as fit.
 It puts a new adapter (``peft_type``) on a base, since it loads none from files; merged is a checkpoint that is written
 for it. Its processes are forked from one that has everything imported, as a visit's are: by its own choice, ``spawn``,
-most of half a minute goes into imports. All requests have ``--tokens`` tokens, the model is the preset micro, on one
-thread of a CPU.
+most of half a minute goes into imports. It waits for a process without a pause, which takes a core. All requests have
+``--tokens`` tokens, the model is the preset micro, on one thread of a CPU.
 
 Printed for each way: what its answers scatter by, t times their standard deviation, beside the half-width of 95 % that
 it states itself, in the median, and how often what it states holds the truth of the second full fine-tune. raybench
