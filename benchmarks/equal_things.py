@@ -5,7 +5,7 @@
 
 One configuration under two names, in 3 blocks. A sweep is ten rounds of them, 20 requests each. All sweeps of a
 condition are taken one after the other by one `raybench sweep`, through Ray and processes as any other, and judged
-apart by what raybench judges a run with. Beside it stands what else people judge the same samples by: Welch's t test
+apart by what raybench judges a run with. Beside it stand what else people judge the same samples by: Welch's t test
 over all samples, pyperf's rule for a significant difference (its own code, each visit a run), and pytest-benchmark's
 rules to fail (5 % by mean or by minimum, its own code, either way). The busy condition is load.py. Raw samples stay in
 --results.
@@ -62,7 +62,7 @@ adapters = ["{{task}}_seed{{seed}}"]
 
 
 class Judged(NamedTuple):
-    """One sweep. ``claim``: B against A by each clock; ``pairs``: in each block. ``others``: who calls it different."""
+    """One sweep. ``claim``: the row of B against A; ``pairs``: of its blocks. ``others``: who calls it different."""
 
     claim: dict[str, dict[str, Any]]
     pairs: list[dict[str, Any]]
@@ -121,38 +121,38 @@ def small_model(folder: Path) -> Path:
 
 def sweeps(run: Path) -> Iterator[Judged]:
     """Each ten rounds of ``run`` as a run of its own. Visits are those that raybench's own views give."""
-    with Tables(run) as tables:
-        ratios = tables.rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
-        samples = tables.rows(
-            "SELECT round, configuration[1] AS role, list(wall_ns ORDER BY block, sequence) AS ns "
-            "FROM timed GROUP BY ALL ORDER BY ALL"
+    tables = Tables(run)
+    ratios = tables.rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
+    samples = tables.rows(
+        "SELECT round, configuration[1] AS role, list(wall_ns ORDER BY block, sequence) AS ns "
+        "FROM timed GROUP BY ALL ORDER BY ALL"
+    )
+    by_role: dict[str, dict[int, np.ndarray[Any, Any]]] = {"a": {}, "b": {}}
+    for row in samples:
+        by_role[row["role"]][row["round"]] = np.array(row["ns"], dtype=float)
+    for first in range(0, 1 + max(by_role["a"]), ROUNDS):
+        rounds = range(first, first + ROUNDS)
+        mine = [row for row in ratios if row["round"] in rounds]
+
+        def rows(sql: str, mine: list[dict[str, Any]] = mine) -> list[dict[str, Any]]:
+            return mine if "visit_ratios" in sql else tables.rows(sql)
+
+        compared = Comparisons(rows, tables.description.plan)
+        clocks = ["wall", "wall paired", "wall median"]
+        claims = judged(compared.of_deployments(clocks), tables.margin)
+        pairs = judged(compared.of_configurations(), tables.margin)
+        sides = [[by_role[role][r] for r in rounds] for role in ("a", "b")]
+        yield Judged(
+            {row["clock"]: row for row in claims if row["strategy"] == "B"},
+            [row for row in pairs if row["clock"] == "wall"],
+            others(*sides),
         )
-        by_role: dict[str, dict[int, np.ndarray[Any, Any]]] = {"a": {}, "b": {}}
-        for row in samples:
-            by_role[row["role"]][row["round"]] = np.array(row["ns"], dtype=float)
-        for first in range(0, 1 + max(by_role["a"]), ROUNDS):
-            rounds = range(first, first + ROUNDS)
-            mine = [row for row in ratios if row["round"] in rounds]
-
-            def rows(sql: str, mine: list[dict[str, Any]] = mine) -> list[dict[str, Any]]:
-                return mine if "visit_ratios" in sql else tables.rows(sql)
-
-            compared = Comparisons(rows, tables.description.plan)
-            clocks = ["wall", "wall trimmed", "wall median"]
-            claims = judged(compared.of_deployments(clocks), tables.margin)
-            pairs = judged(compared.of_configurations(), tables.margin)
-            sides = [[by_role[role][r] for r in rounds] for role in ("a", "b")]
-            yield Judged(
-                {row["clock"]: row for row in claims if row["strategy"] == "B"},
-                [row for row in pairs if row["clock"] == "wall"],
-                others(*sides),
-            )
 
 
 def others(a: list[np.ndarray[Any, Any]], b: list[np.ndarray[Any, Any]]) -> dict[str, bool]:
     """What other rules say of the same samples, those of each side by round: is there a difference?"""
     import pyperf
-    from pyperf._compare import is_significant  # no public name
+    from pyperf._compare import is_significant_benchs  # no public name
     from pytest_benchmark.stats import Stats
     from pytest_benchmark.utils import PercentageRegressionCheck
 
@@ -171,7 +171,7 @@ def others(a: list[np.ndarray[Any, Any]], b: list[np.ndarray[Any, Any]]) -> dict
     welch = stats.ttest_ind(np.concatenate(a), np.concatenate(b), equal_var=False)
     found = {
         "Welch's t test over all samples": bool(welch.pvalue < 0.05),
-        "pyperf": bool(is_significant(benchmark(a), benchmark(b))[0]),
+        "pyperf": bool(is_significant_benchs(benchmark(a), benchmark(b))[0]),
     }
     for field in ("mean", "min"):
         check = PercentageRegressionCheck(field, 5)
@@ -183,9 +183,8 @@ def tell(condition: str, found: list[Judged]) -> None:
     print(f"\n{condition}: {len(found)} sweeps")
     for clock in found[0].claim:
         rows = [one.claim[clock] for one in found]
-        print(
-            f"  by {clock}: {tally([row['p'] < 0.05 for row in rows])} with p < .05;", verdicts(rows), halfwidths(rows)
-        )
+        significant = tally([row["p"] < 0.05 for row in rows])
+        print(f"  by {clock}: {significant} with p < .05;", verdicts(rows), halfwidths(rows))
     pairs = [row for one in found for row in one.pairs]
     print(f"  pairs by wall: {tally([row['p'] < 0.05 for row in pairs])} with p < .05;", verdicts(pairs))
     for name in found[0].others:
@@ -200,9 +199,8 @@ def verdicts(rows: list[dict[str, Any]]) -> str:
 
 def halfwidths(rows: list[dict[str, Any]]) -> str:
     half = np.sqrt([row["high"] / row["low"] for row in rows]) - 1
-    return (
-        f"; half-width {np.median(half):.2%} (median), ratio {np.exp(np.mean(np.log([r['ratio'] for r in rows]))):.4f}"
-    )
+    ratio = np.exp(np.mean(np.log([row["ratio"] for row in rows])))
+    return f"; half-width {np.median(half):.2%} (median), ratio {ratio:.4f}"
 
 
 def tally(hits: list[bool]) -> str:
