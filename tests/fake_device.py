@@ -56,7 +56,7 @@ class FakeDevice:
 
 
 class KnownWeights:
-    """Stands where a model would: its vocabulary is all that a visit asks of it."""
+    """Stands where a model would: its vocabulary is all that a visit asks of it, and it has no weights."""
 
     class config:  # noqa: N801
         vocab_size = 50
@@ -68,6 +68,12 @@ class KnownWeights:
     @staticmethod
     def named_parameters() -> list[tuple[str, Any]]:
         return []
+
+    @staticmethod
+    def parameters() -> list[Any]:
+        return []
+
+    buffers = parameters
 
 
 def known_strategy(

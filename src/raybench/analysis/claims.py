@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from raybench.analysis import significance, stats
 from raybench.analysis.ratios import PAIRED, Timing
-from raybench.analysis.stats import Estimate, Verdict
+from raybench.analysis.stats import Estimate
 
 
 class Compared(NamedTuple):
@@ -48,9 +48,9 @@ def judged(rows: Sequence[Compared], margin: float) -> list[dict[str, Any]]:
     claims, adjusted = _claims_of(rows), adjusted_p(rows)
     families = Counter(claim.family for claim in {claim for claim in claims if claim is not None})
     paired = {
-        _asked(row): _direction(row.estimate, p_holm)
+        _asked(row): (row.estimate, p_holm)
         for row, p_holm in zip(rows, adjusted, strict=True)
-        if row.timing.clock == PAIRED and row.estimate is not None
+        if row.timing.clock == PAIRED and row.estimate is not None and row.estimate.df > 0
     }
     found = []
     for compared, claim, p_holm in zip(rows, claims, adjusted, strict=True):
@@ -68,11 +68,15 @@ def _asked(row: Compared) -> tuple[object, ...]:
     return row.row.get("configuration"), row.row["deployment"], row.reference_strategy, row.timing.measure
 
 
-def _direction(estimate: Estimate, p_holm: float) -> Verdict:
-    """Slower or faster by the t test alone, however little."""
-    if not p_holm < stats.ALPHA:
-        return "inconclusive"
-    return "slower" if estimate.log_ratio > 0 else "faster"
+def _disputed(estimate: Estimate, by_requests: tuple[Estimate, float], margin: float) -> bool:
+    """Whether the requests' own ratios, with their p, do not bear out that the means are different.
+
+    They show nothing, or the opposite, or something within the margin where the means are further apart than that.
+    """
+    paired, p_holm = by_requests
+    same_way = p_holm < stats.ALPHA and (paired.log_ratio > 0) == (estimate.log_ratio > 0)
+    negligible = paired.equivalence_p(margin) < stats.ALPHA and abs(estimate.log_ratio) > math.log1p(margin)
+    return not same_way or negligible
 
 
 def adjusted_p(rows: Sequence[Compared]) -> list[float]:
@@ -108,19 +112,29 @@ def _claims_of(rows: Sequence[Compared]) -> list[_Claim | None]:
 
 
 def _answer(
-    estimate: Estimate, margin: float, p_holm: float, claims: int, forecast: bool, by_requests: Verdict | None
+    estimate: Estimate,
+    margin: float,
+    p_holm: float,
+    claims: int,
+    forecast: bool,
+    by_requests: tuple[Estimate, float] | None,
 ) -> dict[str, Any]:
     """What one estimate says; ``claims``: in how large a family. ``forecast``: the rounds that would settle it.
 
-    ``by_requests``: the direction of the same by the requests' own ratios, where there is one.
+    ``by_requests``: the same by the requests' own ratios, and its p, where there is one.
     """
     interval = estimate.interval()
     verdict = stats.verdict(estimate, margin=margin, adjusted_p=p_holm)
-    disputed = by_requests is not None and verdict in ("slower", "faster") and by_requests != verdict
-    found = {"visits": estimate.n, "ratio": estimate.ratio, "verdict": verdict, "unknown": estimate.unknown}
-    found["disputed"] = disputed if by_requests is not None else None
-    if disputed:
-        found["verdict"] = "inconclusive"
+    disputed = None
+    if by_requests is not None:
+        disputed = verdict in ("slower", "faster") and _disputed(estimate, by_requests, margin)
+    found = {
+        "visits": estimate.n,
+        "ratio": estimate.ratio,
+        "verdict": "inconclusive" if disputed else verdict,
+        "unknown": estimate.unknown,
+        "disputed": disputed,
+    }
     if estimate.unknown == "equal visits":  # neither open ends nor p: nothing was seen that they could be said of
         return found
     if forecast and verdict == "inconclusive":
