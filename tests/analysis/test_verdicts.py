@@ -200,7 +200,8 @@ def test_ratios_that_are_equal_have_a_caution_though_the_latencies_differ(
     tables = Tables(measure(load_plan(rounds=4), tmp_path))
     cautions = {r["configuration"]: r["message"] for r in tables.rows("FROM cautions WHERE code = 'no_spread'")}
     assert cautions["lora_mrpc_seed42"] == (
-        "the ratio to full_ft is the same to the last digit in all of 4 visits, by wall, host, wall median, host median, wall paired"
+        "the ratio to full_ft is the same to the last digit in all of 4 visits, by wall, host, wall median, "
+        "host median, wall paired"
     )
     assert cautions["multi_lora_2_adapters"].endswith("by host, host median")
     row = tables.rows("FROM overhead WHERE clock = 'wall' AND configuration = 'multi_lora_2_adapters'")[0]
