@@ -319,13 +319,15 @@ def test_what_only_reads_needs_no_measuring_library(run: Path) -> None:
     assert done.stdout.splitlines()[-1] == str(expected)
 
 
-def test_ctrl_c_while_it_is_imported_is_a_line() -> None:
+@pytest.mark.parametrize("name", ["raybench.cli", "duckdb"])
+def test_ctrl_c_while_it_is_imported_is_a_line(name: str) -> None:
+    """Be it the command line itself, or what the command that is asked for needs."""
     code = (
         "import sys; sys.meta_path.insert(0, type('', (), {'find_spec': lambda self, name, *_: "
-        "exec('raise KeyboardInterrupt') if name == 'duckdb' else None})()); "
+        f"exec('raise KeyboardInterrupt') if name == {name!r} else None}})()); "
         "from raybench.__main__ import main; sys.exit(main())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, "tables", "x"], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "raybench: interrupted\n")
 
 

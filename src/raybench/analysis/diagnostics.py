@@ -17,6 +17,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from raybench.analysis.distributions import binomial_sf
 from raybench.analysis.stats import ROUNDING
 
 Code = Literal[
@@ -269,7 +270,7 @@ def _share_cautions(shares: VarianceShares, visits: int) -> list[Caution | None]
 
 def _outlier_caution(count: int, samples: int) -> Caution | None:
     # Of few samples a share this large may be chance.
-    if scipy.stats.binomtest(count, samples, _MANY_OUTLIERS, alternative="greater").pvalue >= _CHANCE:
+    if binomial_sf(count - 1, samples, _MANY_OUTLIERS) >= _CHANCE:
         return None
     return Caution(
         "outliers",

@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from raybench.report import Screen, open_console, print_line, run_argument, shell_command, write_json
+from raybench.report import Screen, duration, open_console, print_line, run_argument, shell_command, write_json
 from raybench.store import Entry, Location, RunStore, location_argument, redact_uris
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
-from raybench.sweep.progress import duration
 
 SILENT_S: Final = 60.0
 """A driver says what it does every few seconds; one that has not for this long is gone, or cannot write."""
