@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from raybench import analysis, compare, decide, deploy, model, plan, report, store, sweep
@@ -85,13 +84,12 @@ def _prepare(options: argparse.Namespace) -> int:
     recipe = model.Recipe.of(options.preset, parsed)
     folder: Path = options.out or model.cache_folder() / f"{recipe.preset}-{recipe.digest()}"
     made = model.write_preset(recipe, folder)
-    say = partial(report.print_line, report.open_console())
-    say(
+    report.say(
         f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
         f"{len(recipe.full_ft)} fully fine-tuned models"
     )
     command = ["python", "-m", "raybench.sweep", "--plan", options.plan, "--model", str(folder)]
-    say(f"Use it: {report.shell_command(command)}")
+    report.say(f"Use it: {report.shell_command(command)}")
     return 0
 
 

@@ -17,7 +17,7 @@ from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
 from raybench.records import InputError, RaybenchError
 from raybench.report.command import Parser, run_command
-from raybench.report.terminal import open_console, print_line, write_text
+from raybench.report.terminal import say, write_text
 
 Capture = pytest.CaptureFixture[str]
 NEEDS = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
@@ -125,7 +125,7 @@ def test_a_terminal_of_few_characters_shows_the_others_by_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def command() -> int:
-        print_line(open_console(), "±2 % 漢")
+        say("±2 % 漢")
         write_text("│\n")
         return 0
 

@@ -7,16 +7,15 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.report.command import Parser, run_command
     from raybench.report.numbers import count, duration, more_rounds, percent
+    from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
     from raybench.report.study import MEASURES
     from raybench.report.tables import print_everything, print_next_commands, print_summary
     from raybench.report.terminal import (
-        Screen,
         complain,
         harmless,
-        open_console,
-        print_line,
         run_argument,
+        say,
         shell_command,
         write_json,
         write_text,
@@ -43,6 +42,7 @@ __all__ = [
     "run_argument",
     "run_command",
     "run_sql",
+    "say",
     "shell_command",
     "write_json",
     "write_text",

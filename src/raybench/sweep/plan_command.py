@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems
-from raybench.report import count, open_console, print_line, shell_command, write_text
+from raybench.report import count, say, shell_command, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
 
@@ -29,7 +28,6 @@ def show_plan(options: argparse.Namespace) -> int:
     problems.raise_if_any()
     assert checked is not None
     plan = checked.plan
-    say = partial(print_line, open_console())
     say(f"{plan.name}: {' '.join(plan.description.split())}")
     say(f"{len(plan.configurations)} configurations in {count(len(plan.blocks), 'block')} ({plan.design} design)")
     for block in plan.blocks:
