@@ -112,7 +112,7 @@ def report(commands: dict[str, list[str]], builds: dict[str, Path], repeats: int
         own = found[name, "this build"]
         ratio = statistics.median(run[0] / mine[0] for run, mine in zip(runs, own, strict=True))
         largest = ", ".join(f"{package} {ms}" for package, ms in imports[name, build].most_common(6) if ms)
-        print(f"{name:24} {build:12} {wall_s:7.2f} {cpu_s:7.2f} {ratio:8.2f}  {largest}")
+        print(f"{name:24} {build[:12]:12} {wall_s:7.2f} {cpu_s:7.2f} {ratio:8.2f}  {largest}")
 
 
 if __name__ == "__main__":
