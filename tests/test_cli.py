@@ -348,6 +348,7 @@ HEAVY = (
     ("words", "imported"),
     [
         (["--help"], ""),
+        (["plan", "--help"], ""),
         (["status", "RUN"], "numpy pyarrow pydantic"),
         (["plan", "smoke"], "numpy psutil pydantic"),
         (["tables", "RUN"], "duckdb numpy pyarrow pydantic rich scipy"),

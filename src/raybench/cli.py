@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from raybench import analysis, compare, decide, deploy, model, plan, report, store, sweep
 from raybench.records import InputError
@@ -16,53 +17,8 @@ def parser() -> Parser:
     """The command line."""
     top = Parser(prog="raybench", description="How to deploy a LoRA fine-tune, answered with evidence.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # What a room hands out is imported when it is asked for: of the command that is run, and of no other.
-    commands.add_parser(
-        "sweep",
-        help="run a plan and print its tables (also: python -m raybench.sweep)",
-        command=lambda: (sweep.add_arguments, sweep.run),
-    )
-    commands.add_parser(
-        "init",
-        help="write the plan that your own adapters allow, to edit",
-        command=lambda: (sweep.add_init_arguments, sweep.run_init),
-    )
-    commands.add_parser(
-        "plan",
-        help="what a plan would run, and all that would keep it from running",
-        command=lambda: (sweep.add_plan_arguments, sweep.show_plan),
-    )
-    commands.add_parser(
-        "prepare",
-        help="write a preset as Hugging Face files",
-        command=lambda: (_add_prepare_arguments, _prepare),
-    )
-    commands.add_parser(
-        "status",
-        help="how far a run is: visits, failures, GPUs, rate, estimated end",
-        command=lambda: (sweep.add_status_arguments, sweep.run_status),
-    )
-    commands.add_parser(
-        "tables",
-        help="all tables of a run, from its raw samples",
-        command=lambda: (_add_tables_arguments, _tables),
-    )
-    commands.add_parser(
-        "sql",
-        any_order=True,
-        help="any SQL over a run; without a query, a prompt",
-        command=lambda: (report.add_sql_arguments, report.run_sql),
-    )
-    commands.add_parser(
-        "compare",
-        help="the same verdicts between two runs of one plan, for regressions",
-        command=lambda: (compare.add_arguments, compare.run),
-    )
-    commands.add_parser(
-        "decide",
-        help="from a run to advice: how to deploy, on how many GPUs, at what cost",
-        command=lambda: (decide.add_arguments, decide.run),
-    )
+    for name, command in _COMMANDS.items():
+        commands.add_parser(name, help=command.help, fill=command.fill, any_order=command.any_order)
     return top
 
 
@@ -71,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         options = parser().parse_args(argv)
-        run: Callable[[argparse.Namespace], int] = options.run
-        return run(options)
+        return _COMMANDS[options.command].run(options)
 
     return run_command(command)
 
@@ -106,6 +61,67 @@ def _add_prepare_arguments(p: argparse.ArgumentParser) -> None:
 
 def _add_tables_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("directory", type=store.location_argument, metavar="RUN", help="the run's folder or URI")
+
+
+class _Command(NamedTuple):
+    """``fill`` adds its arguments; ``run`` gives its exit code; ``any_order`` as `Parser` has it."""
+
+    help: str
+    fill: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+    any_order: bool = False
+
+
+# By lambdas, for what a room hands out is imported when it is asked for: the arguments of the command that is meant,
+# and what runs it where it is run.
+_COMMANDS: Final = {
+    "sweep": _Command(
+        "run a plan and print its tables (also: python -m raybench.sweep)",
+        lambda p: sweep.add_arguments(p),
+        lambda options: sweep.run(options),
+    ),
+    "init": _Command(
+        "write the plan that your own adapters allow, to edit",
+        lambda p: sweep.add_init_arguments(p),
+        lambda options: sweep.run_init(options),
+    ),
+    "plan": _Command(
+        "what a plan would run, and all that would keep it from running",
+        lambda p: sweep.add_plan_arguments(p),
+        lambda options: sweep.show_plan(options),
+    ),
+    "prepare": _Command(
+        "write a preset as Hugging Face files",
+        _add_prepare_arguments,
+        _prepare,
+    ),
+    "status": _Command(
+        "how far a run is: visits, failures, GPUs, rate, estimated end",
+        lambda p: sweep.add_status_arguments(p),
+        lambda options: sweep.run_status(options),
+    ),
+    "tables": _Command(
+        "all tables of a run, from its raw samples",
+        _add_tables_arguments,
+        _tables,
+    ),
+    "sql": _Command(
+        "any SQL over a run; without a query, a prompt",
+        lambda p: report.add_sql_arguments(p),
+        lambda options: report.run_sql(options),
+        any_order=True,
+    ),
+    "compare": _Command(
+        "the same verdicts between two runs of one plan, for regressions",
+        lambda p: compare.add_arguments(p),
+        lambda options: compare.run(options),
+    ),
+    "decide": _Command(
+        "from a run to advice: how to deploy, on how many GPUs, at what cost",
+        lambda p: decide.add_arguments(p),
+        lambda options: decide.run(options),
+    ),
+}
 
 
 if __name__ == "__main__":

@@ -151,6 +151,24 @@ def test_a_command_line_s_complaint_is_harmless_and_without_secrets(capsys: Capt
     ]
 
 
+def test_only_the_command_that_is_meant_is_filled() -> None:
+    filled: list[str] = []
+
+    def fill(parser: Parser) -> None:
+        filled.append(parser.prog)
+        parser.add_argument("value")
+
+    top = Parser(prog="x")
+    commands = top.add_subparsers(dest="command")
+    for name in ("a", "b"):
+        commands.add_parser(name, fill=fill)
+    top.format_help()
+    assert filled == []
+    for value in ("1", "2"):
+        assert vars(top.parse_args(["b", value])) == {"command": "b", "value": value}
+    assert filled == ["x b"]
+
+
 def test_an_argument_that_may_be_left_out_may_come_after_options() -> None:
     parser = Parser(any_order=True)
     parser.add_argument("run")

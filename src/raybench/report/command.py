@@ -15,20 +15,19 @@ from raybench.store import redact_uris
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
-Command = Callable[[], tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]]
-"""What adds the arguments of a command, and what runs it, which gives the exit code."""
-
 
 class Parser(argparse.ArgumentParser):
     """A command line that repeats what was typed harmlessly, and without the secrets of URIs."""
 
-    def __init__(self, *, any_order: bool = False, command: Command | None = None, **options: Any) -> None:
+    def __init__(
+        self, *, any_order: bool = False, fill: Callable[[Parser], None] | None = None, **options: Any
+    ) -> None:
         """``any_order``: a positional argument that may be left out may also come after options.
 
-        ``command``: asked when this parses a command line, and not before: of several commands the one that is meant.
+        ``fill`` adds the arguments, when this parses a command line and not before: of several commands to one only.
         """
         super().__init__(**options)
-        self._any_order, self._command = any_order, command
+        self._any_order, self._fill = any_order, fill
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
@@ -42,11 +41,9 @@ class Parser(argparse.ArgumentParser):
             super().print_help(file)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._command is not None:
-            add_arguments, run = self._command()
-            self._command = None
-            add_arguments(self)
-            self.set_defaults(run=run)
+        if self._fill is not None:
+            fill, self._fill = self._fill, None
+            fill(self)
         if not self._any_order:
             return super().parse_known_args(args, namespace)
         self._any_order = False  # the other method calls this one

@@ -11,14 +11,6 @@ from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
 
 
-def add_plan_arguments(p: argparse.ArgumentParser) -> None:
-    """What ``raybench plan`` can be told."""
-    p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
-    p.add_argument("--design", choices=("paired", "independent"), default="paired")
-    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
-    p.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
-
-
 def show_plan(options: argparse.Namespace) -> int:
     """Raises InputError with every problem of the plan and of the files that it names."""
     if options.toml:
