@@ -35,7 +35,7 @@ from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths, glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
-from raybench.records import SAMPLES
+from raybench.schemas import SAMPLES
 from raybench.store.store import RunStore
 from raybench.sweep.describe import describe
 from raybench.sweep.recorder import Recorder

@@ -1,9 +1,9 @@
-"""Commit a run of the plan rq2 whose times are drawn, of any length: what the benchmarks of reading read.
+"""Commit a run of a plan whose times are drawn, of any length: what the benchmarks of reading read.
 
-    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0]
+    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0] [--plan rq2]
 
-33 rounds of 1,000 requests are 1.02 million samples. Visits differ by 1 %, requests by 5 %, and 2 % of them take half
-as long again.
+33 rounds of 1,000 requests of rq2 are 1.02 million samples, each visit a commit. Visits differ by 1 %, requests by 5 %,
+and 2 % of them take half as long again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from raybench.model.weights import ModelSpec
 from raybench.model.workload import GlueLengths, glue_tasks
 from raybench.plan import Block, Overrides, Plan
 from raybench.plan.file import load_plan
-from raybench.records import SCHEMAS, visit_name
+from raybench.records import visit_name
+from raybench.schemas import SCHEMAS
 from raybench.store import RunStore, VisitKey
 from raybench.sweep.describe import describe
 
@@ -33,9 +34,9 @@ _LOAD = {"load_ns": 5, "adapter_load_ns": 3, "weight_bytes": 10, "adapter_bytes"
 _LOAD |= {"load_peak_bytes": 12, "forward_peak_bytes": 3}
 
 
-def make(folder: Path, rounds: int, requests: int, seed: int = 0) -> Path:
+def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "rq2") -> Path:
     """The run's own folder, ``folder``/run."""
-    plan, _ = load_plan("rq2", all_traits(), glue_tasks(), Overrides(rounds=rounds, requests=requests))
+    plan, _ = load_plan(name, all_traits(), glue_tasks(), Overrides(rounds=rounds, requests=requests))
     model = ModelSpec("micro", "preset_device")
     rng = np.random.default_rng(seed)
     blocks = {block.name: block for block in plan.blocks}
@@ -88,8 +89,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=33)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plan", default="rq2")
     asked = parser.parse_args()
-    print(make(asked.folder, asked.rounds, asked.requests, asked.seed))
+    print(make(asked.folder, asked.rounds, asked.requests, asked.seed, asked.plan))
 
 
 if __name__ == "__main__":

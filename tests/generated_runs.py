@@ -18,7 +18,8 @@ from raybench.model.workload import GlueLengths, glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
 from raybench.plan.plan import Configuration, Plan
-from raybench.records import SCHEMAS, visit_name
+from raybench.records import visit_name
+from raybench.schemas import SCHEMAS
 from raybench.store.location import Location
 from raybench.store.store import RunStore, VisitKey
 from raybench.sweep.describe import describe

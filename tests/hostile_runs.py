@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from raybench.analysis.tables import write_views
-from raybench.records import SCHEMAS
+from raybench.schemas import SCHEMAS
 from raybench.store.store import RunStore, VisitKey
 
 _COLUMNS = ("visit", "block", "task", "adapter", "host", "device", "device_name", "message")

@@ -319,13 +319,58 @@ def test_what_only_reads_needs_no_measuring_library(run: Path) -> None:
     assert done.stdout.splitlines()[-1] == str(expected)
 
 
-def test_ctrl_c_while_it_is_imported_is_a_line() -> None:
+IMPORTED = """
+import sys
+from raybench.__main__ import main
+
+try:
+    main()
+except SystemExit:  # argparse, after --help
+    pass
+sys.stderr.write(" ".join(sorted(name for name in HEAVY if name in sys.modules)))
+"""
+HEAVY = (
+    "duckdb",
+    "jinja2",
+    "numpy",
+    "pandas",
+    "psutil",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "scipy",
+    "scipy.stats",
+    "torch",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "imported"),
+    [
+        (["--help"], ""),
+        (["plan", "--help"], ""),
+        (["status", "RUN"], "numpy pyarrow pydantic"),
+        (["plan", "smoke"], "numpy psutil pydantic"),
+        (["tables", "RUN"], "duckdb numpy pyarrow pydantic rich scipy"),
+    ],
+)
+def test_a_command_imports_what_it_needs(words: list[str], imported: str, run: Path) -> None:
+    """Each of them takes longer to import than Python to start."""
+    words = [str(run) if word == "RUN" else word for word in words]
+    code = f"HEAVY = {HEAVY}\n{IMPORTED}"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, imported)
+
+
+@pytest.mark.parametrize("name", ["raybench.cli", "duckdb"])
+def test_ctrl_c_while_it_is_imported_is_a_line(name: str) -> None:
+    """Be it the command line itself, or what the command that is asked for needs."""
     code = (
         "import sys; sys.meta_path.insert(0, type('', (), {'find_spec': lambda self, name, *_: "
-        "exec('raise KeyboardInterrupt') if name == 'duckdb' else None})()); "
+        f"exec('raise KeyboardInterrupt') if name == {name!r} else None}})()); "
         "from raybench.__main__ import main; sys.exit(main())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, "tables", "x"], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "raybench: interrupted\n")
 
 

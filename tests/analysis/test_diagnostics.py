@@ -7,10 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy.fft import next_fast_len
 
 from analysis import truth
 from analysis.simulated_visits import VISITS, visits_of
-from raybench.analysis.diagnostics import Visit, _autocovariances, dependence, diagnose, outliers, variance_shares
+from raybench.analysis.diagnostics import (
+    Visit,
+    _autocovariances,
+    _fast_length,
+    dependence,
+    diagnose,
+    outliers,
+    variance_shares,
+)
 
 
 def in_visits(latencies: Iterable[Sequence[float]]) -> list[Visit]:
@@ -157,3 +166,8 @@ def test_what_cannot_be_diagnosed_is_refused() -> None:
 
 def test_one_visit_of_one_sample_has_nothing_to_say() -> None:
     assert diagnose([Visit("a", [20.0])]).cautions() == []
+
+
+def test_a_fast_length_is_scipys() -> None:
+    for least in (*range(1, 2_000), 10**6 + 7, 12_345_679, 2**24 + 1):
+        assert _fast_length(least) == next_fast_len(least, real=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from raybench.analysis.tables import Tables, views_sql, write_derived
-from raybench.records import SCHEMAS
+from raybench.schemas import SCHEMAS
 from raybench.store.location import ObjectUri
 from store.stored_runs import copy_run
 

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from raybench.analysis.tables import Tables, views_sql
-from raybench.records import SCHEMAS
+from raybench.schemas import SCHEMAS
 from raybench.store.store import RunStore, StoreError
 from raybench.sweep import status
 from store.stored_runs import failure_of, key

@@ -16,7 +16,7 @@ from scipy import stats
 from analysis import truth
 from analysis.simulated_visits import VISITS, visits_of
 from raybench.analysis.diagnostics import Caution, Visit
-from raybench.analysis.run_order import change_point, diagnose_run, drift, first_visit, visit_levels
+from raybench.analysis.run_order import _ranks, change_point, diagnose_run, drift, first_visit, visit_levels
 
 
 def cautions(*configurations: list[Visit]) -> list[Caution]:
@@ -214,3 +214,10 @@ def test_a_step_after_an_odd_first_visit_is_numbered_from_the_start() -> None:
     found = cautions(visits_of(levels=[1.0] + [0.0] * 6 + [0.1] * 5))
     assert [c.code for c in found] == ["first_visit", "change_point"]
     assert "visits from visit-7 on (number 8)" in found[1].message
+
+
+def test_ranks_are_scipys() -> None:
+    rng = np.random.default_rng(4)
+    for n in (1, 2, 7, 50):
+        values = np.round(rng.normal(size=n), 1)  # with ties
+        assert _ranks(values).tolist() == stats.rankdata(values).tolist()

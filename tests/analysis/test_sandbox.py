@@ -12,7 +12,7 @@ import pytest
 from raybench.analysis.sandbox import shut_off
 from raybench.analysis.tables import Tables
 from raybench.plan.plan import Plan
-from raybench.records import SCHEMAS
+from raybench.schemas import SCHEMAS
 from runs import measure
 
 

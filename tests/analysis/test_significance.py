@@ -45,6 +45,14 @@ def test_the_permutation_test_counts_every_sign_pattern() -> None:
     assert permutation_p([0.0] * 4, seed=1) == 1
 
 
+def test_the_permutation_test_is_scipys_to_the_last_digit() -> None:
+    rng = np.random.default_rng(7)
+    for n in range(2, 11):
+        for values in (rng.normal(0.01, 0.03, n), np.round(rng.normal(0.05, 0.03, n), 2)):  # the latter with ties
+            theirs = stats.permutation_test((values,), np.mean, permutation_type="samples", vectorized=True)
+            assert permutation_p(values, seed=1) == theirs.pvalue
+
+
 def test_the_permutation_test_draws_patterns_by_its_seed() -> None:
     d = np.random.default_rng(3).normal(0.01, 0.03, 20)
     assert permutation_p(d, seed=1) == permutation_p(d, seed=1)
@@ -71,5 +79,10 @@ def test_the_study_tests_pairs_of_means() -> None:
     t = difference.mean() / (difference.std(ddof=1) / 2)
     assert study_paired_test(a, b) == pytest.approx((t, 3, 2 * stats.t.sf(t, 3)), **EXACT)
     assert study_paired_test([1.0], [2.0]) == pytest.approx(PairedTest(math.nan, math.nan, math.nan), nan_ok=True)
+    rng = np.random.default_rng(8)
+    for n in range(2, 40):
+        a, b = rng.normal(30, 5, n).tolist(), rng.normal(28, 5, n).tolist()
+        theirs = stats.ttest_rel(a, b)
+        assert study_paired_test(a, b) == (theirs.statistic, theirs.df, theirs.pvalue)  # to the last digit
     with pytest.raises(ValueError, match="paired"):
         study_paired_test([1.0, 2.0], [1.0])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from raybench.cluster.metrics import RunMetrics
-from raybench.records import SAMPLES
+from raybench.schemas import SAMPLES
 from raybench.visit.visit import Died, Failed, Finished, Loaded, Samples
 
 

@@ -267,7 +267,7 @@ def test_overrides_reach_a_plan_file(path: Path) -> None:
 )
 def test_a_claim_must_be_of_the_plan(tmp_path: Path, claim: str, said: str) -> None:
     path = tmp_path / "p.toml"
-    text = plan_file.resources.files("raybench").joinpath("plan", "shipped", "smoke.toml").read_text()
+    text = plan_file.read_plan("smoke").text
     path.write_text(f"{text}\n[[claims]]\n{claim}\n")
     with pytest.raises(InputError, match="claims") as caught:
         plan_file.load_plan(str(path), all_traits(), glue_tasks())
@@ -282,7 +282,7 @@ def test_a_language_model_is_not_delayed(tmp_path: Path) -> None:
 
 def test_only_the_delay_strategy_delays(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
-    text = plan_file.resources.files("raybench").joinpath("plan", "shipped", "smoke.toml").read_text()
+    text = plan_file.read_plan("smoke").text
     path.write_text(text.replace('strategy = "full_ft"', 'strategy = "full_ft"\ndelay_share = 0.1'))
     with pytest.raises(InputError, match="only the strategy delay takes it"):
         plan_file.load_plan(str(path), all_traits(), glue_tasks())

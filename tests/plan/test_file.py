@@ -11,6 +11,7 @@ from plan.plan_texts import ADAPTERS, GOOD, HEAD, MATRIX, MULTI, read, refusal, 
 from raybench.deploy.strategies import all_traits
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
+from raybench.plan import source
 from raybench.records import InputError
 
 
@@ -189,7 +190,7 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    assert plan_file.shipped_plans() == ("aa", "batch", "delays", "lm", "rq2", "smoke")
+    assert source.shipped_plans() == ("aa", "batch", "delays", "lm", "rq2", "smoke")
 
 
 def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:

@@ -17,7 +17,7 @@ from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
 from raybench.records import InputError, RaybenchError
 from raybench.report.command import Parser, run_command
-from raybench.report.terminal import open_console, print_line, write_text
+from raybench.report.terminal import say, write_text
 
 Capture = pytest.CaptureFixture[str]
 NEEDS = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
@@ -125,7 +125,7 @@ def test_a_terminal_of_few_characters_shows_the_others_by_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def command() -> int:
-        print_line(open_console(), "±2 % 漢")
+        say("±2 % 漢")
         write_text("│\n")
         return 0
 
@@ -149,6 +149,24 @@ def test_a_command_line_s_complaint_is_harmless_and_without_secrets(capsys: Capt
         "usage: x [-h] a",
         "x: error: the following arguments are required: a",
     ]
+
+
+def test_only_the_command_that_is_meant_is_filled() -> None:
+    filled: list[str] = []
+
+    def fill(parser: Parser) -> None:
+        filled.append(parser.prog)
+        parser.add_argument("value")
+
+    top = Parser(prog="x")
+    commands = top.add_subparsers(dest="command")
+    for name in ("a", "b"):
+        commands.add_parser(name, fill=fill)
+    top.format_help()
+    assert filled == []
+    for value in ("1", "2"):
+        assert vars(top.parse_args(["b", value])) == {"command": "b", "value": value}
+    assert filled == ["x b"]
 
 
 def test_an_argument_that_may_be_left_out_may_come_after_options() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
@@ -11,10 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.table import Table
 
 import raybench
-from raybench.report.terminal import Screen, complain, harmless, print_line, run_argument, shell_command, write_json
+from raybench.report.terminal import complain, harmless, run_argument, say, shell_command, write_json
 
 WORDS = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("\udc80\udcff'\\\n\x1b$`"),
@@ -45,24 +43,9 @@ def test_whatever_comes_is_printable_and_what_was_printable_stays(text: str) -> 
     assert harmless(harmless(text)) == harmless(text)
 
 
-def test_a_screen_shows_strings_as_they_are_in_lines_cells_and_titles() -> None:
-    out = io.StringIO()
-    screen = Screen(out, width=100, force_terminal=True, color_system="truecolor")
-    foreign = "llama[v2] [/x] [bold red]1.5 :smile: \x1b[2J\n"
-    table = Table(title=foreign, box=None)
-    table.add_column(foreign)
-    table.add_row(foreign)
-    screen.print(table)
-    screen.print(foreign, markup=True, highlight=True, emoji=True)
-    print_line(screen, foreign)
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())  # rich's own: a title is in italics, a header bold
-    assert [line.strip() for line in shown.splitlines()] == ["llama[v2] [/x] [bold red]1.5 :smile: \\x1b[2J\\n"] * 5
-
-
-def test_a_line_is_not_wrapped() -> None:
-    out = io.StringIO()
-    print_line(Screen(out, width=20), "raybench tables " + "a " * 40)
-    assert len(out.getvalue().splitlines()) == 1
+def test_a_line_is_as_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    say("raybench tables " + "a " * 100 + "[bold]:smile: \x1b[2J\n")
+    assert capsys.readouterr().out == "raybench tables " + "a " * 100 + "[bold]:smile: \\x1b[2J\\n\n"
 
 
 @pytest.mark.parametrize(

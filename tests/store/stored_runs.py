@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 from obstore.store import S3Store
 
-from raybench.records import SCHEMAS, visit_name
+from raybench.records import visit_name
+from raybench.schemas import SCHEMAS
 from raybench.store.location import Location, ObjectUri
 from raybench.store.store import RunStore, StoreError, VisitKey
 

@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.records import SCHEMAS, InputError
+from raybench.records import InputError
+from raybench.schemas import SCHEMAS
 from raybench.store import local_storage
 from raybench.store.store import RunStore, StoreError
 from store.stored_runs import REQUESTS, commit, failure_of, key, problem_of, rows_of

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.records import SCHEMAS
+from raybench.schemas import SCHEMAS
 from raybench.store.row_files import encode_rows
 
 _COUNT = 4000

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.records import SCHEMAS, InputError
+from raybench.records import InputError
+from raybench.schemas import SCHEMAS
 from raybench.store.location import Location
 from raybench.store.store import RunStore, StoreError
 from store.stored_runs import REQUESTS, Hands, commit, failure_of, key, rows_of

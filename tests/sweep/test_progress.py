@@ -7,7 +7,7 @@ import io
 import pytest
 
 from raybench.report import Screen
-from raybench.sweep.progress import RunProgress, duration
+from raybench.sweep.progress import RunProgress
 
 
 class Clock:
@@ -130,21 +130,3 @@ def test_the_bar_is_taken_away_at_the_end_even_after_an_error(terminal: Screen, 
         fail()
     assert not progress._bar.live.is_started
     assert "\x1b[?25h" in log.getvalue()  # the cursor is back
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-3, "0 s"),
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (75, "1 min 15 s"),
-        (3_599.9, "1 h 0 min"),
-        (3_600, "1 h 0 min"),
-        (9_000, "2 h 30 min"),
-        (90_000, "25 h 0 min"),
-    ],
-)
-def test_durations_are_told_in_the_two_largest_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

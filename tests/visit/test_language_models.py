@@ -19,7 +19,7 @@ from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import resolve_model
 from raybench.model.workload import Request
 from raybench.plan import file as plan_file
-from raybench.records import LOADS, SAMPLES
+from raybench.schemas import LOADS, SAMPLES
 from raybench.store.manifest import VisitKey
 from raybench.store.rows import check_columns, check_rows
 from raybench.visit.serving import OPENER_TOKENS

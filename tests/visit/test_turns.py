@@ -12,7 +12,7 @@ import pytest
 from fake_device import FakeDevice, Output
 from raybench.model.prompts import Prompts
 from raybench.model.workload import Request
-from raybench.records import SAMPLES
+from raybench.schemas import SAMPLES
 from raybench.visit.serving import Server
 from raybench.visit.turns import Identity, Step, Subject, schedule, take_turns
 

@@ -18,7 +18,7 @@ from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
-from raybench.records import FAILURES, LOADS, SAMPLES, VISITS
+from raybench.schemas import FAILURES, LOADS, SAMPLES, VISITS
 from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
 from runs import job_of
 

@@ -1,24 +1,31 @@
 """From samples to verdicts: DuckDB views and the statistics drawn from them."""
 
-from raybench.analysis.blocks import from_blocks, from_chain
-from raybench.analysis.loading import load_cautions
-from raybench.analysis.percentiles import samples_needed
-from raybench.analysis.ratios import MEASURES, WALL, chain_of
-from raybench.analysis.sandbox import shut_off
-from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
-from raybench.analysis.shipped import shipped_sql
-from raybench.analysis.significance import holm
-from raybench.analysis.stats import (
-    ROUNDING,
-    Estimate,
-    Unknown,
-    Verdict,
-    combine,
-    rounds_to_settle,
-    rounds_until,
-    verdict,
-)
-from raybench.analysis.tables import Tables, Views, open_input, write_derived, write_views
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.analysis.blocks import from_blocks, from_chain
+    from raybench.analysis.loading import load_cautions
+    from raybench.analysis.percentiles import samples_needed
+    from raybench.analysis.ratios import MEASURES, WALL, chain_of
+    from raybench.analysis.sandbox import shut_off
+    from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
+    from raybench.analysis.shipped import shipped_sql
+    from raybench.analysis.significance import holm
+    from raybench.analysis.stats import (
+        ROUNDING,
+        Estimate,
+        Unknown,
+        Verdict,
+        combine,
+        rounds_to_settle,
+        rounds_until,
+        verdict,
+    )
+    from raybench.analysis.tables import Tables, Views, open_input, write_derived, write_views
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "LEAST_ROUNDS",

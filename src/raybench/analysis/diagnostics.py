@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from raybench.analysis.distributions import binomial_sf
 from raybench.analysis.stats import ROUNDING
 
 Code = Literal[
@@ -164,10 +164,25 @@ def _autocovariances(x: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
 
     To the last digit what ``statsmodels.tsa.stattools.acovf(x, fft=True)`` gives, whose import takes a second.
     """
-    size = scipy.fft.next_fast_len(2 * x.size + 1, real=True)  # padded: its end does not meet its beginning
+    size = _fast_length(2 * x.size + 1)  # padded: its end does not meet its beginning
     spectrum = np.fft.fft(x - x.mean(), size)
     found: NDArray[np.float64] = (np.fft.ifft(spectrum * np.conjugate(spectrum))[: x.size] / x.size).real[:lags]
     return found
+
+
+def _fast_length(least: int) -> int:
+    """The smallest product of twos, threes and fives that is at least ``least``: `scipy.fft.next_fast_len` of reals.
+
+    The spectrum of a series of such a length is found the fastest. To import `scipy.fft` for it takes longer.
+    """
+    best, fives = 1 << (least - 1).bit_length(), 1
+    while fives < best:
+        odd = fives
+        while odd < best:
+            best = min(best, odd << (-(-least // odd) - 1).bit_length())
+            odd *= 3
+        fives *= 5
+    return best
 
 
 def variance_shares(visits: Sequence[Visit]) -> VarianceShares:
@@ -270,7 +285,7 @@ def _share_cautions(shares: VarianceShares, visits: int) -> list[Caution | None]
 
 def _outlier_caution(count: int, samples: int) -> Caution | None:
     # Of few samples a share this large may be chance.
-    if scipy.stats.binomtest(count, samples, _MANY_OUTLIERS, alternative="greater").pvalue >= _CHANCE:
+    if binomial_sf(count - 1, samples, _MANY_OUTLIERS) >= _CHANCE:
         return None
     return Caution(
         "outliers",

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from raybench.analysis.distributions import beta_ppf, binomial_sf, normal_ppf, t_ppf
 from raybench.analysis.stats import Interval
 
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
@@ -57,7 +57,7 @@ def samples_needed(percent: float) -> int:
     tail = min(percent, 100 - percent) / 100
     enough = math.ceil(10 / tail)  # where ten lie beyond on average, two do with 99.95 %
     numbers = range(_BEYOND, enough + 1)
-    return numbers[bisect.bisect_left(numbers, _SURE, key=lambda n: scipy.stats.binom.sf(_BEYOND - 1, n, tail))]
+    return numbers[bisect.bisect_left(numbers, _SURE, key=lambda n: binomial_sf(_BEYOND - 1, n, tail))]
 
 
 def percentile(visits: Sequence[ArrayLike], percent: float, confidence: float = 0.95) -> Percentile:
@@ -120,11 +120,11 @@ def _percentile(pool: _Pool, percent: float, confidence: float) -> Percentile:
     left_out = (below.sum() - below) / (n - pool.sizes)
     standard_error = math.sqrt(groups - 1) * float(left_out.std())
     level = (1 + confidence) / 2
-    reach = float(scipy.stats.t.ppf(level, groups - 1)) * standard_error
+    reach = t_ppf(level, groups - 1) * standard_error
     if groups < _MANY or not standard_error:
         # A few visits may agree by chance, and any number on a coarse clock; their samples are no surer than
         # independent ones all the same.
-        reach = max(reach, float(scipy.stats.norm.ppf(level)) * math.sqrt(p * (1 - p) / n))
+        reach = max(reach, normal_ppf(level) * math.sqrt(p * (1 - p) / n))
     low, high = _share_interval(p, reach)
     if high >= 1:
         low = min(low, _exact_low(p, standard_error, groups, level))
@@ -184,6 +184,6 @@ def _exact_low(p: float, standard_error: float, groups: int, level: float) -> fl
     """
     if standard_error == 0:
         return p
-    t, z = scipy.stats.t.ppf(level, groups - 1), scipy.stats.norm.ppf(level)
+    t, z = t_ppf(level, groups - 1), normal_ppf(level)
     samples = p * (1 - p) / standard_error**2 * (z / t) ** 2
-    return float(scipy.stats.beta.ppf(1 - level, samples * p, samples * (1 - p) + 1))
+    return beta_ppf(1 - level, samples * p, samples * (1 - p) + 1)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from raybench.analysis.diagnostics import Caution, Visit
+from raybench.analysis.distributions import t_sf
 from raybench.analysis.stats import ROUNDING
 
 _FEWEST_VISITS: Final = 6
@@ -108,7 +108,7 @@ def drift(levels: Sequence[float], strata: Sequence[int] | None = None, seed: in
     if float(np.ptp(x)) <= ROUNDING or not order.any():
         return Drift(1.0, 1.0)
     slope = float(x @ order / (order @ order))
-    p = _permutation_p(scipy.stats.rankdata(x), of, lambda series: np.abs(series @ order), seed)
+    p = _permutation_p(_ranks(x), of, lambda series: np.abs(series @ order), seed)
     return Drift(math.exp(slope), p, slope**2 * float((order @ order) / (x @ x)))
 
 
@@ -129,7 +129,7 @@ def first_visit(levels: Sequence[float], strata: Sequence[int] | None = None) ->
     if float(np.ptp(rest)) <= ROUNDING:
         # Equal values have no spread to set it against: only that of as many places the odd one has the first.
         return FirstVisit(ratio, 1.0 if abs(difference) <= ROUNDING else 1 / x.size)
-    return FirstVisit(ratio, float(2 * scipy.stats.t.sf(abs(difference) / error, rest.size - 1)))
+    return FirstVisit(ratio, 2 * t_sf(abs(difference) / error, rest.size - 1))
 
 
 class VisitMean(NamedTuple):
@@ -243,6 +243,13 @@ def _step_spread(of: NDArray[np.intp]) -> NDArray[np.float64]:
     # With a visits before and b after, a stratum adds a b / (a + b); one visit more before changes a and b by one.
     spread: NDArray[np.float64] = np.cumsum((sizes[of] - 2 * earlier - 1) / sizes[of])[:-1]
     return np.maximum(spread, 0.0)
+
+
+def _ranks(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From 1; those of equal values are their mean."""
+    _, of, counts = np.unique(x, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[of]
+    return ranks
 
 
 def _permutation_p(

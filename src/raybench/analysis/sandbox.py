@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from raybench.records import SCHEMAS
+from raybench.schemas import SCHEMAS
 
 _SHUT: Final = (
     "SET autoinstall_known_extensions = false",

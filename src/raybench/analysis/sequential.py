@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from raybench.analysis.stats import Estimate
+if TYPE_CHECKING:
+    from raybench.analysis.stats import Estimate
 
 FIRST_LOOK: Final = 8
 """Rounds before a narrow interval counts: the spread of fewer visits is too easily small by chance."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
+
+from raybench.analysis.distributions import t_ppf, t_sf
 
 Verdict = Literal["slower", "faster", "equivalent", "inconclusive"]
 
@@ -85,7 +86,7 @@ class Estimate:
             return math.nan
         if self.standard_error == 0:
             return 1.0 if self.log_ratio == 0 else 0.0
-        return float(2 * scipy.stats.t.sf(abs(self.log_ratio) / self.standard_error, self.df))
+        return 2 * t_sf(abs(self.log_ratio) / self.standard_error, self.df)
 
     def equivalence_p(self, margin: float) -> float:
         """Two one-sided t tests of "the ratio is outside [1 / (1 + margin), 1 + margin]": the larger p.
@@ -98,7 +99,7 @@ class Estimate:
             return math.nan
         if self.standard_error == 0:
             return 0.0 if abs(self.log_ratio) < bound else 1.0
-        return float(scipy.stats.t.sf((bound - abs(self.log_ratio)) / self.standard_error, self.df))
+        return t_sf((bound - abs(self.log_ratio)) / self.standard_error, self.df)
 
     def without_interval(self, unknown: Unknown) -> Estimate:
         """The same ratio where nothing says how sure it is."""
@@ -109,7 +110,7 @@ class Estimate:
             raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
         if self.df <= 0:
             return math.inf
-        return float(scipy.stats.t.ppf((1 + confidence) / 2, self.df)) * self.standard_error
+        return t_ppf((1 + confidence) / 2, self.df) * self.standard_error
 
 
 def from_visits(log_ratios: Sequence[float]) -> Estimate:

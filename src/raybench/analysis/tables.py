@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from raybench.analysis.sandbox import take_in
 from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
-from raybench.records import SCHEMAS, InputError, RaybenchError
+from raybench.records import InputError, RaybenchError
+from raybench.schemas import SCHEMAS
 from raybench.store import Location, RunStore, StoreError, open_storage
 
 VIEW_FILES = (

@@ -1,6 +1,13 @@
 """From a run's measurements to advice: how to deploy, on how many GPUs, at what cost."""
 
-from raybench.decide.command import add_arguments, run
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.decide.command import add_arguments, run
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "add_arguments",

@@ -3,15 +3,22 @@
 A strategy of one's own, from outside of raybench, imports what it needs from here.
 """
 
-from raybench.deploy.gate import Gate, GateError
-from raybench.deploy.generation import Generator, generate, within_peft
-from raybench.deploy.merging import merge
-from raybench.deploy.mixing import rows_of
-from raybench.deploy.strategies import all_traits, deploy, strategy_class, strategy_source
-from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
-from raybench.model import Weights, peft_name
-from raybench.plan import Adapter, Configuration
-from raybench.records import InputError, StrategyTraits
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.deploy.gate import Gate, GateError
+    from raybench.deploy.generation import Generator, generate, within_peft
+    from raybench.deploy.merging import merge
+    from raybench.deploy.mixing import rows_of
+    from raybench.deploy.strategies import all_traits, deploy, strategy_class, strategy_source
+    from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
+    from raybench.model import Weights, peft_name
+    from raybench.plan import Adapter, Configuration
+    from raybench.records import InputError, StrategyTraits
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "Adapter",

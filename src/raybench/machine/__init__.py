@@ -1,9 +1,16 @@
 """What it is measured on: the device with its clocks and counters, and the environment around it."""
 
-from raybench.machine.core_speed import CoreSpeed, measure_core
-from raybench.machine.device import Device, Times, open_device, torch_dtype
-from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
-from raybench.machine.priority import take_priority
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.machine.core_speed import CoreSpeed, measure_core
+    from raybench.machine.device import Device, Times, open_device, torch_dtype
+    from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
+    from raybench.machine.priority import take_priority
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "CoreSpeed",

@@ -1,31 +1,38 @@
 """Weights, prepared presets and requests."""
 
-from raybench.model.adapter_kinds import changes_base
-from raybench.model.adapters import is_zero, peft_name, without_low_rank
-from raybench.model.chat_template import chat_tokenizer
-from raybench.model.deployable import sharing
-from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
-from raybench.model.hub import ModelFiles
-from raybench.model.lengths import Lengths
-from raybench.model.own_memory import take_own_memory
-from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
-from raybench.model.problems import FileCheck, check_files
-from raybench.model.prompts import Prompts, as_tensors
-from raybench.model.quantization import stored_bytes
-from raybench.model.shape import ModelShape, read_shape
-from raybench.model.sizes import AdapterSize, adapter_size, model_shape
-from raybench.model.text_files import Column, column_names, is_unicode
-from raybench.model.texts import read_texts
-from raybench.model.tokenizer import text_tokenizer
-from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
-from raybench.model.workload import (
-    GlueLengths,
-    Request,
-    Workload,
-    draw_token_ids,
-    glue_tasks,
-    request_of,
-)
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.model.adapter_kinds import changes_base
+    from raybench.model.adapters import is_zero, peft_name, without_low_rank
+    from raybench.model.chat_template import chat_tokenizer
+    from raybench.model.deployable import sharing
+    from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
+    from raybench.model.hub import ModelFiles
+    from raybench.model.lengths import Lengths
+    from raybench.model.own_memory import take_own_memory
+    from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
+    from raybench.model.problems import FileCheck, check_files
+    from raybench.model.prompts import Prompts, as_tensors
+    from raybench.model.quantization import stored_bytes
+    from raybench.model.shape import ModelShape, read_shape
+    from raybench.model.sizes import AdapterSize, adapter_size, model_shape
+    from raybench.model.text_files import Column, column_names, is_unicode
+    from raybench.model.texts import read_texts
+    from raybench.model.tokenizer import text_tokenizer
+    from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
+    from raybench.model.workload import (
+        GlueLengths,
+        Request,
+        Workload,
+        draw_token_ids,
+        glue_tasks,
+        request_of,
+    )
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "AdapterSize",

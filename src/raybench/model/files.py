@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from raybench.plan import first_of
 from raybench.records import InputError
 
 MAX_JSON_BYTES = 10_000_000
@@ -97,3 +98,8 @@ def _key(problem: Any) -> str:
 def _said(problem: Any) -> str:
     message = f"{_key(problem)}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
     return message if problem["type"] == "missing" else f"{message}, got {str(problem['input'])[:60]!r}"
+
+
+def no_column(path: str, name: str, names: list[str]) -> str:
+    """What a person is told of a file of texts whose columns, ``names``, do not have ``name`` once."""
+    return f"{path}: no column {name!r} of its own; it has {first_of(names, 12)}"

@@ -8,12 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from raybench.model.chats import messages_of
-from raybench.model.files import check_regular
-from raybench.plan import first_of
+from raybench.model.files import check_regular, no_column
 from raybench.records import InputError
 
 _LONGEST_CSV_FIELD = 2**31 - 1
@@ -35,7 +31,11 @@ def read_rows(path: str, column: Column, task_column: str | None) -> list[dict[s
     columns = [column.name] if task_column is None else [column.name, task_column]
     check_regular(Path(path))
     if path.endswith(".parquet"):
-        rows = _read_parquet(path, columns, column)
+        from raybench.model.parquet_texts import (
+            read_parquet,  # imports PyArrow, which a plan without texts does not need
+        )
+
+        rows = read_parquet(path, columns, column.name if column.kind == "chat" else None)
     elif path.endswith(".csv"):
         rows = _read_csv(path, columns)
     else:
@@ -54,16 +54,17 @@ def read_rows(path: str, column: Column, task_column: str | None) -> list[dict[s
 def column_names(path: str) -> tuple[str, ...]:
     """Names of the columns of a file of texts, by its first row where it is JSONL. Raises InputError."""
     check_regular(Path(path))
+    if path.endswith(".parquet"):
+        from raybench.model.parquet_texts import parquet_columns  # imports PyArrow
+
+        return parquet_columns(path)
     try:
-        if path.endswith(".parquet"):
-            with pq.ParquetFile(path) as file:
-                return tuple(file.schema_arrow.names)
         with Path(path).open(encoding="utf-8-sig", newline="") as lines:
             if path.endswith(".csv"):
                 return tuple(next(csv.reader(lines, strict=True), ()))
             first = json.loads(next((line for line in lines if line.strip()), "null"))
             return tuple(first) if isinstance(first, dict) else ()
-    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
@@ -78,46 +79,6 @@ def _value(value: Any, name: str, column: Column) -> Any:
     if not is_unicode(value):
         raise InputError(f"column {name!r} holds half a surrogate pair, which is no text")
     return value
-
-
-def _read_parquet(path: str, columns: list[str], requested: Column) -> list[dict[str, Any]]:
-    try:
-        # Of this file alone: read_table would take columns from folders named key=value above it.
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            for name in columns:
-                if schema.get_field_index(name) < 0:  # absent, or there twice
-                    raise InputError(_no_column(path, name, schema.names))
-                kind = schema.field(name).type
-                chats = requested.kind == "chat" and name == requested.name
-                if not _holds_text(kind) and not (chats and _holds_messages(kind)):
-                    wanted = "messages of role and content" if chats else "text"
-                    raise InputError(f"{path}: column {name!r} holds {str(kind)[:200]}, not {wanted}")
-            rows: list[dict[str, Any]] = file.read(columns=columns).to_pylist()
-    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet with columns {columns}: {error}") from None
-    return rows
-
-
-def _no_column(path: str, name: str, names: list[str]) -> str:
-    return f"{path}: no column {name!r} of its own; it has {first_of(names, 12)}"
-
-
-def _holds_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _holds_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _holds_messages(kind: pa.DataType) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view, pa.types.is_large_list_view)
-    if not any(is_a(kind) for is_a in (*lists, pa.types.is_fixed_size_list)):
-        return False
-    message = kind.value_type
-    if not pa.types.is_struct(message):
-        return False
-    places = [message.get_field_index(key) for key in ("role", "content")]
-    return all(place >= 0 and _holds_text(message.field(place).type) for place in places)
 
 
 def _read_jsonl(path: str, columns: list[str]) -> list[Any]:
@@ -137,7 +98,7 @@ def _read_jsonl(path: str, columns: list[str]) -> list[Any]:
     if rows and isinstance(rows[0], dict):
         for name in columns:
             if not any(isinstance(row, dict) and name in row for row in rows):
-                raise InputError(_no_column(path, name, list(rows[0])))
+                raise InputError(no_column(path, name, list(rows[0])))
     return rows
 
 
@@ -153,7 +114,7 @@ def _read_csv(path: str, columns: list[str]) -> list[dict[str, Any]]:
                 raise InputError(f"{path}: it is empty; its first row names the columns")
             for name in columns:
                 if header.count(name) != 1:
-                    raise InputError(_no_column(path, name, header))
+                    raise InputError(no_column(path, name, header))
             rows = []
             for number, line in enumerate(lines, 1):
                 at_line = reader.line_num

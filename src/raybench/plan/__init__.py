@@ -1,10 +1,18 @@
 """What is compared with what, on which requests: a plan's file, its schema, and what is worked out from it."""
 
-from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
-from raybench.plan.choices import first_of
-from raybench.plan.file import PlanSource, load_plan, parse_plan, read_plan, shipped_plans
-from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
-from raybench.plan.schema import Lognormal, WorkloadTable
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
+    from raybench.plan.choices import first_of
+    from raybench.plan.file import load_plan, parse_plan
+    from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
+    from raybench.plan.schema import Lognormal, WorkloadTable
+    from raybench.plan.source import PlanSource, read_plan, shipped_plans
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "HUB_ID",

@@ -1,21 +1,27 @@
 """What a person reads of one run, and the one way out to the screen."""
 
-from raybench.report.command import Parser, run_command
-from raybench.report.numbers import count, more_rounds, percent
-from raybench.report.sql_command import add_sql_arguments, run_sql
-from raybench.report.study import MEASURES
-from raybench.report.tables import print_everything, print_next_commands, print_summary
-from raybench.report.terminal import (
-    Screen,
-    complain,
-    harmless,
-    open_console,
-    print_line,
-    run_argument,
-    shell_command,
-    write_json,
-    write_text,
-)
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.report.command import Parser, run_command
+    from raybench.report.numbers import count, duration, more_rounds, percent
+    from raybench.report.screen import Screen, open_console, print_line
+    from raybench.report.sql_command import add_sql_arguments, run_sql
+    from raybench.report.study import MEASURES
+    from raybench.report.tables import print_everything, print_next_commands, print_summary
+    from raybench.report.terminal import (
+        complain,
+        harmless,
+        run_argument,
+        say,
+        shell_command,
+        write_json,
+        write_text,
+    )
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "MEASURES",
@@ -24,6 +30,7 @@ __all__ = [
     "add_sql_arguments",
     "complain",
     "count",
+    "duration",
     "harmless",
     "more_rounds",
     "open_console",
@@ -35,6 +42,7 @@ __all__ = [
     "run_argument",
     "run_command",
     "run_sql",
+    "say",
     "shell_command",
     "write_json",
     "write_text",

@@ -19,10 +19,15 @@ INTERRUPTED: Final = 130
 class Parser(argparse.ArgumentParser):
     """A command line that repeats what was typed harmlessly, and without the secrets of URIs."""
 
-    def __init__(self, *, any_order: bool = False, **options: Any) -> None:
-        """``any_order``: a positional argument that may be left out may also come after options."""
+    def __init__(
+        self, *, any_order: bool = False, fill: Callable[[Parser], None] | None = None, **options: Any
+    ) -> None:
+        """``any_order``: a positional argument that may be left out may also come after options.
+
+        ``fill`` adds the arguments, when this parses a command line and not before: of several commands to one only.
+        """
         super().__init__(**options)
-        self._any_order = any_order
+        self._any_order, self._fill = any_order, fill
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
@@ -36,6 +41,9 @@ class Parser(argparse.ArgumentParser):
             super().print_help(file)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._fill is not None:
+            fill, self._fill = self._fill, None
+            fill(self)
         if not self._any_order:
             return super().parse_known_args(args, namespace)
         self._any_order = False  # the other method calls this one

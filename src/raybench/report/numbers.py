@@ -1,4 +1,4 @@
-"""Numbers as people read them: overheads in percent, intervals, shares, rounds."""
+"""Numbers as people read them: overheads in percent, intervals, shares, rounds, durations."""
 
 from __future__ import annotations
 
@@ -47,3 +47,13 @@ def count(number: int, noun: str) -> str:
 def more_rounds(rounds: int) -> str:
     """``1 more round``, ``2 more rounds``."""
     return count(rounds, "more round")
+
+
+def duration(seconds: float) -> str:
+    """``75`` -> ``1 min 15 s``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

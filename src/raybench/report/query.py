@@ -16,7 +16,8 @@ import duckdb
 import pyarrow as pa
 
 from raybench.records import RaybenchError
-from raybench.report.terminal import harmless, open_console, print_line, write_text
+from raybench.report.screen import open_console, print_line
+from raybench.report.terminal import harmless, write_text
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ import duckdb
 from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
 from raybench.report.query import print_box, print_csv
-from raybench.report.terminal import OutputError, open_console, print_line
+from raybench.report.screen import open_console, print_line
+from raybench.report.terminal import OutputError
 from raybench.store import location_argument
 
 _ENDS = ("exit", "quit", "\\q", ".quit", ".exit")

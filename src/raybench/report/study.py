@@ -11,7 +11,7 @@ from rich.table import Table
 
 from raybench.analysis import Tables
 from raybench.report.numbers import count, interval, more_rounds, share, size
-from raybench.report.terminal import Screen, print_line
+from raybench.report.screen import Screen, print_line
 
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
 """What measures are called, in the order in which people read them."""

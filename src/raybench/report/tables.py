@@ -12,8 +12,9 @@ from rich.table import Table
 
 from raybench.analysis import Tables
 from raybench.report.numbers import percent
+from raybench.report.screen import Screen, print_line
 from raybench.report.study import MEASURES, fidelity_lines, measures_of, study_table, verdict_lines
-from raybench.report.terminal import Screen, print_line, run_argument, shell_command
+from raybench.report.terminal import run_argument, shell_command
 from raybench.store import Location, redact_uris
 
 _Columns = dict[str, tuple[str, Callable[[Any], str]]]

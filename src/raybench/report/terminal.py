@@ -1,7 +1,7 @@
 """The one way out to the screen.
 
 Names in a run, a plan, a model or a command line are foreign: they are shown, and act on nothing. Nothing else in this
-package prints: text goes through `print_line` and a `Screen`, what went wrong through `complain`, data for programs
+package prints: lines go through `say`, or `screen` beside tables, what went wrong through `complain`, data for programs
 through `write_json` and `write_text`, commands to copy through `shell_command`.
 """
 
@@ -14,15 +14,10 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
-
-from rich.console import Console
-from rich.text import Text
+from typing import TextIO
 
 from raybench.records import RaybenchError
 from raybench.store import Location, redact_uris
-
-_LOG_WIDTH = 180
 
 
 class OutputError(RaybenchError):
@@ -40,27 +35,9 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-class Screen(Console):
-    """What people read, `harmless`: without markup, highlighting or codes for emoji in any string."""
-
-    def __init__(self, file: TextIO, **options: Any) -> None:
-        """``options``: those of rich's Console."""
-        super().__init__(file=file, **options, markup=False, highlight=False, emoji=False)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """What becomes of each string: a line, a cell, a title."""
-        return super().render_str(harmless(text), **{**options, "markup": False, "highlight": False, "emoji": False})
-
-
-def open_console() -> Screen:
-    """Standard output, as wide as the terminal is, or wide enough for every table in a log."""
-    output: Any = _Output(sys.stdout)
-    return Screen(output, width=None if sys.stdout.isatty() else _LOG_WIDTH)
-
-
-def print_line(console: Screen, text: str) -> None:
-    """One line, not wrapped, so that a command in it can be copied."""
-    console.print(text, soft_wrap=True)
+def say(text: str) -> None:
+    """One line on standard output, `harmless`."""
+    write_text(harmless(text) + "\n")
 
 
 def complain(text: str) -> None:
@@ -79,7 +56,7 @@ def write_json(value: object) -> None:
 
 def write_text(text: str) -> None:
     """Data for programs on standard output, as it is."""
-    output = _Output(sys.stdout)
+    output = Output(sys.stdout)
     output.write(text)
     output.flush()
 
@@ -97,12 +74,12 @@ def run_argument(root: Location) -> str:
 
 def flush_output() -> None:
     """Write now what is left to be written. Raises OutputError."""
-    _Output(sys.stdout).flush()
+    Output(sys.stdout).flush()
 
 
-class _Output:
-    """Standard output to `Screen` and to data. A reader that has gone (``| head``) is no error: the command goes on,
-    and its exit code is what it would have been. Any other failure raises OutputError.
+class Output:
+    """Standard output, for lines, tables and data. A reader that has gone (``| head``) is no error: the command goes
+    on, and its exit code is what it would have been. Any other failure raises OutputError.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,12 +1,19 @@
 """Raw samples kept: rows, commits and their manifest, in a folder or on an object store."""
 
-from raybench.store.description import Description, PlanOfRun
-from raybench.store.leaves import differing
-from raybench.store.location import Location, location_argument
-from raybench.store.redaction import redact_uris
-from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
-from raybench.store.storage import DESCRIPTION, exists_already
-from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.store.description import Description, PlanOfRun
+    from raybench.store.leaves import differing
+    from raybench.store.location import Location, location_argument
+    from raybench.store.redaction import redact_uris
+    from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
+    from raybench.store.storage import DESCRIPTION, exists_already
+    from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "DESCRIPTION",

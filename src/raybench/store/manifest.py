@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from raybench.records import SCHEMAS
-from raybench.store.documents import parse_json, validated
+from raybench.schemas import SCHEMAS
+from raybench.store.documents import parse_json, parsed_at_once, validated
 from raybench.store.location import Location
 from raybench.store.storage import LONGEST_JSON, RESTORE, Storage, StoreError
 
@@ -52,8 +52,8 @@ class FileEntry:
     table: str
     path: Annotated[str, Field(pattern=_PATH_PATTERN)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    rows: PositiveInt
-    bytes: PositiveInt
+    rows: Annotated[PositiveInt, Field(lt=2**63)]
+    bytes: Annotated[PositiveInt, Field(lt=2**63)]
 
 
 class Entry(BaseModel):
@@ -99,8 +99,7 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
     sequences = range(1, int(names[-1][:8]) + 1 if names else 1)
     contents = storage.read_many((entry_name(sequence), LONGEST_JSON) for sequence in sequences)
     entries = [
-        _parse_entry(data, sequence, version, storage.root / entry_name(sequence))
-        for sequence, data in zip(sequences, contents, strict=True)
+        _parse_entry(data, sequence, version, storage.root) for sequence, data in zip(sequences, contents, strict=True)
     ]
     seen: dict[object, int] = {}
     for entry in entries:
@@ -113,7 +112,11 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
     return entries
 
 
-def _parse_entry(data: bytes, sequence: int, version: int, where: Location) -> Entry:
+def _parse_entry(data: bytes, sequence: int, version: int, root: Location) -> Entry:
+    entry = parsed_at_once(Entry, data)
+    if entry is not None and (entry.sequence, entry.schema_version) == (sequence, version):
+        return entry
+    where = root / entry_name(sequence)
     entry = validated(Entry, parse_json(data, where), where)
     if entry.sequence != sequence:
         raise StoreError(f"{where}: holds entry {entry.sequence}: a copy; {RESTORE}")

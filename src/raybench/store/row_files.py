@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raybench.records import SCHEMA_VERSION, SCHEMAS
+from raybench.schemas import SCHEMA_VERSION, SCHEMAS
 from raybench.store.manifest import Entry, FileEntry
 from raybench.store.rows import Committed, check_all_rows, check_columns
 from raybench.store.storage import RESTORE, StoreError

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raybench.records import SCHEMA_VERSION, FailureKind, Phase, schema_of
+from raybench.records import FailureKind, Phase
+from raybench.schemas import SCHEMA_VERSION, schema_of
 from raybench.store.generation import wrong_steps
 from raybench.store.manifest import VisitKey
 from raybench.store.storage import StoreError

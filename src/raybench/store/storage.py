@@ -99,6 +99,6 @@ def exists_already(root: Location) -> InputError:
     return InputError(f"{root}: exists already; go on with it by --resume, or choose another --run-id")
 
 
-def too_long(where: Location, found_bytes: int, most_bytes: int) -> StoreError:
+def too_long(where: Location | str, found_bytes: int, most_bytes: int) -> StoreError:
     """What a person is told of a file that is longer than it can be."""
     return StoreError(f"{where}: {found_bytes} bytes, {most_bytes} are the most it can have; {RESTORE}")

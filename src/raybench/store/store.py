@@ -19,7 +19,8 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.records import INFRASTRUCTURE, SCHEMA_VERSION, SCHEMAS, InputError
+from raybench.records import INFRASTRUCTURE, InputError
+from raybench.schemas import SCHEMA_VERSION, SCHEMAS
 from raybench.store.description import Description
 from raybench.store.documents import encode_json, parse_json, validated
 from raybench.store.location import Location
@@ -31,6 +32,7 @@ from raybench.store.manifest import (
     entry_name,
     read_manifest,
 )
+from raybench.store.no_pandas import look_for_no_pandas
 from raybench.store.results import open_storage, validate_run_id
 from raybench.store.row_files import Found, decode_files, encode_rows
 from raybench.store.rows import check_columns, check_rows, without_keys
@@ -100,6 +102,7 @@ class RunStore:
 
         Raises `InputError` if there is none, `StoreError` if it is damaged.
         """
+        look_for_no_pandas()
         return cls(_storage_of_run(path, _NAME_IT), None)
 
     @property
@@ -109,7 +112,7 @@ class RunStore:
 
     @property
     def schema_version(self) -> int:
-        """In which all of the run is written, one of `records.READABLE_VERSIONS`."""
+        """In which all of the run is written, one of `schemas.READABLE_VERSIONS`."""
         return int(self.document["schema_version"])
 
     @property

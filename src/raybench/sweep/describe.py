@@ -11,7 +11,8 @@ from raybench.deploy import strategy_source
 from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
 from raybench.plan import Adapter, Configuration, Plan, homes
-from raybench.records import SCHEMA_VERSION, StrategyTraits
+from raybench.records import StrategyTraits
+from raybench.schemas import SCHEMA_VERSION
 from raybench.store import differing
 from raybench.sweep.checked_plan import is_shape_only
 

@@ -9,9 +9,9 @@ from raybench.machine import measure_core
 from raybench.model import ModelFiles, adapter_size, model_shape
 from raybench.plan import Plan
 from raybench.records import InputError
+from raybench.report import duration
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
-from raybench.sweep.progress import duration
 
 
 def estimate_lines(checked: CheckedPlan) -> list[str]:

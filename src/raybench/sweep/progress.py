@@ -9,7 +9,7 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from raybench.report import Screen, harmless, print_line
+from raybench.report import Screen, duration, harmless, print_line
 
 _LINE_EVERY_S = 10.0
 
@@ -80,13 +80,3 @@ class RunProgress:
             return "end unknown"
         seconds = (self._clock() - self._started) * (self._total - self._done) / measured
         return f"about {duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """``75`` -> ``1 min 15 s``."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

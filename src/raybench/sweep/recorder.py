@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.records import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS, FailureKind
+from raybench.records import FailureKind
+from raybench.schemas import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS
 from raybench.store import RunStore, VisitKey
 from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 

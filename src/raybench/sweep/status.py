@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from raybench.report import Screen, open_console, print_line, run_argument, shell_command, write_json
+from raybench.report import duration, run_argument, say, shell_command, write_json
 from raybench.store import Entry, Location, RunStore, location_argument, redact_uris
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
-from raybench.sweep.progress import duration
 
 SILENT_S: Final = 60.0
 """A driver says what it does every few seconds; one that has not for this long is gone, or cannot write."""
@@ -124,17 +123,13 @@ def run_status(options: argparse.Namespace) -> int:
     if options.json:
         write_json(found.as_json())
     else:
-        show(found, open_console(), options.directory)
+        for line in _lines(found, options.directory):
+            say(line)
     return 0
 
 
-def show(found: Status, console: Screen, where: Location) -> None:
-    """What a person reads: a few lines, and what to do next."""
-    for line in _lines(found, where):
-        print_line(console, line)
-
-
 def _lines(found: Status, where: Location) -> list[str]:
+    """What a person reads: a few lines, and what to do next."""
     lines = [f"{found.run_id} ({found.plan}): {_state(found)}"]
     at_most = "at most " if found.until_halfwidth is not None else ""
     lines.append(

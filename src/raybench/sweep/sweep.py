@@ -10,12 +10,11 @@ from raybench.analysis import Tables, write_derived, write_views
 from raybench.cluster import Cluster, Job
 from raybench.deploy import all_traits
 from raybench.model import Recipe
-from raybench.report import Screen, print_line, print_next_commands, print_summary
+from raybench.report import Screen, duration, print_line, print_next_commands, print_summary
 from raybench.store import RunStore
 from raybench.sweep.describe import describe
 from raybench.sweep.measuring import measure
 from raybench.sweep.preflight import CheckedSweep
-from raybench.sweep.progress import duration
 from raybench.sweep.run_choice import check_same
 from raybench.sweep.stop_signals import StopSignals
 

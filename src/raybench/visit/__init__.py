@@ -1,8 +1,15 @@
 """One block in one round: loaded, gated and timed in turns, in a fresh process."""
 
-from raybench.visit.process import ProcessHost, in_parcels
-from raybench.visit.serving import OPENER_TOKENS
-from raybench.visit.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.visit.process import ProcessHost, in_parcels
+    from raybench.visit.serving import OPENER_TOKENS
+    from raybench.visit.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
+else:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "OPENER_TOKENS",

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from raybench.machine import Device, Times
 from raybench.model import Prompts, Request
-from raybench.records import SAMPLES, Phase
+from raybench.records import Phase
+from raybench.schemas import SAMPLES
 from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Served, Server
 

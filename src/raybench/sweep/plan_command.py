@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems
-from raybench.report import count, open_console, print_line, shell_command, write_text
+from raybench.report import count, say, shell_command, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
-
-
-def add_plan_arguments(p: argparse.ArgumentParser) -> None:
-    """What ``raybench plan`` can be told."""
-    p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
-    p.add_argument("--design", choices=("paired", "independent"), default="paired")
-    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
-    p.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
 
 
 def show_plan(options: argparse.Namespace) -> int:
@@ -29,7 +20,6 @@ def show_plan(options: argparse.Namespace) -> int:
     problems.raise_if_any()
     assert checked is not None
     plan = checked.plan
-    say = partial(print_line, open_console())
     say(f"{plan.name}: {' '.join(plan.description.split())}")
     say(f"{len(plan.configurations)} configurations in {count(len(plan.blocks), 'block')} ({plan.design} design)")
     for block in plan.blocks:

@@ -1,0 +1,119 @@
+"""How quickly do the commands answer, and what of that are imports.
+
+    python benchmarks/start.py [--repeats 7] [--commits 10000] [--against REVISION]
+
+Each command is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
+the files are in the cache. What is printed are medians of wall time, and of the CPU time of all its threads. Imports
+are Python's own account (``-X importtime``) of one further run each, by the package that is imported. The run that is
+looked at is the plan smoke of 10 rounds (`made_run.py`); ``--commits``: also the status of one with so many commits.
+``--against``: beside another revision of this repository, in a temporary folder, with the ratio within a repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_BLOCKS_OF_SMOKE = 3
+_IMPORT = re.compile(r"import time: +(\d+) \| +\d+ \| +(\w+)")
+
+
+def started(words: list[str], source: Path, *options: str) -> subprocess.Popen[str]:
+    """``raybench`` with these words, of the build in ``source``."""
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    command = [sys.executable, *options, "-m", "raybench", *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
+
+
+def timed(words: list[str], source: Path) -> tuple[float, float]:
+    """Wall and CPU seconds of a command."""
+    began = time.perf_counter()
+    with started(words, source) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        took_s = time.perf_counter() - began
+        if process.returncode:
+            raise SystemExit(f"raybench {' '.join(words)}: {process.stderr.read() if process.stderr else ''}")
+    return took_s, usage.ru_utime + usage.ru_stime
+
+
+def imports_ms(words: list[str], source: Path) -> Counter[str]:
+    """Milliseconds of imports by top-level package, those of its dependencies not counted in."""
+    with started(words, source, "-X", "importtime") as process:
+        _, told = process.communicate()
+    found: Counter[str] = Counter()
+    for line in told.splitlines():
+        if (match := _IMPORT.match(line)) is not None:
+            found[match[2]] += int(match[1])
+    return Counter({name: microseconds // 1000 for name, microseconds in found.items()})
+
+
+def made_run(folder: Path, rounds: int, requests: int) -> str:
+    """A run of the plan smoke."""
+    command = [sys.executable, str(HERE / "made_run.py"), str(folder), "--plan", "smoke"]
+    command += ["--rounds", str(rounds), "--requests", str(requests)]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--commits", type=int)
+    parser.add_argument("--against", metavar="REVISION")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder:
+        run = made_run(Path(folder, "small"), 10, 50)
+        commands = {
+            "--help": ["--help"],
+            "plan --help": ["plan", "--help"],
+            "plan rq2": ["plan", "rq2"],
+            "status": ["status", run],
+            "tables": ["tables", run],
+        }
+        if asked.commits is not None:
+            rounds = -(-asked.commits // _BLOCKS_OF_SMOKE)
+            many = made_run(Path(folder, "large"), rounds, 1)
+            commands[f"status, {rounds * _BLOCKS_OF_SMOKE:,} commits"] = ["status", many]
+        builds = {"this build": HERE.parent / "src"}
+        if asked.against is not None:
+            other = Path(folder, "other")
+            subprocess.run(["git", "-C", HERE.parent, "worktree", "add", "--detach", other, asked.against], check=True)
+            builds[asked.against] = other / "src"
+        try:
+            report(commands, builds, asked.repeats)
+        finally:
+            if asked.against is not None:
+                subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
+
+
+def report(commands: dict[str, list[str]], builds: dict[str, Path], repeats: int) -> None:
+    """Time all of them and print a line each."""
+    ways = [(name, build) for name in commands for build in builds]
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in ways}
+    imports = {way: imports_ms(commands[way[0]], builds[way[1]]) for way in ways}  # which also warms the cache
+    for repeat in range(repeats):
+        for name, build in random.Random(repeat).sample(ways, len(ways)):
+            found[name, build].append(timed(commands[name], builds[build]))
+    print(f"{repeats} repeats, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    print(f"{'':24} {'':12} {'wall s':>7} {'CPU s':>7} {'of this':>8}  imports, ms")
+    for (name, build), runs in found.items():
+        wall_s, cpu_s = (statistics.median(values) for values in zip(*runs, strict=True))
+        own = found[name, "this build"]
+        ratio = statistics.median(run[0] / mine[0] for run, mine in zip(runs, own, strict=True))
+        largest = ", ".join(f"{package} {ms}" for package, ms in imports[name, build].most_common(6) if ms)
+        print(f"{name:24} {build[:12]:12} {wall_s:7.2f} {cpu_s:7.2f} {ratio:8.2f}  {largest}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The rows that raybench keeps: one Arrow schema a kind of row.
+
+Raw samples are the product: every table is recomputed from the five kinds of rows below. A row has one shape from the
+measuring process to the Parquet file. Durations are integer nanoseconds, sizes are bytes, wall-clock instants are UTC
+microseconds. `records` has the vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 4
+"""What is written. `_ADDED` says which version added what."""
+READABLE_VERSIONS: Final = (2, 3, 4)
+
+SAMPLES: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("adapter", pa.string()),
+        pa.field("request", pa.int32(), nullable=False),
+        pa.field("phase", pa.string(), nullable=False),
+        pa.field("turn", pa.int32(), nullable=False),
+        pa.field("sequence", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("started_ns", pa.int64(), nullable=False),
+        pa.field("host_ns", pa.int64(), nullable=False),
+        pa.field("wall_ns", pa.int64(), nullable=False),
+        pa.field("device_ns", pa.int64()),
+        pa.field("switch_ns", pa.int64()),
+        pa.field("batch", pa.int32()),
+        pa.field("output_tokens", pa.int32()),
+        pa.field("prefill_host_ns", pa.int64()),
+        pa.field("prefill_wall_ns", pa.int64()),
+        pa.field("prefill_device_ns", pa.int64()),
+        pa.field("decode_host_ns", pa.list_(pa.int64())),
+        pa.field("decode_wall_ns", pa.list_(pa.int64())),
+        pa.field("decode_device_ns", pa.list_(pa.int64())),
+    ]
+)
+"""One timed request. ``(block, configuration, round, task, request)`` is unique among ``timed`` rows.
+
+``request`` indexes the task's drawn requests, so (task, request) is the same model input wherever it occurs.
+``adapter``: which served it, null without one and where each row of a batch has its own.
+``turn`` and ``sequence`` count from 0 within the visit (warm-ups have turn -1); ``started_ns`` counts from
+the visit's first request on a monotonic clock. ``host_ns``: until the call returned. ``wall_ns``: until the
+device had finished. ``device_ns``: between two device events (null on a CPU). ``switch_ns``: choosing the
+adapter before the request (null for a strategy that never switches). ``tokens``: of all its prompts, without padding.
+
+``batch``: how many prompts it has, served together; null before version 4, which knew one only. Of a language model
+``output_tokens`` are generated for each prompt, one by the prefill and one by each decoding step: ``prefill_*_ns`` is
+the prefill, ``decode_*_ns`` each step in order, by each clock; all null for a classifier. ``host_ns`` and ``device_ns``
+are then what those of its steps add up to, ``wall_ns`` is from the first step's start to the last one's end.
+"""
+
+VISITS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("device_name", pa.string(), nullable=False),
+        pa.field("pid", pa.int32(), nullable=False),
+        pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("fork_ns", pa.int64(), nullable=False),
+        pa.field("load_ns", pa.int64(), nullable=False),
+        pa.field("warmup_ns", pa.int64(), nullable=False),
+        pa.field("timing_ns", pa.int64(), nullable=False),
+        pa.field("total_ns", pa.int64(), nullable=False),
+        pa.field("process_peak_bytes", pa.int64(), nullable=False),
+        pa.field("environment", pa.string(), nullable=False),
+    ]
+)
+"""One block in one round, in a process of its own. ``device`` is a GPU's UUID, or ``cpu@`` and the host.
+
+``environment`` is JSON: versions, machine and GPU settings of the worker, which may have joined at any time.
+"""
+
+LOADS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("load_ns", pa.int64(), nullable=False),
+        pa.field("adapter_load_ns", pa.int64()),
+        pa.field("merge_ns", pa.int64()),
+        pa.field("weight_bytes", pa.int64(), nullable=False),
+        pa.field("adapter_bytes", pa.int64(), nullable=False),
+        pa.field("resident_bytes", pa.int64(), nullable=False),
+        pa.field("load_peak_bytes", pa.int64(), nullable=False),
+        pa.field("forward_peak_bytes", pa.int64(), nullable=False),
+        pa.field("gate_error", pa.float64()),
+        pa.field("gate_tolerance", pa.float64()),
+        pa.field("adapter_effect", pa.float64()),
+        pa.field("random_weights", pa.string()),
+        pa.field("unused_adapter", pa.string()),
+        pa.field("argmax_agreement", pa.float64()),
+        pa.field("kl_divergence", pa.float64()),
+        pa.field("untied_bytes", pa.int64()),
+    ]
+)
+"""What bringing one configuration up cost in one visit.
+
+``load_ns``: the base (or fine-tuned) weights; ``adapter_load_ns``: its adapters; ``merge_ns``: folding the
+adapter in. The byte counts ``resident``, ``load_peak`` and ``forward_peak`` are differences of the device's
+own counters (CUDA's allocator; the process's resident set on a CPU) around the load and around one forward.
+``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against.
+``adapter_effect``: relative change of the logits by an adapter against its base, the smallest over the adapters;
+null without one, and in runs of schema version 2.
+``random_weights``: which parameters were drawn at random because the files lack them (``base: score.weight, ...``, or a
+checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies beside the model, not loaded. Null: none.
+``argmax_agreement``: share of the gate's outputs (labels; greedy tokens) whose most likely one is the adapter's own;
+``kl_divergence``: mean Kullback-Leibler divergence of the outputs' distributions from the adapter's own, in nats; both
+null where ``gate_error`` is. ``untied_bytes``: of the copy that a merge made of tied embeddings; null without one.
+"""
+
+FAILURES: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("failed_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""Why a configuration is not complete. ``kind`` is a `FailureKind`."""
+
+ATTEMPTS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("configuration", pa.string()),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("ended_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""An attempt at a visit that did not finish: where, why (a `FailureKind`), and the configuration it was busy with.
+
+Those that finished are in ``visits``, each with the number of its attempt.
+"""
+
+SCHEMAS: Final[dict[str, pa.Schema]] = {
+    "samples": SAMPLES,
+    "visits": VISITS,
+    "loads": LOADS,
+    "failures": FAILURES,
+    "attempts": ATTEMPTS,
+}
+
+_ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
+    3: {"loads": ("adapter_effect", "random_weights", "unused_adapter")},
+    4: {
+        "samples": (
+            "batch",
+            "output_tokens",
+            *(f"{step}_{clock}_ns" for step in ("prefill", "decode") for clock in ("host", "wall", "device")),
+        ),
+        "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
+    },
+}
+"""By the version that added them: columns that files of earlier versions lack. All may be null."""
+
+
+@functools.cache
+def schema_of(table: str, version: int) -> pa.Schema:
+    """The columns that ``table`` has in the files of ``version``, one of `READABLE_VERSIONS`."""
+    later = {name for added, tables in _ADDED.items() if added > version for name in tables.get(table, ())}
+    return pa.schema([field for field in SCHEMAS[table] if field.name not in later])
