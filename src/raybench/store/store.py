@@ -33,7 +33,7 @@ from raybench.store.manifest import (
 )
 from raybench.store.results import open_storage, validate_run_id
 from raybench.store.row_files import Found, decode_files, encode_rows
-from raybench.store.rows import check_columns, check_rows, without_keys
+from raybench.store.rows import check_columns, check_nulls, check_rows, without_keys
 from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
 
 __all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
@@ -181,7 +181,8 @@ class RunStore:
         for name in SCHEMAS:
             if name not in tables:
                 continue
-            check_columns(name, tables[name], name)
+            check_columns(name, tables[name].schema, name)
+            check_nulls(name, tables[name], name)
             rows = without_keys(tables[name], committed)
             check_rows(name, rows, visits, name)
             if rows.num_rows == 0:
@@ -203,7 +204,7 @@ class RunStore:
 
     def read(self, table: str) -> pa.Table:
         """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
-        parts = [rows for _, _, rows in self._load([table])]
+        parts = [rows.cast(SCHEMAS[table]) for _, _, rows in self._load([table])]
         return pa.concat_tables([SCHEMAS[table].empty_table(), *parts])
 
     def timed_samples(self) -> int:
