@@ -226,18 +226,24 @@ class RunStore:
             return None
         return parse_json(self._storage.read(_LIVE), self._storage.locate(_LIVE))
 
-    def verify(self, keep: Callable[[str, bytes], object] = lambda name, data: None) -> None:
+    def verify(
+        self,
+        keep: Callable[[str, bytes], object] = lambda name, data: None,
+        hold: Callable[[str, pa.Table], object] = lambda table, rows: None,
+    ) -> None:
         """Read the manifest again and every file that it lists; raises `StoreError` naming the first bad one.
 
         Checked: numbering, sizes, SHA-256, row counts, schema versions, schemas, values, and that rows belong to
         the visits of their entry. Files that no entry lists are ignored. Few files at a time are in memory. ``keep``
-        is called with the name and the bytes of each that was found good: description, entries and files.
+        is called with the name and the bytes of each that was found good: description, entries and files; ``hold``
+        with the table and the rows of each file, in order.
         """
         self.document = _read_document(self._storage)
         self._entries = read_manifest(self._storage, self.schema_version)
         keep(DESCRIPTION, encode_json(self.document))
-        for file, data, _ in self._load(list(SCHEMAS)):
+        for file, data, rows in self._load(list(SCHEMAS)):
             keep(file.path, data)
+            hold(file.table, rows)
         for entry in self._entries:
             keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
 
