@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from generated_runs import MS, Took, generated, load_generated
-from raybench.analysis import latencies
+from raybench.analysis import batches
 from raybench.analysis.latencies import read_latencies
 from raybench.analysis.tables import Views
 from raybench.plan.plan import Configuration
@@ -32,7 +32,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Views:
 
 @pytest.mark.parametrize("at_once", [1, 30, 10**9])
 def test_they_are_those_of_the_view_in_its_order(views: Views, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latencies, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(batches, "ROWS_AT_ONCE", at_once)
     counts = {row["name"]: 0 for row in views.rows("FROM configurations ORDER BY position")}
     expected: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     places = {}
@@ -51,19 +51,3 @@ def test_they_are_those_of_the_view_in_its_order(views: Views, at_once: int, mon
             assert {v.name: np.asarray(v.latencies).tolist() for v in visits} == of_view
             assert [v.name for v in visits] == list(of_view)
             assert {v.name: (v.device, v.started) for v in visits} == {name: places[name] for name in of_view}
-
-
-@pytest.mark.parametrize(
-    ("counts", "at_once", "batches"),
-    [
-        ([], 5, []),
-        ([3], 1, [(0, 0)]),
-        ([3, 2, 1, 6, 0, 4], 5, [(0, 1), (2, 2), (3, 3), (4, 5)]),
-        ([0, 0], 5, [(0, 1)]),
-    ],
-)
-def test_neighbours_are_read_together_as_far_as_they_fit(
-    counts: list[int], at_once: int, batches: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(latencies, "ROWS_AT_ONCE", at_once)
-    assert list(latencies._batches(counts)) == batches

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections import defaultdict
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +342,26 @@ def test_any_duckdb_reads_the_views_of_a_language_model(noise: Tables) -> None:
         for name in ("measures", "by_measure", "throughput", "by_axis", "fidelity", "percentiles"):
             query = f"FROM {name} ORDER BY ALL"
             assert connection.sql(query).to_arrow_table().equals(noise.query(query))
+
+
+@pytest.mark.parametrize("apart", [0, 1, 10**7])
+def test_deviations_are_those_of_whole_numbers_added_up_without_error(tmp_path: Path, apart: int) -> None:
+    rng = np.random.default_rng(7)
+    taken: dict[str, list[int]] = defaultdict(list)
+
+    def cost(c: Configuration, task: str, request: int, round_index: int) -> Took:
+        took = Took(10**10 + int(rng.integers(0, apart + 1)), [3, 10**9 + int(rng.integers(0, apart + 1))])
+        if c.name == "multi":
+            taken["end_to_end"].append(took.row()["wall_ns"])
+            taken["ttft"].append(took.prefill)
+            taken["tpot"].append(took.steps[1] + 3)
+        return took
+
+    tables = Tables(generated(load_generated(tmp_path), tmp_path, cost))
+    found = {row["measure"]: row["sd_ms"] for row in tables.rows("FROM by_measure WHERE configuration = 'multi'")}
+    for name, times in taken.items():
+        scale = 2 * MS if name == "tpot" else MS
+        assert found[name] == pytest.approx(math.sqrt(statistics.variance(map(Fraction, times))) / scale, rel=1e-15)
 
 
 def test_times_as_long_as_can_be_written_break_no_table(tmp_path: Path) -> None:

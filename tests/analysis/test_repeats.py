@@ -163,7 +163,7 @@ def test_batches_of_ones_own_texts_are_as_many_as_the_texts_fill(tmp_path: Path,
 def distinct_requests(plan: Plan, texts: Texts, folder: Path) -> dict[str, tuple[int, int]]:
     """Samples and distinct requests by configuration, of a run in which each request took 1 ms."""
     rows = [
-        {"visit": "v", "block": block.name, "configuration": c.name, "task": task, "request": index}
+        {"visit": "v", "block": block.name, "configuration": c.name, "round": 0, "task": task, "request": index}
         for block in plan.blocks
         for c in block.members
         for first in (0, 6)
@@ -177,6 +177,7 @@ def distinct_requests(plan: Plan, texts: Texts, folder: Path) -> dict[str, tuple
         db.execute(sql_file("raw"))
         db.register("rows", pa.Table.from_pylist(rows))
         db.execute("CREATE OR REPLACE VIEW timed AS FROM rows")
+        db.execute(sql_file("completeness"))
         db.execute(sql_file("distinct_requests"))
         return {name: (n, distinct) for name, n, distinct in db.sql("FROM distinct_requests").fetchall()}
 

@@ -46,6 +46,7 @@ def test_ratios_are_of_the_requests_that_both_sides_served(root: Path, left_out:
     views = Views(root)
     views.connection.execute(f"CREATE TABLE kept AS FROM timed WHERE NOT ({left_out})")
     views.connection.execute("CREATE OR REPLACE VIEW timed AS FROM kept")
+    views.judge()
     expected = ratios(views)
     rows = views.rows("FROM visit_ratios")
     found = {(r["configuration"], r["reference_strategy"], r["round"], r["measure"]): r for r in rows}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -11,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.schemas import SCHEMAS
-from raybench.store.row_files import encode_rows
+from raybench.store.manifest import Entry, FileEntry
+from raybench.store.row_files import Found, decode_files, encode_rows
+from raybench.store.storage import StoreError
+from store.stored_runs import key, rows_of
 
 _COUNT = 4000
 
@@ -63,3 +68,31 @@ def test_they_take_less_than_half_of_what_they_would(samples: pa.Table) -> None:
         *(f"{part}{clock}_ns" for clock in ("host", "wall", "device") for part in ("", "prefill_")),
         *(f"decode_{clock}_ns.list.element" for clock in ("host", "wall", "device")),
     }
+
+
+def test_a_dictionary_that_says_something_twice_is_no_way_out_of_it() -> None:
+    """PyArrow takes what is there twice for one, and numbers for what they are: the last is of nothing then."""
+    visit = key("a", 0)
+    rows = rows_of(visit)["samples"]
+    tasks = pa.array([["one", "two", "six"][number % 3] for number in range(rows.num_rows)])
+    rows = rows.set_column(rows.schema.get_field_index("task"), rows.schema.field("task"), tasks)
+    sink = pa.BufferOutputStream()
+    labelled = rows.replace_schema_metadata({"raybench.schema_version": "4"})
+    pq.write_table(labelled, sink, compression="none", write_statistics=False)
+    sound = sink.getvalue().to_pybytes()
+    assert sound.count(b"two") == 1
+    for data, found in ((sound, ["one", "two", "six"]), (sound.replace(b"two", b"one"), None)):
+        file = FileEntry(
+            table="samples",
+            path="samples/00000001-00000000.parquet",
+            sha256=hashlib.sha256(data).hexdigest(),
+            rows=rows.num_rows,
+            bytes=len(data),
+        )
+        entry = Entry(sequence=1, schema_version=4, committed_at=datetime.now(UTC), files=(file,), visits=(visit,))
+        decoded = decode_files([Found(entry, file, data, "here")])
+        if found is None:
+            with pytest.raises(StoreError, match=r"^here: not readable as Parquet \(.*out of bounds"):
+                next(decoded)
+        else:
+            assert next(decoded)[2]["task"].to_pylist()[:3] == found

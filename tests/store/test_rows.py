@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -47,6 +48,17 @@ def test_rows_have_one_number_where_their_values_are_the_same(
     else:
         assert len(set(zip(numbers.tolist(), values, strict=True))) == len(set(values)) == len(set(numbers.tolist()))
         assert _are_unique(table, columns) == (max(Counter(values).values(), default=1) == 1)
+
+
+@pytest.mark.parametrize("apart", [1, 3, 10**6])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_one_that_is_there_twice_is_found_among_many(apart: int, mixed: bool) -> None:
+    numbers = np.arange(5000) * apart
+    if mixed:
+        np.random.default_rng(0).shuffle(numbers)
+    assert _are_unique(pa.table({"number": numbers}), ["number"])
+    numbers[4999] = numbers[17]
+    assert not _are_unique(pa.table({"number": numbers}), ["number"])
 
 
 def test_a_null_is_left_to_counting() -> None:

@@ -21,7 +21,7 @@ from raybench.model.workload import Request
 from raybench.plan import file as plan_file
 from raybench.schemas import LOADS, SAMPLES
 from raybench.store.manifest import VisitKey
-from raybench.store.rows import check_columns, check_rows
+from raybench.store.rows import check_columns, check_nulls, check_rows
 from raybench.visit.serving import OPENER_TOKENS
 from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
 
@@ -111,7 +111,8 @@ def measured(spec: VisitSpec) -> tuple[list[dict[str, Any]], dict[str, dict[str,
     loads = pa.Table.from_pylist([m.row for m in messages if isinstance(m, Loaded)], LOADS)
     key = VisitKey(visit=spec.visit, block=spec.block, round=spec.round, attempt=spec.attempt)
     for name, table in (("samples", samples), ("loads", loads)):
-        check_columns(name, table, "here")
+        check_columns(name, table.schema, "here")
+        check_nulls(name, table, "here")
         check_rows(name, table, [key], "here")
     return samples.to_pylist(), {row["configuration"]: row for row in loads.to_pylist()}
 

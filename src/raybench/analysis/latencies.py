@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from raybench.analysis.batches import batches
 from raybench.analysis.diagnostics import Visit
 from raybench.analysis.ratios import MEASURES
 from raybench.analysis.shipped import shipped_sql
 
 Query = Callable[..., pa.Table]
 """Runs a query over a run's views, with parameters for its question marks."""
-
-ROWS_AT_ONCE: Final = 5_000_000
-"""Samples that are held at a time, where no configuration has more: some 40 bytes each."""
 
 
 class Latencies(NamedTuple):
@@ -31,7 +29,7 @@ def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latenci
     """Of each configuration that has any. ``samples``: how many timed ones each has, in the plan's order of all."""
     order = query(shipped_sql("visit_order")).to_pydict()
     names = list(samples)
-    for first, last in _batches(list(samples.values())):
+    for first, last in batches(list(samples.values())):
         table = query(shipped_sql("sample_times"), [first + 1, last + 1])  # positions count from 1
         position, visit = (table[column].to_numpy() for column in ("position", "visit"))
         changes = np.flatnonzero((np.diff(position) != 0) | (np.diff(visit) != 0)) + 1
@@ -52,15 +50,3 @@ def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latenci
                     found.setdefault(int(position[start]), {}).setdefault(measure, []).append(one)
         for number, by_measure in sorted(found.items()):
             yield Latencies(names[number - 1], by_measure)
-
-
-def _batches(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last of neighbours that have `ROWS_AT_ONCE` together at most, or of one that has more."""
-    first, held = 0, 0
-    for number, count in enumerate(counts):
-        if number > first and held + count > ROWS_AT_ONCE:
-            yield first, number - 1
-            first, held = number, 0
-        held += count
-    if counts:
-        yield first, len(counts) - 1

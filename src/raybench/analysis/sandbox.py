@@ -26,9 +26,13 @@ _SHUT: Final = (
 def take_in(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
     """Make tables in memory of those of a run's raw views (``names`` of `SCHEMAS`) that are still views over files."""
     for name in names:
-        held = f"raybench_held_{name}"
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {held} AS FROM {name}")
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {held}")
+        hold(connection, name, name)
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM raybench_held_{name}")
+
+
+def hold(connection: duckdb.DuckDBPyConnection, name: str, source: str) -> None:
+    """Make the table in memory that `take_in` makes a view of, from ``source``, unless there is one."""
+    connection.execute(f"CREATE TABLE IF NOT EXISTS raybench_held_{name} AS FROM {source}")
 
 
 def shut_off(connection: duckdb.DuckDBPyConnection) -> None:

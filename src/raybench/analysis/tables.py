@@ -17,7 +17,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raybench.analysis.sandbox import take_in
+from raybench.analysis.batches import batches
+from raybench.analysis.sandbox import hold, take_in
 from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
 from raybench.records import InputError, RaybenchError
@@ -28,8 +29,8 @@ VIEW_FILES = (
     "raw",
     "completeness",
     "measures",
-    "by_configuration",
     "by_measure",
+    "by_configuration",
     "deployments",
     "latencies",
     "visit_ratios",
@@ -41,8 +42,23 @@ VIEW_FILES = (
     "run_time",
 )
 """The SQL files, in the order in which their views build on each other."""
-_KEPT = ("completeness", "by_configuration", "by_measure", "deployments")
-"""Views over all samples that several tables are made from."""
+_KEPT = {
+    "completeness": ("raybench_served", "completeness"),
+    "by_measure": ("raybench_times", "by_measure"),
+    "by_configuration": ("by_configuration",),
+    "deployments": ("deployments",),
+    "visit_ratios": ("raybench_side_times", "visit_ratios"),
+}
+"""By SQL file, views over all samples that several tables are made from."""
+_IN_PARTS = {"raybench_times": "position", "raybench_side_times": "round"}
+"""Views whose groups hold all their samples, and the number by which some groups can be asked for at a time."""
+_COUNTS = {
+    "position": """
+        SELECT c.position AS number, sum(s.n)::BIGINT AS n FROM raybench_served AS s
+        JOIN configurations AS c ON c.name = s.configuration AND c.block = s.block GROUP BY c.position
+    """,
+    "round": "SELECT round AS number, sum(n)::BIGINT AS n FROM raybench_served GROUP BY round",
+}
 LATER_VIEW_FILES = ("throughput", "by_axis")
 """Those of views over the tables that statistics make."""
 
@@ -67,11 +83,27 @@ class Views:
 
     def judge(self) -> None:
         """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
-        for name in _KEPT:
-            self.connection.execute(shipped_sql(name))
-            self.connection.execute(f"CREATE OR REPLACE TABLE raybench_kept_{name} AS FROM {name}")
-            self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM raybench_kept_{name}")
+        for file, names in _KEPT.items():
+            self.connection.execute(shipped_sql(file))
+            for name in names:
+                self._keep(name)
         self.verdicts = Verdicts(self.query, self.description.plan)
+
+    def _keep(self, name: str) -> None:
+        """Make a table of the view ``name`` (of `_KEPT`); one of `_IN_PARTS` some groups at a time."""
+        where = ["true"]
+        if (number := _IN_PARTS.get(name)) is not None:
+            counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(_COUNTS[number])}
+            numbers = sorted(counts)
+            where = [
+                f"{number} BETWEEN {numbers[first]} AND {numbers[last]}"
+                for first, last in batches([counts[number] for number in numbers])
+            ]
+        kept = f"raybench_kept_{name}"
+        self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
+        for part in where:
+            self.connection.execute(f"INSERT INTO {kept} FROM {name} WHERE {part}")
+        self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Another connection over the same files, whose views may be changed."""
@@ -116,6 +148,8 @@ class _Checked:
     folder: Path
     files: dict[str, list[str]]
     description: str
+    rows: dict[str, pa.Table]
+    """Of all tables but the samples, which are small."""
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
@@ -129,17 +163,23 @@ class _Checked:
         connection.execute("SET VARIABLE raybench_description = ?", [self.description])
         for table, names in self.files.items():
             connection.execute(f"SET VARIABLE raybench_{table} = ?", [[f"{folder}/{name}" for name in names]])
+        for table, rows in self.rows.items():
+            connection.register("raybench_read", rows)
+            hold(connection, table, "raybench_read")
+            connection.unregister("raybench_read")
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
-            if name == "raw":  # all tables but the samples are small, and many views ask them
-                take_in(connection, [table for table in SCHEMAS if table != "samples"])
+            if name == "raw":
+                take_in(connection, self.rows)
         return connection
 
 
 def _open_duckdb() -> duckdb.DuckDBPyConnection:
     """In memory. What does not fit goes to the temporary folder: the current one, DuckDB's choice, may be a run's."""
     spilled = Path(tempfile.gettempdir(), f"raybench-{secrets.token_hex(8)}")  # DuckDB makes it, and removes it
-    return duckdb.connect(config={"temp_directory": str(spilled)})
+    connection = duckdb.connect(config={"temp_directory": str(spilled)})
+    connection.execute("SET parquet_metadata_cache = true")  # many views ask the same files
+    return connection
 
 
 def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] | None]:
@@ -149,18 +189,25 @@ def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] 
     of 136 files took 1,950 requests to make (`docs/design.md`).
     """
     copy = None
+    rows = {table: [schema.empty_table()] for table, schema in SCHEMAS.items() if table != "samples"}
+
+    def hold(table: str, found: pa.Table) -> None:
+        if table in rows:
+            rows[table].append(found)
+
     if isinstance(store.root, Path):
         folder = store.root
-        store.verify()
+        store.verify(hold=hold)
     else:
         copy = tempfile.TemporaryDirectory(prefix="raybench-")
         folder = Path(copy.name)
-        store.verify(keep=open_storage(folder).replace)
+        store.verify(open_storage(folder).replace, hold)
     files = {
         table: [file.path for entry in store.entries() for file in entry.files if file.table == table]
         for table in SCHEMAS
     }
-    return _Checked(folder, files, json.dumps(store.document)), copy
+    tables = {table: pa.concat_tables(parts).combine_chunks() for table, parts in rows.items()}
+    return _Checked(folder, files, json.dumps(store.document), tables), copy
 
 
 def views_sql() -> str:

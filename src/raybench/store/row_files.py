@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 
 from raybench.schemas import SCHEMA_VERSION, SCHEMAS
 from raybench.store.manifest import Entry, FileEntry
-from raybench.store.rows import Committed, check_all_rows, check_columns
+from raybench.store.rows import Committed, check_all_rows, check_columns, check_nulls
 from raybench.store.storage import RESTORE, StoreError
 
 _VERSION_KEY: Final = b"raybench.schema_version"
 _FEW: Final = frozenset({"round", "tokens", "batch", "output_tokens"})
 """Columns of the samples that have few different numbers in a file."""
+_TEXTS: Final = [field.name for field in SCHEMAS["samples"] if pa.types.is_string(field.type)]
 _THREADS: Final = 4
-_FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 24
+_FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
 """Files that are unpacked and checked together, and their bytes, which unpacked are some ten times as many."""
 
 
@@ -133,11 +134,22 @@ def _decode(found: Found) -> pa.Table:
             raise StoreError(f"{where}: schema version {version}, its entry says {entry.schema_version}; {RESTORE}")
         if parquet.metadata.num_rows != file.rows:  # before they are unpacked
             raise StoreError(f"{where}: {parquet.metadata.num_rows} rows, {file.rows} were committed; {RESTORE}")
-        table = parquet.read(use_threads=False)  # files are read side by side
+        check_columns(file.table, parquet.schema_arrow, where, entry.schema_version)
+        # Files are read side by side.
+        table = _read_samples(data, parquet) if file.table == "samples" else parquet.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{where}: not readable as Parquet ({error}); {RESTORE}") from error
-    check_columns(file.table, table, where, entry.schema_version)
     for index, field in enumerate(SCHEMAS[file.table]):
         if field.name not in table.schema.names:
             table = table.add_column(index, field, pa.nulls(table.num_rows, field.type))
+    check_nulls(file.table, table, where)
     return table.replace_schema_metadata(None)
+
+
+def _read_samples(data: bytes, plain: pq.ParquetFile) -> pa.Table:
+    """With texts as numbers into a dictionary, which takes half the time and a few bytes a row."""
+    parquet = pq.ParquetFile(pa.BufferReader(data), metadata=plain.metadata, read_dictionary=_TEXTS, pre_buffer=False)
+    table = parquet.read(use_threads=False)
+    for name in _TEXTS:
+        table[name].validate(full=True)  # PyArrow does not ask whether a number is one of the dictionary's
+    return table

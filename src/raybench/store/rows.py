@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raybench.records import FailureKind, Phase
-from raybench.schemas import SCHEMA_VERSION, schema_of
+from raybench.schemas import SCHEMA_VERSION, SCHEMAS, schema_of
 from raybench.store.generation import wrong_steps
 from raybench.store.manifest import VisitKey
 from raybench.store.storage import StoreError
@@ -36,6 +36,9 @@ _CHOICES: Final = {
 _UNFINISHED: Final = ("failures", "attempts")
 """Tables whose rows need not belong to a finished visit."""
 _FILE: Final = "file"
+_PAGE_BITS: Final = 10
+_MARKS_A_ROW: Final = 32
+"""Bytes of marks for a row at most: where rows lie farther apart they are sorted."""
 _UNIQUE: Final = {
     "samples": ("block", "configuration", "round", "task", "request"),
     "visits": ("block", "round"),
@@ -43,19 +46,23 @@ _UNIQUE: Final = {
 }
 
 
-def check_columns(name: str, table: pa.Table, where: str, version: int = SCHEMA_VERSION) -> None:
-    """Raise `StoreError`, beginning with ``where``, unless ``table`` has the columns of table ``name`` in ``version``.
+def check_columns(name: str, schema: pa.Schema, where: str, version: int = SCHEMA_VERSION) -> None:
+    """Raise `StoreError`, beginning with ``where``, unless ``schema`` has the columns of table ``name`` in ``version``.
 
     Nothing is cast: a float is never taken for a count of nanoseconds, so neither NaN nor infinity is.
     """
-    expected, found = schema_of(name, version), {field.name: field for field in table.schema}
+    expected, found = schema_of(name, version), {field.name: field for field in schema}
     for field in expected:
         if (actual := found.get(field.name)) is None or actual != field:
             raise StoreError(f"{where}: column {field.name} should be {_type(field)}, found {_type(actual)}")
-    if table.schema.names != expected.names:
-        found_names = ", ".join(table.schema.names)
+    if schema.names != expected.names:
+        found_names = ", ".join(schema.names)
         raise StoreError(f"{where}: columns should be {', '.join(expected.names)}, found {found_names}")
-    for field in expected:
+
+
+def check_nulls(name: str, table: pa.Table, where: str) -> None:
+    """Raise `StoreError`, beginning with ``where``, for a null where table ``name`` has none."""
+    for field in SCHEMAS[name]:
         if not field.nullable and table[field.name].null_count:
             index = pc.index(pc.is_null(table[field.name]), True).as_py()
             visit = table["visit"][index]
@@ -129,7 +136,7 @@ def _are_sound(name: str, files: Sequence[Committed]) -> bool:
     """Whether nothing is wrong with the rows of several files of one table; False too where that is not known."""
     numbers = np.repeat(np.arange(len(files)), [file.table.num_rows for file in files])
     # Rows and visits with the number of their file: a row of another file's visit is a fault.
-    rows = pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers))
+    rows = pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers)).unify_dictionaries()
     if name not in _UNFINISHED:
         listed = {(number, v.visit, v.block, v.round) for number, file in enumerate(files) for v in file.visits}
         if not _distinct(rows, (_FILE, "visit", "block", "round")) <= listed:
@@ -162,7 +169,11 @@ def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
     if name in _CHOICES:
         column, allowed = _CHOICES[name]
         if not set(pc.unique(table[column]).to_pylist()) <= set(allowed):
-            yield column, pc.is_in(table[column], value_set=pa.array(allowed)), f"one of {', '.join(allowed)}"
+            yield (
+                column,
+                pc.is_in(table[column].cast(pa.string()), value_set=pa.array(allowed)),
+                f"one of {', '.join(allowed)}",
+            )
 
 
 def _are_unique(table: pa.Table, columns: Sequence[str]) -> bool:
@@ -170,8 +181,16 @@ def _are_unique(table: pa.Table, columns: Sequence[str]) -> bool:
     numbers = _numbers(table, columns)
     if numbers is None:
         return False
-    numbers.sort()
-    return not bool((numbers[1:] == numbers[:-1]).any())
+    # Pages of numbers that follow each other, of which few are touched: a mark for each number, and nothing sorted.
+    pages = numbers >> _PAGE_BITS
+    starts = _run_starts(pages)
+    touched, place = np.unique(pages[starts], return_inverse=True)
+    if touched.size << _PAGE_BITS > _MARKS_A_ROW * numbers.size:
+        return bool(np.unique(numbers).size == numbers.size)
+    lengths = np.diff(starts, append=numbers.size)
+    marks = np.zeros(touched.size << _PAGE_BITS, dtype=bool)
+    marks[np.repeat(place << _PAGE_BITS, lengths) + (numbers & ((1 << _PAGE_BITS) - 1))] = True
+    return int(np.count_nonzero(marks)) == numbers.size
 
 
 def _distinct(table: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
@@ -179,8 +198,16 @@ def _distinct(table: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
     if numbers is None:
         found = table.group_by(list(columns), use_threads=False).aggregate([])
     else:
-        found = table.select(list(columns)).take(pa.array(np.unique(numbers, return_index=True)[1]))
+        starts = _run_starts(numbers)  # rows that are alike follow each other as a rule
+        first = starts[np.unique(numbers[starts], return_index=True)[1]]
+        found = table.select(list(columns)).take(pa.array(first))
     return set(zip(*(found[column].to_pylist() for column in columns), strict=True))
+
+
+def _run_starts(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where ``numbers`` differ from the one before, the first included."""
+    changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+    return np.concatenate([np.zeros(min(numbers.size, 1), dtype=np.int64), changes])
 
 
 def _numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | None:
@@ -195,19 +222,25 @@ def _numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.int64] | Non
         if values.null_count:
             return None
         if pa.types.is_string(values.type):
-            encoded = values.dictionary_encode().chunks
-            if any(not chunk.dictionary.equals(encoded[0].dictionary) for chunk in encoded):
-                return None  # one dictionary for all is what PyArrow makes, and does not promise
-            part = np.concatenate([chunk.indices.to_numpy() for chunk in encoded]) if encoded else numbers
+            values = values.dictionary_encode()
+        if pa.types.is_dictionary(values.type):
+            encoded = values.unify_dictionaries().chunks  # one for all
             least, count = 0, len(encoded[0].dictionary) if encoded else 0
+            parts = [chunk.indices for chunk in encoded]
         else:
-            part = values.to_numpy().astype(np.int64)
-            least = int(part.min()) if part.size else 0
-            count = int(part.max()) - least + 1 if part.size else 0
-        size *= max(count, 1)
+            least, most = pc.min_max(values).as_py().values()
+            count = most - least + 1 if len(values) else 0
+            parts = values.chunks
+        if count < 2:
+            continue
+        size *= count
         if size > np.iinfo(np.int64).max:
             return None
-        numbers = numbers * max(count, 1) + (part - least)
+        numbers *= count
+        start = 0
+        for part in parts:  # in place: new arrays cost more than what is done with them
+            numbers[start : (start := start + len(part))] += part.to_numpy()
+        numbers -= least
     return numbers
 
 

@@ -35,7 +35,7 @@ from raybench.store.manifest import (
 from raybench.store.no_pandas import look_for_no_pandas
 from raybench.store.results import open_storage, validate_run_id
 from raybench.store.row_files import Found, decode_files, encode_rows
-from raybench.store.rows import check_columns, check_rows, without_keys
+from raybench.store.rows import check_columns, check_nulls, check_rows, without_keys
 from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
 
 __all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
@@ -184,7 +184,8 @@ class RunStore:
         for name in SCHEMAS:
             if name not in tables:
                 continue
-            check_columns(name, tables[name], name)
+            check_columns(name, tables[name].schema, name)
+            check_nulls(name, tables[name], name)
             rows = without_keys(tables[name], committed)
             check_rows(name, rows, visits, name)
             if rows.num_rows == 0:
@@ -206,7 +207,7 @@ class RunStore:
 
     def read(self, table: str) -> pa.Table:
         """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
-        parts = [rows for _, _, rows in self._load([table])]
+        parts = [rows.cast(SCHEMAS[table]) for _, _, rows in self._load([table])]
         return pa.concat_tables([SCHEMAS[table].empty_table(), *parts])
 
     def timed_samples(self) -> int:
@@ -228,18 +229,24 @@ class RunStore:
             return None
         return parse_json(self._storage.read(_LIVE), self._storage.locate(_LIVE))
 
-    def verify(self, keep: Callable[[str, bytes], object] = lambda name, data: None) -> None:
+    def verify(
+        self,
+        keep: Callable[[str, bytes], object] = lambda name, data: None,
+        hold: Callable[[str, pa.Table], object] = lambda table, rows: None,
+    ) -> None:
         """Read the manifest again and every file that it lists; raises `StoreError` naming the first bad one.
 
         Checked: numbering, sizes, SHA-256, row counts, schema versions, schemas, values, and that rows belong to
         the visits of their entry. Files that no entry lists are ignored. Few files at a time are in memory. ``keep``
-        is called with the name and the bytes of each that was found good: description, entries and files.
+        is called with the name and the bytes of each that was found good: description, entries and files; ``hold``
+        with the table and the rows of each file, in order.
         """
         self.document = _read_document(self._storage)
         self._entries = read_manifest(self._storage, self.schema_version)
         keep(DESCRIPTION, encode_json(self.document))
-        for file, data, _ in self._load(list(SCHEMAS)):
+        for file, data, rows in self._load(list(SCHEMAS)):
             keep(file.path, data)
+            hold(file.table, rows)
         for entry in self._entries:
             keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
 

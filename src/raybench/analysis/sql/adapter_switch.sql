@@ -8,8 +8,8 @@
 CREATE OR REPLACE VIEW adapter_switch AS
 SELECT t.configuration, t.adapter, count(*) AS n,
     avg(t.switch_ns) / 1e6 AS mean_ms,
-    median(t.switch_ns) / 1e6 AS median_ms,
-    CASE WHEN count(*) >= 130 THEN quantile_cont(t.switch_ns, 0.95) / 1e6 END AS p95_ms,
+    quantile_cont(t.switch_ns, [0.5, 0.95])[1] / 1e6 AS median_ms,
+    CASE WHEN count(*) >= 130 THEN quantile_cont(t.switch_ns, [0.5, 0.95])[2] / 1e6 END AS p95_ms,
     avg(t.switch_ns) / avg(t.wall_ns) AS share_of_request,
     avg(t.wall_ns) / 1e6 AS request_ms
 FROM timed AS t

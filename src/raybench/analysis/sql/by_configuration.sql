@@ -13,20 +13,8 @@
 --   output_tokens              generated for each prompt (mean; null for a classifier)
 --   tokens_per_second          generated for all prompts of the batch, over wall time (null for a classifier)
 CREATE OR REPLACE VIEW by_configuration AS
-SELECT c.name AS configuration, c.deployment, count(t.wall_ns) AS n,
-    avg(t.wall_ns) / 1e6 AS mean_ms,
-    median(t.wall_ns) / 1e6 AS median_ms,
-    CASE WHEN count(t.wall_ns) >= 130 THEN quantile_cont(t.wall_ns, 0.95) / 1e6 END AS p95_ms,
-    stddev_samp(t.wall_ns ORDER BY t.wall_ns) / 1e6 AS sd_ms,
-    avg(t.host_ns) / 1e6 AS host_ms,
-    avg(t.device_ns) / 1e6 AS device_ms,
-    count(t.wall_ns) * 1e9 / sum(t.wall_ns + coalesce(t.switch_ns, 0)) AS requests_per_second,
-    c.batch,
-    avg(t.prefill_wall_ns) / 1e6 AS ttft_ms,
-    avg(raybench_tpot(t.decode_wall_ns)) / 1e6 AS tpot_ms,
-    avg(t.output_tokens) AS output_tokens,
-    sum(t.batch::BIGINT * t.output_tokens) * 1e9 / sum(t.wall_ns) AS tokens_per_second
+SELECT c.name AS configuration, c.deployment, coalesce(t.n, 0) AS n, t.mean_ms, t.median_ms, t.p95_ms, t.sd_ms, t.host_ms,
+    t.device_ms, t.requests_per_second, c.batch, t.ttft_ms, t.tpot_ms, t.output_tokens, t.tokens_per_second
 FROM configurations AS c
-LEFT JOIN timed AS t ON t.configuration = c.name AND t.block = c.block
-GROUP BY c.position, c.name, c.deployment, c.batch
+LEFT JOIN raybench_times AS t USING (position)
 ORDER BY c.position;

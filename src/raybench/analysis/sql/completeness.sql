@@ -4,10 +4,13 @@
 --   rounds_done, rounds_planned   rounds in which its own block measured all of its requests
 --   complete                      whether all planned rounds are there
 --   failure                       why it stopped, if it did (kind: message)
+CREATE OR REPLACE VIEW raybench_served AS
+SELECT configuration, block, round, task, count(*) AS n FROM timed GROUP BY ALL;
+
 CREATE OR REPLACE VIEW completeness AS
 WITH per_round AS (
-    SELECT t.configuration, t.round, count(*) AS n
-    FROM timed AS t
+    SELECT t.configuration, t.round, sum(t.n) AS n
+    FROM raybench_served AS t
     JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
     GROUP BY ALL
 ),

@@ -18,8 +18,8 @@ WITH asked AS (
 ),
 counted AS (
     SELECT a.configuration, a.texts_of, any_value(a.position) AS position, any_value(a.batch) AS batch,
-        any_value(a.texts) AS texts, count(*) AS samples
-    FROM timed AS l
+        any_value(a.texts) AS texts, sum(l.n) AS samples
+    FROM raybench_served AS l
     JOIN asked AS a ON a.configuration = l.configuration AND a.block = l.block AND a.task = l.task
     GROUP BY a.configuration, a.texts_of
 ),
