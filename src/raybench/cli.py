@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         options = parser().parse_args(argv)
-        return _COMMANDS[options.command].run(options)
+        chosen = _COMMANDS[options.command]
+        if chosen.only_reads:
+            store.look_for_no_pandas()
+        return chosen.run(options)
 
     return run_command(command)
 
@@ -64,12 +67,16 @@ def _add_tables_arguments(p: argparse.ArgumentParser) -> None:
 
 
 class _Command(NamedTuple):
-    """``fill`` adds its arguments; ``run`` gives its exit code; ``any_order`` as `Parser` has it."""
+    """``fill`` adds its arguments; ``run`` gives its exit code; ``any_order`` as `Parser` has it.
+
+    ``only_reads`` runs, and has no use for pandas.
+    """
 
     help: str
     fill: Callable[[Parser], None]
     run: Callable[[argparse.Namespace], int]
     any_order: bool = False
+    only_reads: bool = False
 
 
 # By lambdas, for what a room hands out is imported when it is asked for: the arguments of the command that is meant,
@@ -99,27 +106,32 @@ _COMMANDS: Final = {
         "how far a run is: visits, failures, GPUs, rate, estimated end",
         lambda p: sweep.add_status_arguments(p),
         lambda options: sweep.run_status(options),
+        only_reads=True,
     ),
     "tables": _Command(
         "all tables of a run, from its raw samples",
         _add_tables_arguments,
         _tables,
+        only_reads=True,
     ),
     "sql": _Command(
         "any SQL over a run; without a query, a prompt",
         lambda p: report.add_sql_arguments(p),
         lambda options: report.run_sql(options),
         any_order=True,
+        only_reads=True,
     ),
     "compare": _Command(
         "the same verdicts between two runs of one plan, for regressions",
         lambda p: compare.add_arguments(p),
         lambda options: compare.run(options),
+        only_reads=True,
     ),
     "decide": _Command(
         "from a run to advice: how to deploy, on how many GPUs, at what cost",
         lambda p: decide.add_arguments(p),
         lambda options: decide.run(options),
+        only_reads=True,
     ),
 }
 

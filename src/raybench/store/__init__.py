@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from raybench.store.description import Description, PlanOfRun
     from raybench.store.leaves import differing
     from raybench.store.location import Location, location_argument
+    from raybench.store.no_pandas import look_for_no_pandas
     from raybench.store.redaction import redact_uris
     from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
     from raybench.store.storage import DESCRIPTION, exists_already
@@ -28,6 +29,7 @@ __all__ = [
     "differing",
     "exists_already",
     "location_argument",
+    "look_for_no_pandas",
     "open_storage",
     "read_description",
     "redact_uris",

@@ -32,7 +32,6 @@ from raybench.store.manifest import (
     entry_name,
     read_manifest,
 )
-from raybench.store.no_pandas import look_for_no_pandas
 from raybench.store.results import open_storage, validate_run_id
 from raybench.store.row_files import Found, decode_files, encode_rows
 from raybench.store.rows import check_columns, check_nulls, check_rows, without_keys
@@ -102,7 +101,6 @@ class RunStore:
 
         Raises `InputError` if there is none, `StoreError` if it is damaged.
         """
-        look_for_no_pandas()
         return cls(_storage_of_run(path, _NAME_IT), None)
 
     @property
