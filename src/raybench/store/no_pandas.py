@@ -21,7 +21,7 @@ class _NotFound:
 def look_for_no_pandas() -> None:
     """Have PyArrow look for pandas, which it does once, and find none.
 
-    For processes that only read a run, and are raybench's own: what they convert are no objects of pandas. Whoever calls
+    For processes that only read a run, and are raybench's own: what they convert are no objects of pandas. Who calls
     ``to_pandas`` all the same makes PyArrow look again.
     """
     sys.meta_path.insert(0, _NotFound)
