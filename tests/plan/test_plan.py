@@ -161,7 +161,7 @@ def test_overrides_change_only_what_they_name() -> None:
     plan = shipped("rq2", rounds=3, requests=7, order_seed=9, accelerator_type="L4")
     assert (plan.rounds, plan.requests, plan.order_seed, plan.accelerator_type) == (3, 7, 9, "L4")
     assert plan.expected_samples() == 31 * 3 * 7
-    assert (plan.warmups, plan.workload_seed, plan.margin, len(plan.blocks)) == (10, 0, 0.02, 11)
+    assert (plan.warmups, plan.workload_seed, plan.margin, len(plan.blocks)) == (3, 0, 0.02, 11)
     split = shipped("rq2", design="independent", rounds=4)
     assert (split.rounds, split.requests) == (4, 50)
 
