@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-ROWS_AT_ONCE: Final = 5_000_000
-"""Samples that are held at a time, where no configuration or round has more: some 40 bytes each."""
+ROWS_AT_ONCE: Final = 2_000_000
+"""Samples that are held at a time, where no configuration or round has more: some 100 bytes each."""
 
 
 def batches(counts: Sequence[int]) -> Iterator[tuple[int, int]]:

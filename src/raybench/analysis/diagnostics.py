@@ -240,11 +240,11 @@ def outliers(visits: Sequence[Visit]) -> int:
     Raises ValueError for no visits or latencies that are not positive.
     """
     series = [visit.logs for visit in visits]
-    away = [np.sort(np.abs(x - np.median(x))) for x in series]
+    away = [np.abs(x - np.median(x)) for x in series]
     # In a visit of an odd number one sample is the median; that it is no distance from itself says nothing.
-    spread = np.concatenate([x[x.size % 2 :] for x in away])
+    spread = np.concatenate([np.partition(x, 0)[x.size % 2 :] for x in away])
     scale = float(np.median(spread)) / _QUARTILE if spread.size else 0.0
-    scale = scale or float(np.concatenate(away).mean()) * math.sqrt(math.pi / 2)
+    scale = scale or float(np.concatenate([np.sort(x) for x in away]).mean()) * math.sqrt(math.pi / 2)
     return int(np.count_nonzero(np.concatenate(away) > 3.5 * scale)) if scale else 0
 
 

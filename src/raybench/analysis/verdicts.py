@@ -8,7 +8,10 @@ a row for each visit or configuration becomes a dict. `comparisons` says what is
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -16,12 +19,15 @@ from raybench.analysis.claims import judged
 from raybench.analysis.comparisons import Comparisons
 from raybench.analysis.conditions import caution_rows, diagnosis_rows, percentile_rows
 from raybench.analysis.diagnostics import Diagnosis, diagnose
-from raybench.analysis.latencies import Query, read_latencies
+from raybench.analysis.latencies import Latencies, Query, read_latencies
 from raybench.analysis.ratios import CLOCKS, MEASURES, WALL
 from raybench.analysis.run_order import VisitMean, visit_levels
 from raybench.analysis.schemas import SCHEMAS
 from raybench.analysis.study import significance_rows
 from raybench.store import PlanOfRun
+
+_THREADS: Final = 4
+_Seen = tuple[str, dict[str, list[dict[str, Any]]], Diagnosis, list[VisitMean]]
 
 
 class Verdicts:
@@ -37,11 +43,11 @@ class Verdicts:
         diagnoses: dict[str, Diagnosis] = {}
         percentiles: dict[str, list[dict[str, Any]]] = {measure: [] for measure in MEASURES}
         means: list[list[VisitMean]] = []
-        for name, by_measure in read_latencies(self._query, self._comparisons.samples):
-            for measure, visits in by_measure.items():
-                percentiles[measure] += percentile_rows(name, measure, visits)
-            diagnoses[name] = diagnose(by_measure[WALL.measure])
-            means.append([VisitMean.of(visit) for visit in by_measure[WALL.measure]])
+        for name, rows, diagnosis, of_visits in _looked_at(read_latencies(self._query, self._comparisons.samples)):
+            for measure, of_measure in rows.items():
+                percentiles[measure] += of_measure
+            diagnoses[name] = diagnosis
+            means.append(of_visits)
         compared = self._rows("FROM comparisons ORDER BY reference")
         overhead = judged(self._comparisons.of_configurations(), self._margin)
         by_strategy = judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin)
@@ -74,3 +80,23 @@ class Verdicts:
     def devices(self) -> int:
         """Over how many devices the run's intervals are."""
         return self._comparisons.devices
+
+
+def _looked_at(latencies: Iterable[Latencies]) -> Iterator[_Seen]:
+    """What `_look` finds of each, in order; some at a time, by threads, which NumPy lets run side by side."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        looking: deque[Future[_Seen]] = deque()
+        for one in latencies:
+            looking.append(threads.submit(_look, one))
+            if len(looking) > _THREADS:
+                yield looking.popleft().result()
+        while looking:
+            yield looking.popleft().result()
+
+
+def _look(latencies: Latencies) -> _Seen:
+    """A configuration's name, its rows of percentiles by measure, its diagnosis, and the means of its visits."""
+    name, by_measure = latencies
+    rows = {measure: percentile_rows(name, measure, visits) for measure, visits in by_measure.items()}
+    visits = by_measure[WALL.measure]
+    return name, rows, diagnose(visits), [VisitMean.of(visit) for visit in visits]

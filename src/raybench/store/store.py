@@ -229,8 +229,8 @@ class RunStore:
 
     def verify(
         self,
-        keep: Callable[[str, bytes], object] = lambda name, data: None,
-        hold: Callable[[str, pa.Table], object] = lambda table, rows: None,
+        keep: Callable[[str, bytes], object] | None = None,
+        hold: Callable[[str, pa.Table], object] | None = None,
     ) -> None:
         """Read the manifest again and every file that it lists; raises `StoreError` naming the first bad one.
 
@@ -241,12 +241,15 @@ class RunStore:
         """
         self.document = _read_document(self._storage)
         self._entries = read_manifest(self._storage, self.schema_version)
-        keep(DESCRIPTION, encode_json(self.document))
         for file, data, rows in self._load(list(SCHEMAS)):
-            keep(file.path, data)
-            hold(file.table, rows)
-        for entry in self._entries:
-            keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
+            if keep is not None:
+                keep(file.path, data)
+            if hold is not None:
+                hold(file.table, rows)
+        if keep is not None:
+            keep(DESCRIPTION, encode_json(self.document))
+            for entry in self._entries:
+                keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
 
     def _publish(self, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
         name = entry_name(entry.sequence)

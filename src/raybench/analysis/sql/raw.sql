@@ -85,7 +85,8 @@ FROM query(CASE WHEN len(getvariable('raybench_attempts')) > 0
     THEN 'FROM read_parquet(getvariable(''raybench_attempts''), hive_partitioning = false)'
     ELSE 'FROM raybench_attempts_columns' END);
 
-CREATE OR REPLACE VIEW raybench_description AS
+-- Read once: that of a plan of ten thousand configurations is long, and every view asks it.
+CREATE OR REPLACE TABLE raybench_description AS
 SELECT unnest(json_transform(
     getvariable('raybench_description')::JSON,
     '{
