@@ -70,7 +70,7 @@ def test_equal_runs_are_equivalent_both_ways(make: Make, edit: Edit) -> None:
 
 def test_a_noisy_run_compared_with_itself_is_equivalent(make: Make) -> None:
     """Visits differ by a quarter, by noise and by the lengths of their requests; unpaired that would be uncertainty."""
-    root = make(noise=0.3, per_token=0.05, rounds=4)
+    root = make(noise=0.4, per_token=0.05, rounds=4)
     found = of(root, root)
     assert set(verdicts(found).values()) == {("equivalent", "equivalent"), ("equivalent", None)}
     assert {r.absolute.estimate.ratio for r in found.configurations} == {1.0}
