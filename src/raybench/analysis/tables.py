@@ -52,13 +52,8 @@ _KEPT = {
 """By SQL file, views over all samples that several tables are made from."""
 _IN_PARTS = {"raybench_times": "position", "raybench_side_times": "round"}
 """Views whose groups hold all their samples, and the number by which some groups can be asked for at a time."""
-_COUNTS = {
-    "position": """
-        SELECT c.position AS number, sum(s.n)::BIGINT AS n FROM raybench_served AS s
-        JOIN configurations AS c ON c.name = s.configuration AND c.block = s.block GROUP BY c.position
-    """,
-    "round": "SELECT round AS number, sum(n)::BIGINT AS n FROM raybench_served GROUP BY round",
-}
+_COUNTS = {"position": "samples_by_position", "round": "samples_by_round"}
+"""By that number the SQL file that counts samples."""
 LATER_VIEW_FILES = ("throughput", "by_axis")
 """Those of views over the tables that statistics make."""
 
@@ -93,7 +88,7 @@ class Views:
         """Make a table of the view ``name`` (of `_KEPT`); one of `_IN_PARTS` some groups at a time."""
         where = ["true"]
         if (number := _IN_PARTS.get(name)) is not None:
-            counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(_COUNTS[number])}
+            counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(shipped_sql(_COUNTS[number]))}
             numbers = sorted(counts)
             where = [
                 f"{number} BETWEEN {numbers[first]} AND {numbers[last]}"
