@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from raybench.analysis.batches import batches
+from raybench.analysis.batches import batches, narrowed
 from raybench.analysis.diagnostics import Visit
 from raybench.analysis.ratios import MEASURES
 from raybench.analysis.shipped import shipped_sql
@@ -30,7 +30,9 @@ def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latenci
     order = query(shipped_sql("visit_order")).to_pydict()
     names = list(samples)
     for first, last in batches(list(samples.values())):
-        table = query(shipped_sql("sample_times"), [first + 1, last + 1])  # positions count from 1
+        places = [first + 1, last + 1]  # positions count from 1
+        with narrowed(query, "position", *places):
+            table = query(shipped_sql("sample_times"), places)
         position, visit = (table[column].to_numpy() for column in ("position", "visit"))
         changes = np.flatnonzero((np.diff(position) != 0) | (np.diff(visit) != 0)) + 1
         edges = [0, *changes.tolist(), len(position)] if len(position) else [0]

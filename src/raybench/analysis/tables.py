@@ -9,15 +9,15 @@ import re
 import secrets
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raybench.analysis.batches import batches
+from raybench.analysis.batches import batches, narrowed
 from raybench.analysis.sandbox import hold, take_in
 from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
@@ -50,7 +50,7 @@ _KEPT = {
     "visit_ratios": ("raybench_side_times", "visit_ratios"),
 }
 """By SQL file, views over all samples that several tables are made from."""
-_IN_PARTS = {"raybench_times": "position", "raybench_side_times": "round"}
+_IN_PARTS: Mapping[str, Literal["position", "round"]] = {"raybench_times": "position", "raybench_side_times": "round"}
 """Views whose groups hold all their samples, and the number by which some groups can be asked for at a time."""
 _COUNTS = {"position": "samples_by_position", "round": "samples_by_round"}
 """By that number the SQL file that counts samples."""
@@ -86,18 +86,16 @@ class Views:
 
     def _keep(self, name: str) -> None:
         """Make a table of the view ``name`` (of `_KEPT`); one of `_IN_PARTS` some groups at a time."""
-        where = ["true"]
-        if (number := _IN_PARTS.get(name)) is not None:
-            counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(shipped_sql(_COUNTS[number]))}
-            numbers = sorted(counts)
-            where = [
-                f"{number} BETWEEN {numbers[first]} AND {numbers[last]}"
-                for first, last in batches([counts[number] for number in numbers])
-            ]
-        kept = f"raybench_kept_{name}"
-        self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
-        for part in where:
-            self.connection.execute(f"INSERT INTO {kept} FROM {name} WHERE {part}")
+        kept, by = f"raybench_kept_{name}", _IN_PARTS.get(name)
+        if by is None:
+            self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
+        else:
+            self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
+            counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(shipped_sql(_COUNTS[by]))}
+            for first, last in batches(list(counts.values())):
+                few = list(counts)[first], list(counts)[last]
+                with narrowed(self.connection.execute, by, *few):
+                    self.connection.execute(f"INSERT INTO {kept} FROM {name} WHERE {by} BETWEEN ? AND ?", few)
         self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -145,6 +143,8 @@ class _Checked:
     description: str
     rows: dict[str, pa.Table]
     """Of all tables but the samples, which are small."""
+    sampled: pa.Table
+    """Of each visit its block and round, and the file that its samples are in."""
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
@@ -162,6 +162,12 @@ class _Checked:
             connection.register("raybench_read", rows)
             hold(connection, table, "raybench_read")
             connection.unregister("raybench_read")
+        connection.register("raybench_read", self.sampled)
+        connection.execute(
+            "CREATE TABLE raybench_sample_files AS SELECT ? || '/' || path AS path, block, round FROM raybench_read",
+            [folder],
+        )
+        connection.unregister("raybench_read")
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
             if name == "raw":
@@ -201,8 +207,16 @@ def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] 
         table: [file.path for entry in store.entries() for file in entry.files if file.table == table]
         for table in SCHEMAS
     }
+    sampled = [
+        {"path": file.path, "block": visit.block, "round": visit.round}
+        for entry in store.entries()
+        for file in entry.files
+        for visit in entry.visits
+        if file.table == "samples"
+    ]
+    columns = pa.schema([("path", pa.string()), ("block", pa.string()), ("round", pa.int32())])
     tables = {table: pa.concat_tables(parts).combine_chunks() for table, parts in rows.items()}
-    return _Checked(folder, files, json.dumps(store.document), tables), copy
+    return _Checked(folder, files, json.dumps(store.document), tables, pa.Table.from_pylist(sampled, columns)), copy
 
 
 def views_sql() -> str:
