@@ -72,7 +72,7 @@ def test_plan_shows_what_would_run(capsys: Capture) -> None:
     assert lines[14].startswith("Estimate, worked out and not measured")
     assert lines[13] == (
         "10 rounds of 50 requests: 110 visits, 500 samples a configuration, 15,500 in all "
-        "(and 10 warm-ups a configuration and visit)"
+        "(and 3 warm-ups a configuration and visit)"
     )
     assert lines[17] == "Run it: python -m raybench.sweep --plan rq2"
 
