@@ -1,23 +1,58 @@
-"""Neighbours are looked at together as far as they fit."""
+"""Neighbours are looked at together as far as they fit, in the files that hold them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from generated_runs import even_cost, generated, load_generated
 from raybench.analysis import batches
+from raybench.analysis.tables import Tables, Views
+from raybench.store import RunStore
+
+RUN = Path(__file__).parent / "version2" / "run"
 
 
 @pytest.mark.parametrize(
     ("counts", "at_once", "expected"),
     [
         ([], 5, []),
-        ([3], 1, [(0, 0)]),
-        ([3, 2, 1, 6, 0, 4], 5, [(0, 1), (2, 2), (3, 3), (4, 5)]),
-        ([0, 0], 5, [(0, 1)]),
+        ([3], 1, [[0]]),
+        ([3, 2, 1, 6, 0, 4], 5, [[0, 1], [2], [3], [4, 5]]),
+        ([0, 0], 5, [[0, 1]]),
     ],
 )
-def test_neighbours_are_read_together_as_far_as_they_fit(
-    counts: list[int], at_once: int, expected: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+def test_neighbours_are_looked_at_together_as_far_as_they_fit(
+    counts: list[int], at_once: int, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "ROWS_AT_ONCE", at_once)
-    assert list(batches.batches(counts)) == expected
+    assert list(batches.batches(dict(enumerate(counts)))) == expected
+
+
+def test_only_files_that_hold_them_are_shown_meanwhile() -> None:
+    """The second commit is of several visits."""
+    views = Views(RUN)
+    of_visit = "SELECT DISTINCT block, round FROM samples ORDER BY ALL"
+    every = views.rows(of_visit)
+    entries = [{(visit.block, visit.round) for visit in entry.visits} for entry in RunStore.open(RUN).entries()]
+    place = {row["block"]: row["position"] for row in views.rows("FROM configurations")}
+    for block in ("mrpc_seed42", "sst2_seed42"):
+        with batches.narrowed(views.query, "position", [place[block]]):
+            shown = {(row["block"], row["round"]) for row in views.rows(of_visit)}
+        assert shown == set().union(*(entry for entry in entries if block in dict(entry)))
+    for rounds in ([0], [1], [7], [7, 0]):
+        with batches.narrowed(views.query, "round", rounds):
+            shown = {(row["block"], row["round"]) for row in views.rows(of_visit)}
+        assert shown == set().union(*(entry for entry in entries if not {r for _, r in entry}.isdisjoint(rounds)))
+    assert views.rows(of_visit) == every
+
+
+def test_tables_of_many_batches_are_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = generated(load_generated(tmp_path), tmp_path, even_cost, devices=2)
+    names = ("by_configuration", "by_measure", "visit_ratios", "overhead", "percentiles", "diagnostics", "cautions")
+    tables = []
+    for at_once in (1, 10**9):
+        monkeypatch.setattr(batches, "ROWS_AT_ONCE", at_once)
+        tables.append({name: repr(Tables(root).rows(f"FROM {name}")) for name in names})
+    assert tables[0] == tables[1]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from raybench.analysis.batches import batches, narrowed
 from raybench.analysis.diagnostics import Visit
@@ -26,14 +27,21 @@ class Latencies(NamedTuple):
 
 
 def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latencies]:
-    """Of each configuration that has any. ``samples``: how many timed ones each has, in the plan's order of all."""
+    """Of each configuration that has any, those of one block after the other, since they lie in the same files.
+
+    ``samples``: how many timed ones each has, in the plan's order of all.
+    """
     order = query(shipped_sql("visit_order")).to_pydict()
     names = list(samples)
-    for first, last in batches(list(samples.values())):
-        places = [first + 1, last + 1]  # positions count from 1
-        with narrowed(query, "position", *places):
-            table = query(shipped_sql("sample_times"), places)
-        position, visit = (table[column].to_numpy() for column in ("position", "visit"))
+    by_block = query("SELECT position FROM configurations ORDER BY block, position")["position"].to_pylist()
+    for places in batches({place: samples[names[place - 1]] for place in by_block}):  # positions count from 1
+        with narrowed(query, "position", places):
+            table = query(shipped_sql("sample_times"), [places])
+        position, visit, sequence = (table[column].to_numpy() for column in ("position", "visit", "sequence"))
+        number_of = np.zeros(len(names) + 1, dtype=np.int64)
+        number_of[places] = np.arange(len(places))
+        taken = _in_order(number_of[position] * len(order["visit"]) + visit, sequence)
+        position, visit = position[taken], visit[taken]
         changes = np.flatnonzero((np.diff(position) != 0) | (np.diff(visit) != 0)) + 1
         edges = [0, *changes.tolist(), len(position)] if len(position) else [0]
         found: dict[int, dict[str, list[Visit]]] = {}
@@ -41,7 +49,7 @@ def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latenci
             column = table[measure]
             if column.null_count == len(column):
                 continue
-            ms = column.to_numpy()  # null is nan
+            ms = column.to_numpy()[taken]  # null is nan
             for start, end in itertools.pairwise(edges):
                 values = ms[start:end]
                 if column.null_count:
@@ -52,3 +60,13 @@ def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latenci
                     found.setdefault(int(position[start]), {}).setdefault(measure, []).append(one)
         for number, by_measure in sorted(found.items()):
             yield Latencies(names[number - 1], by_measure)
+
+
+def _in_order(place: NDArray[np.int64], sequence: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The indices that sort by ``place``, from 0, and then by ``sequence``; quickly where files have that in order."""
+    narrow = place.astype(np.min_scalar_type(int(place.max(initial=0))))  # two bytes are sorted without comparing
+    found = np.argsort(narrow, kind="stable")
+    same = np.diff(narrow[found]) == 0
+    if (np.diff(sequence[found])[same] < 0).any():
+        found = np.lexsort((sequence, place))
+    return found

@@ -92,10 +92,10 @@ class Views:
         else:
             self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
             counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(shipped_sql(_COUNTS[by]))}
-            for first, last in batches(list(counts.values())):
-                few = list(counts)[first], list(counts)[last]
-                with narrowed(self.connection.execute, by, *few):
-                    self.connection.execute(f"INSERT INTO {kept} FROM {name} WHERE {by} BETWEEN ? AND ?", few)
+            for numbers in batches(counts):
+                with narrowed(self.connection.execute, by, numbers):
+                    part = f"FROM {name} WHERE list_contains(?, {by})"
+                    self.connection.execute(f"INSERT INTO {kept} {part}", [numbers])
         self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
     def connect(self) -> duckdb.DuckDBPyConnection:

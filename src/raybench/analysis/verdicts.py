@@ -43,7 +43,9 @@ class Verdicts:
         diagnoses: dict[str, Diagnosis] = {}
         percentiles: dict[str, list[dict[str, Any]]] = {measure: [] for measure in MEASURES}
         means: list[list[VisitMean]] = []
-        for name, rows, diagnosis, of_visits in _looked_at(read_latencies(self._query, self._comparisons.samples)):
+        samples = self._comparisons.samples
+        seen = {one[0]: one for one in _looked_at(read_latencies(self._query, samples))}
+        for name, rows, diagnosis, of_visits in (seen[name] for name in samples if name in seen):
             for measure, of_measure in rows.items():
                 percentiles[measure] += of_measure
             diagnoses[name] = diagnosis
@@ -83,7 +85,7 @@ class Verdicts:
 
 
 def _looked_at(latencies: Iterable[Latencies]) -> Iterator[_Seen]:
-    """What `_look` finds of each, in order; some at a time, by threads, which NumPy lets run side by side."""
+    """What `_look` finds of each; some at a time, by threads, which NumPy lets run side by side."""
     with ThreadPoolExecutor(_THREADS) as threads:
         looking: deque[Future[_Seen]] = deque()
         for one in latencies:
