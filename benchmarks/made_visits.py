@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raybench.records import SAMPLES, visit_name
+from raybench.records import visit_name
+from raybench.schemas import SAMPLES
 
 TASK = "mrpc"
 _BATCHES = 4
