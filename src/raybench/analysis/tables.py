@@ -47,10 +47,10 @@ _KEPT = {
     "by_measure": ("raybench_times", "by_measure"),
     "by_configuration": ("by_configuration",),
     "deployments": ("deployments",),
-    "visit_ratios": ("raybench_side_times", "visit_ratios"),
+    "visit_ratios": ("raybench_visit_ratios", "visit_ratios"),
 }
 """By SQL file, views over all samples that several tables are made from."""
-_IN_PARTS: Mapping[str, Literal["position", "round"]] = {"raybench_times": "position", "raybench_side_times": "round"}
+_IN_PARTS: Mapping[str, Literal["position", "round"]] = {"raybench_times": "position", "raybench_visit_ratios": "round"}
 """Views whose groups hold all their samples, and the number by which some groups can be asked for at a time."""
 _COUNTS = {"position": "samples_by_position", "round": "samples_by_round"}
 """By that number the SQL file that counts samples."""

@@ -80,7 +80,8 @@ SELECT side, round, 'tpot' AS measure, device, step_n AS n, step_requests AS req
 FROM summed
 WHERE step_n > 0;
 
-CREATE OR REPLACE VIEW visit_ratios AS
+-- Of each round by itself, and so made some rounds at a time: the times of a visit are held until they are paired.
+CREATE OR REPLACE VIEW raybench_visit_ratios AS
 WITH times AS MATERIALIZED (FROM raybench_side_times),
 pairs AS (
     SELECT c.configuration, c.deployment, c.reference_strategy, c.block, t.round, t.measure, t.device, t.n,
@@ -134,9 +135,10 @@ joined AS (
         AND r.round = t.round AND r.task = t.task AND r.request = t.request AND r.measure = t.measure
     GROUP BY a.configuration, a.deployment, a.reference_strategy, a.block, t.round, t.measure
 )
-FROM (
-    SELECT * EXCLUDE (same_requests) FROM pairs WHERE same_requests
-    UNION ALL
-    FROM joined
-)
+SELECT * EXCLUDE (same_requests) FROM pairs WHERE same_requests
+UNION ALL
+FROM joined;
+
+CREATE OR REPLACE VIEW visit_ratios AS
+FROM raybench_visit_ratios
 ORDER BY configuration, reference_strategy, round, list_position(['end_to_end', 'ttft', 'tpot'], measure);
