@@ -43,6 +43,11 @@ def test_they_are_those_of_the_view(views: Views, at_once: int, monkeypatch: pyt
             if row[column] is not None:
                 expected[row["configuration"], measure][row["visit"]].append(row[column])
     found = list(read_latencies(views.query, counts))
+    if at_once == 1:
+        by_block = views.rows("FROM configurations ORDER BY block, position")
+        assert [one.configuration for one in found] == [row["name"] for row in by_block if counts[row["name"]]]
+    if at_once > sum(counts.values()):
+        assert [one.configuration for one in found] == [name for name, count in counts.items() if count]
     assert sorted(one.configuration for one in found) == sorted(name for name, count in counts.items() if count)
     assert {(one.configuration, measure) for one in found for measure in one.by_measure} == expected.keys()
     for one in found:

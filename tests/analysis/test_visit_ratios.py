@@ -54,9 +54,10 @@ def test_ratios_are_of_the_requests_that_both_sides_served(root: Path, left_out:
     assert found.keys() == expected.keys()
     for key, row in found.items():
         assert row["device"] == expected[key].pop("device")
-        assert {column: row[column] for column in expected[key]} == pytest.approx(
-            expected[key], rel=1e-13, abs=1e-15
-        ), key
+        # Of requests one by one some are slower and some faster: their mean is what is left of numbers of its size.
+        paired = expected[key].pop("wall_paired")
+        assert row["wall_paired"] == pytest.approx(paired, rel=1e-13, abs=1e-15), key
+        assert {column: row[column] for column in expected[key]} == pytest.approx(expected[key], rel=1e-13), key
 
 
 def ratios(views: Views) -> dict[tuple[str, str, int, str], dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raybench.machine.priority import take_priority
+from raybench.machine.priority import priority_notice, take_priority
 
 SCRIPT = """
 import os, sys
@@ -65,3 +65,11 @@ def test_who_is_limited_takes_what_is_allowed(
     monkeypatch.setattr(os, "setpriority", limited)
     monkeypatch.setattr(os, "getpriority", lambda which, who: has[0])
     assert take_priority() == niceness
+
+
+def test_hosts_where_it_could_not_be_raised_are_named_with_a_remedy() -> None:
+    assert priority_notice({"a": 0, "b": -10}) is None
+    assert priority_notice({"c": 7, "a": 0, "b": 15}) == (
+        "Caution: on b, c whatever else runs goes before what is measured (niceness 15, Ray's for workers): stalls "
+        "will widen intervals. Start Ray there with RAY_worker_niceness=0."
+    )

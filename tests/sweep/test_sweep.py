@@ -70,6 +70,10 @@ def test_a_run_that_is_killed_then_stopped_is_resumed_to_the_end(
     assert_every_request_is_there_once(first.root)
     assert {p: p.read_bytes() for p in kept} == kept
     assert "7 of 7 configurations complete." in third.output()
+    workers = RunStore.open(first.root).document["environment"]["workers"]
+    assert workers
+    assert all(w["machine"]["niceness"] <= max(0, os.getpriority(os.PRIO_PROCESS, 0)) for w in workers)
+    assert "RAY_worker_niceness" not in third.output()
     _output_says_what_a_person_needs(third.output(), first.root)
 
     assert cli.main(["tables", str(first.root)]) == 0

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from raybench.analysis.blocks import from_blocks, from_chain
     from raybench.analysis.loading import load_cautions
     from raybench.analysis.percentiles import samples_needed
-    from raybench.analysis.ratios import MEASURES, WALL, chain_of
+    from raybench.analysis.ratios import MEASURES, WALL, chain_of, compared_in
     from raybench.analysis.sandbox import shut_off
     from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
     from raybench.analysis.shipped import shipped_sql
@@ -40,6 +40,7 @@ __all__ = [
     "Views",
     "chain_of",
     "combine",
+    "compared_in",
     "from_blocks",
     "from_chain",
     "holm",

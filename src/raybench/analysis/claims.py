@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from raybench.analysis import significance, stats
-from raybench.analysis.ratios import PAIRED, Timing
+from raybench.analysis.ratios import PAIRED, Timing, compared_in
 from raybench.analysis.stats import Estimate
 
 
@@ -47,25 +47,18 @@ def judged(rows: Sequence[Compared], margin: float) -> list[dict[str, Any]]:
     """
     claims, adjusted = _claims_of(rows), adjusted_p(rows)
     families = Counter(claim.family for claim in {claim for claim in claims if claim is not None})
+    found = [{**r.row, "reference_strategy": r.reference_strategy, **r.timing._asdict()} for r in rows]
     paired = {
-        _asked(row): (row.estimate, p_holm)
-        for row, p_holm in zip(rows, adjusted, strict=True)
-        if row.timing.clock == PAIRED and row.estimate is not None and row.estimate.df > 0
+        compared_in(row): (compared.estimate, p_holm)
+        for row, compared, p_holm in zip(found, rows, adjusted, strict=True)
+        if row["clock"] == PAIRED and compared.estimate is not None and compared.estimate.df > 0
     }
-    found = []
-    for compared, claim, p_holm in zip(rows, claims, adjusted, strict=True):
-        row = {**compared.row, "reference_strategy": compared.reference_strategy, **compared.timing._asdict()}
+    for row, compared, claim, p_holm in zip(found, rows, claims, adjusted, strict=True):
         if compared.estimate is not None:
             beside = families[claim.family] if claim else 1
-            by_requests = paired.get(_asked(compared)) if compared.timing.clock == "wall" else None
-            row |= _answer(compared.estimate, margin, p_holm, beside, compared.timing.clock == "wall", by_requests)
-        found.append(row)
+            by_requests = paired.get(compared_in(row)) if row["clock"] == "wall" else None
+            row |= _answer(compared.estimate, margin, p_holm, beside, row["clock"] == "wall", by_requests)
     return found
-
-
-def _asked(row: Compared) -> tuple[object, ...]:
-    """What is compared with what, by whichever clock."""
-    return row.row.get("configuration"), row.row["deployment"], row.reference_strategy, row.timing.measure
 
 
 def _disputed(estimate: Estimate, by_requests: tuple[Estimate, float], margin: float) -> bool:

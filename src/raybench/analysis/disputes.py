@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raybench.analysis.diagnostics import Caution
-from raybench.analysis.ratios import PAIRED
+from raybench.analysis.ratios import PAIRED, compared_in
 
 
 def disputes(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str | None, Caution]]:
     """A caution for each disputed row of ``overhead`` or ``by_strategy`` (None: of a deployment, so of the run)."""
-    paired = {_asked(row): row for row in rows if row["clock"] == PAIRED}
+    paired = {compared_in(row): row for row in rows if row["clock"] == PAIRED}
     for row in rows:
         if row.get("disputed"):
-            beside = paired[_asked(row)]
+            beside = paired[compared_in(row)]
             of = "" if row["measure"] == "end_to_end" else f" ({row['measure']})"
             name = row.get("configuration")
             who = f"against {row['reference_strategy']}" if name else f"{row['deployment']} against {_reference(row)}"
@@ -27,10 +27,6 @@ def disputes(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str | None, Ca
                     "for whether the slow ones are the deployment's own; more rounds tell them from chance",
                 ),
             )
-
-
-def _asked(row: Mapping[str, Any]) -> tuple[object, ...]:
-    return row.get("configuration"), row["deployment"], row["reference_strategy"], row["measure"]
 
 
 def _reference(row: Mapping[str, Any]) -> str:

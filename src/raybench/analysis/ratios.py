@@ -37,6 +37,12 @@ class Timing(NamedTuple):
 
 WALL: Final = Timing("end_to_end", "wall")
 
+
+def compared_in(row: Mapping[str, Any]) -> tuple[object, ...]:
+    """What a row of ``overhead`` or ``by_strategy`` compares, by whichever clock: the same for all of its clocks."""
+    return row.get("configuration"), row["deployment"], row["reference_strategy"], row["measure"]
+
+
 ByDevice = Mapping[str, Sequence[float]]
 """A comparison's log ratios, one a visit, by the device that the visit ran on."""
 

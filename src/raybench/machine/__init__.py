@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from raybench.machine.core_speed import CoreSpeed, measure_core
     from raybench.machine.device import Device, Times, open_device, torch_dtype
     from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
-    from raybench.machine.priority import take_priority
+    from raybench.machine.priority import priority_notice, take_priority
 else:
     __getattr__ = names_of(__name__)
 
@@ -22,6 +22,7 @@ __all__ = [
     "measure_core",
     "open_device",
     "package_versions",
+    "priority_notice",
     "take_priority",
     "torch_dtype",
 ]

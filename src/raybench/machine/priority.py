@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Final
 
-NORMAL_NICENESS: Final = 0
+_NORMAL: Final = 0
 _MEASURING: Final = -10
 
 
@@ -21,8 +22,20 @@ def take_priority() -> int:
     Who may do neither keeps what it has: root may, and who has a limit for it (``ulimit -e 30``). A process with a
     higher priority keeps that.
     """
-    for wanted in (_MEASURING, NORMAL_NICENESS):
+    for wanted in (_MEASURING, _NORMAL):
         if os.getpriority(os.PRIO_PROCESS, 0) > wanted:
             with contextlib.suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, 0, wanted)
     return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def priority_notice(niceness_by_host: Mapping[str, int]) -> str | None:
+    """What to say, and what to do, where what measures has a lower priority than the rest of its machine."""
+    low = {host: niceness for host, niceness in niceness_by_host.items() if niceness > _NORMAL}
+    if not low:
+        return None
+    return (
+        f"Caution: on {', '.join(sorted(low))} whatever else runs goes before what is measured (niceness "
+        f"{max(low.values())}, Ray's for workers): stalls will widen intervals. Start Ray there with "
+        "RAY_worker_niceness=0."
+    )

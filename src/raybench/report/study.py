@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
-from raybench.analysis import Tables
+from raybench.analysis import Tables, compared_in
 from raybench.report.numbers import count, interval, more_rounds, share, size
 from raybench.report.screen import Screen, print_line
 
@@ -58,9 +58,9 @@ def verdict_lines(tables: Tables) -> list[str]:
     """Each deployment against each reference, in words; of a language model by each measure in one line."""
     rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
     paired = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")
-    beside = {(row["deployment"], row["reference_strategy"], row["measure"]): row for row in paired}
+    beside = {compared_in(row): row for row in paired}
     for row in rows:
-        row["paired"] = beside.get((row["deployment"], row["reference_strategy"], row["measure"]))
+        row["paired"] = beside.get(compared_in(row))
     margin = f"±{tables.margin * 100:g} %"
     measures = measures_of(rows)
     if len(measures) > 1:

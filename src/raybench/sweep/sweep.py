@@ -9,6 +9,7 @@ from typing import Any
 from raybench.analysis import Tables, write_derived, write_views
 from raybench.cluster import Cluster, Job
 from raybench.deploy import all_traits
+from raybench.machine import priority_notice
 from raybench.model import Recipe
 from raybench.report import Screen, duration, print_line, print_next_commands, print_summary
 from raybench.store import RunStore
@@ -46,8 +47,9 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
         workers = cluster.start(model, recipe, len(plan.blocks) * plan.rounds, signals.check, say)
         names = ", ".join(sorted({w["device_name"] for w in workers}))
         say(f"{len(workers)} worker(s) on {names}; model {model.name}. Results: {sweep.root}")
-        for notice in _priority_notices(workers):
-            say(notice)
+        low = priority_notice({w["machine"]["host"]: w["machine"]["niceness"] for w in workers})
+        if low is not None:
+            say(low)
         ready = time.monotonic()
         with _open_store(sweep, job, workers) as store:
             if store.notice is not None:
@@ -63,18 +65,6 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
     print_next_commands(tables.root, console)
     complete = tables.rows("SELECT bool_and(complete) AS complete FROM completeness")[0]["complete"]
     return 0 if complete else 1
-
-
-def _priority_notices(workers: list[dict[str, Any]]) -> list[str]:
-    """One line where what measures has a lower priority than the rest of its machine, and may not raise it."""
-    low = sorted({w["machine"]["host"] for w in workers if w["machine"]["niceness"] > 0})
-    if not low:
-        return []
-    return [
-        f"Caution: on {', '.join(low)} whatever else runs goes before what is measured (niceness "
-        f"{max(w['machine']['niceness'] for w in workers)}, Ray's for workers): stalls will widen intervals. Start Ray "
-        "there with RAY_worker_niceness=0."
-    ]
 
 
 def _open_store(sweep: CheckedSweep, job: Job, workers: list[dict[str, Any]]) -> RunStore:

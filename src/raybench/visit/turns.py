@@ -80,10 +80,7 @@ def schedule(
         for s in first
     ]
     laps = list(_laps(subjects, turn_requests))
-    # Who takes part in a lap is balanced among themselves, in a series of their own: guests are not in all laps.
-    of_series = Counter(tuple(lap) for lap in laps)
-    places = Counter({present: round_index * count for present, count in of_series.items()})
-    for turn, (s, requests) in enumerate(_turns_of(laps, places, seed)):
+    for turn, (s, requests) in enumerate(_turns_of(laps, round_index, seed)):
         before = subjects[s].requests[requests[0] - 1]
         steps.append(Step(s, before, "opener", turn))
         steps.extend(Step(s, subjects[s].requests[place], "timed", turn) for place in requests)
@@ -103,9 +100,10 @@ def _laps(subjects: Sequence[Subject], turn_requests: int) -> Iterator[_Lap]:
         yield {s: requests for s, requests in found.items() if requests}
 
 
-def _turns_of(
-    laps: Sequence[_Lap], places: Counter[tuple[int, ...]], seed: Sequence[int]
-) -> Iterator[tuple[int, Sequence[int]]]:
+def _turns_of(laps: Sequence[_Lap], round_index: int, seed: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    """Who takes part in a lap is balanced among themselves, in a series of their own: guests are not in all laps."""
+    of_series = Counter(tuple(lap) for lap in laps)
+    places = {present: round_index * count for present, count in of_series.items()}
     for lap in laps:
         present = tuple(lap)
         for i in balanced_order(len(present), places[present], [*seed, *present]):
