@@ -26,9 +26,9 @@ test-cluster: $(VENV)/.installed-dev
 truth: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/truth.py
 
-# make bench: all tables of a run of a million samples: how long, how much memory, beside pandas and polars (minutes).
+# make bench: every benchmark that benchmarks/README.md tells of, and its raw figures (an hour and a half; ARGS=--list).
 bench: $(VENV)/.installed-bench
-	$(BIN)/python benchmarks/tables.py $(ARGS)
+	$(BIN)/python benchmarks/all.py --leave-out equal-things $(ARGS)
 
 # make lint: ruff, mypy and import-linter alone.
 lint: $(VENV)/.installed-dev

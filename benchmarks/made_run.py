@@ -9,6 +9,9 @@ and 2 % of them take half as long again.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,13 @@ def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "r
         return Path(str(store.root))
 
 
+def made_apart(folder: Path, *options: str) -> str:
+    """The folder of a run made by a process of its own: the peak of a process begins with that of what started it."""
+    command = [sys.executable, __file__, str(folder), *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) -> pa.Table:
     parts = []
     slow, begun = float(np.exp(rng.normal(0, 0.01))), 0
@@ -67,16 +77,22 @@ def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) 
         adapters = {adapter.task: adapter.name for adapter in c.adapters}
         same = {"visit": key.visit, "block": key.block, "round": key.round, "configuration": c.name, "phase": "timed"}
         order = np.arange(begun, begun + count)
-        columns: dict[str, Any] = {name: [value] * count for name, value in (same | {"batch": c.batch}).items()}
+        columns: dict[str, Any] = {name: pa.repeat(value, count) for name, value in (same | {"batch": c.batch}).items()}
         columns |= {"task": [task for task, _ in asked], "request": [request for _, request in asked]}
         columns |= {"adapter": [adapters.get(task) for task, _ in asked], "turn": order, "sequence": order}
         columns |= {"tokens": rng.integers(10, 200, count), "started_ns": np.cumsum(wall_ns + 20_000)}
         columns |= {"wall_ns": wall_ns, "host_ns": wall_ns}
         fields = SCHEMAS["samples"]
-        arrays = [pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(count, f.type) for f in fields]
+        arrays = [_column(columns.get(field.name), field.type, count) for field in fields]
         parts.append(pa.table(arrays, schema=fields))
         begun += count
     return pa.concat_tables(parts)
+
+
+def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(count, kind)
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

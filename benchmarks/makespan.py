@@ -18,6 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from large_plan import plan_text
 
 from raybench.analysis.tables import Views
 from raybench.cluster.agenda import Agenda, Job
@@ -84,23 +85,6 @@ def durations(views: Views) -> dict[tuple[str, int], list[float]]:
     for row in views.rows("FROM visits"):
         found[first[row["block"]]].append(row["total_ns"] / 1e9)
     return dict(found)
-
-
-def plan_text(seeds: int, multi: int, rounds: int) -> str:
-    """The structure of rq2 with more fine-tunes."""
-    numbers = ", ".join(map(str, range(seeds)))
-    cells = f'tasks = ["sst2", "mrpc", "rte"]\nseeds = [{numbers}]\n'
-    parts = [f'name = "large"\nrounds = {rounds}\nrequests = 50\n']
-    parts.append(f'[[adapters]]\nname = "{{task}}_{{seed}}"\nalpha = 8\n{cells}')
-    for strategy in ("full_ft", "lora_separate", "lora_merged"):
-        adapters = "" if strategy == "full_ft" else 'adapters = ["{task}_{seed}"]\n'
-        parts.append(f'[[matrix]]\nname = "{strategy}_{{task}}_{{seed}}"\nstrategy = "{strategy}"\n{cells}{adapters}')
-    for i in range(multi):
-        tasks = ["sst2", "mrpc", "rte"][: 2 + i % 2]
-        named = ", ".join(f'"{task}_{i}"' for task in tasks)
-        parts.append(f'[[configurations]]\nname = "multi_{i}"\nstrategy = "multi_lora"\nseed = {i}\n')
-        parts.append(f"adapters = [{named}]\n")
-    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How quickly do the commands answer, and what of that are imports.
 
-    python benchmarks/start.py [--repeats 7] [--commits 10000] [--against REVISION]
+    python benchmarks/start.py [--repeats 7] [--commits 10000] [--against REVISION] [--raw FILE]
 
 Each command is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 the files are in the cache. What is printed are medians of wall time, and of the CPU time of all its threads. Imports
@@ -22,6 +22,9 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+from made_run import made_apart
+from raw import write_raw
 
 HERE = Path(__file__).parent
 _BLOCKS_OF_SMOKE = 3
@@ -58,22 +61,15 @@ def imports_ms(words: list[str], source: Path) -> Counter[str]:
     return Counter({name: microseconds // 1000 for name, microseconds in found.items()})
 
 
-def made_run(folder: Path, rounds: int, requests: int) -> str:
-    """A run of the plan smoke."""
-    command = [sys.executable, str(HERE / "made_run.py"), str(folder), "--plan", "smoke"]
-    command += ["--rounds", str(rounds), "--requests", str(requests)]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--commits", type=int)
     parser.add_argument("--against", metavar="REVISION")
+    parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder:
-        run = made_run(Path(folder, "small"), 10, 50)
+        run = made_apart(Path(folder, "small"), "--plan", "smoke", "--rounds", "10", "--requests", "50")
         commands = {
             "--help": ["--help"],
             "plan --help": ["plan", "--help"],
@@ -83,7 +79,7 @@ def main() -> None:
         }
         if asked.commits is not None:
             rounds = -(-asked.commits // _BLOCKS_OF_SMOKE)
-            many = made_run(Path(folder, "large"), rounds, 1)
+            many = made_apart(Path(folder, "large"), "--plan", "smoke", "--rounds", str(rounds), "--requests", "1")
             commands[f"status, {rounds * _BLOCKS_OF_SMOKE:,} commits"] = ["status", many]
         builds = {"this build": HERE.parent / "src"}
         if asked.against is not None:
@@ -91,13 +87,13 @@ def main() -> None:
             subprocess.run(["git", "-C", HERE.parent, "worktree", "add", "--detach", other, asked.against], check=True)
             builds[asked.against] = other / "src"
         try:
-            report(commands, builds, asked.repeats)
+            report(commands, builds, asked.repeats, asked.raw)
         finally:
             if asked.against is not None:
                 subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
 
 
-def report(commands: dict[str, list[str]], builds: dict[str, Path], repeats: int) -> None:
+def report(commands: dict[str, list[str]], builds: dict[str, Path], repeats: int, raw: Path | None) -> None:
     """Time all of them and print a line each."""
     ways = [(name, build) for name in commands for build in builds]
     found: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in ways}
@@ -105,6 +101,7 @@ def report(commands: dict[str, list[str]], builds: dict[str, Path], repeats: int
     for repeat in range(repeats):
         for name, build in random.Random(repeat).sample(ways, len(ways)):
             found[name, build].append(timed(commands[name], builds[build]))
+    write_raw(raw, [(*way, runs) for way, runs in found.items()])
     print(f"{repeats} repeats, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     print(f"{'':24} {'':12} {'wall s':>7} {'CPU s':>7} {'of this':>8}  imports, ms")
     for (name, build), runs in found.items():

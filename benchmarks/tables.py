@@ -1,6 +1,7 @@
 """How long do all tables of a run take, and how much memory: this build, another one, pandas, polars.
 
-    python benchmarks/tables.py [--rounds 33] [--requests 1000] [--repeats 3] [--against REVISION] [--without pandas]
+    python benchmarks/tables.py [--rounds 33] [--requests 1000] [--plan rq2] [--repeats 3] [--against REVISION]
+                                [--without pandas] [--raw FILE]
 
 Each way is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 what is printed are medians, and ratios to this build within a repeat. ``--against``: a revision of this repository,
@@ -21,6 +22,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from made_run import made_apart
+from raw import write_raw
 
 HERE = Path(__file__).parent
 OVERHEAD = """
@@ -71,15 +75,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=33)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--plan", default="rq2")
     parser.add_argument("--against", metavar="REVISION")
+    parser.add_argument("--raw", type=Path)
     parser.add_argument("--without", nargs="*", default=[], choices=["pandas", "polars"])
     asked = parser.parse_args()
     libraries = [name for name in ("pandas", "polars") if name not in asked.without]
     with tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder:
-        made = [sys.executable, str(HERE / "made_run.py"), folder + "/runs"]
-        made += ["--rounds", str(asked.rounds), "--requests", str(asked.requests)]
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-        root = subprocess.run(made, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+        size = ["--rounds", str(asked.rounds), "--requests", str(asked.requests), "--plan", asked.plan]
+        root = made_apart(Path(folder, "runs"), *size)
         ((samples,),) = (row.values() for row in asked_of(root, "SELECT count(*) FROM samples"))
         check_same_numbers(root, libraries)
         tables = [sys.executable, "-m", "raybench", "tables", root]
@@ -98,6 +102,7 @@ def main() -> None:
         finally:
             if asked.against is not None:
                 subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
+    write_raw(asked.raw, {"size": size, "seconds_and_peak_bytes": found})
     print(f"{int(samples):,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':16} {'seconds':>9} {'of this':>8} {'GB':>7} {'of this':>8}")
     for name, runs in found.items():

@@ -1,0 +1,100 @@
+"""Every question that benchmarks/README.md answers, one after the other, and what was measured, kept.
+
+    python benchmarks/all.py [--only NAME ...] [--leave-out NAME ...] [--into benchmarks/results/DATE]
+                             [--optimum-python PATH] [--list]
+
+What each says goes to the terminal and to NAME.txt, below the command, what the machine did and the versions; raw
+figures of those that give them to NAME.json. An hour and a half without ``equal-things``, which is another; the machine
+should have nothing else to do. Exits 1 where one of them failed, after the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from raw import machine
+
+HERE = Path(__file__).parent
+BEFORE = "4172e4d"
+"""The revision that sweeps are set beside."""
+QUESTIONS: dict[str, list[str]] = {
+    "start": ["start.py", "--commits", "10000", "--raw", "{raw}"],
+    "tables-1e6": ["tables.py", "--raw", "{raw}"],
+    "tables-1e7": ["tables.py", "--rounds", "100", "--requests", "3300", "--raw", "{raw}"],
+    "tables-1e8": [
+        *("tables.py", "--rounds", "100", "--requests", "33000", "--repeats", "1"),
+        *("--without", "pandas", "polars", "--raw", "{raw}"),
+    ],
+    "tables-10000-configurations": [
+        *("tables.py", "--plan", "{large}", "--rounds", "3", "--requests", "10"),
+        *("--without", "pandas", "polars", "--raw", "{raw}"),
+    ],
+    "reading": ["reading.py", "--raw", "{raw}"],
+    "sweeps": ["sweeps.py", "--against", BEFORE, "--raw", "{raw}"],
+    "designs": ["designs.py", "--busy"],
+    "timed-region": ["timed_region.py"],
+    "ingest": ["ingest.py"],
+    "ingest-1e8": ["ingest.py", "--samples", "1e8", "--repeats", "1"],
+    "driver": ["driver.py"],
+    "equal-things": ["equal_things.py"],
+}
+
+
+def asked_for(name: str, words: list[str], into: Path) -> int:
+    """Run one of them; its exit code."""
+    large = into / "large.toml"
+    if "{large}" in words:
+        large.write_bytes(subprocess.run([sys.executable, HERE / "large_plan.py"], check=True, stdout=-1).stdout)
+    given = [word.format(raw=into / f"{name}.json", large=large) for word in words]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
+    began = time.perf_counter()
+    shown = [word if "/" not in word else Path(word).name for word in given]
+    with (into / f"{name}.txt").open("w") as kept:
+        kept.write(f"python benchmarks/{' '.join(shown)}\nbefore: {json.dumps(machine())}\n\n")
+        command = [sys.executable, str(HERE / given[0]), *given[1:]]
+        with subprocess.Popen(command, env=environment, stdout=-1, stderr=-2, text=True) as process:
+            for line in process.stdout or ():
+                kept.write(line)
+                print(line, end="", flush=True)
+        seconds = time.perf_counter() - began
+        kept.write(f"\nexit {process.returncode} after {seconds:.0f} s, load {os.getloadavg()}\n")
+    large.unlink(missing_ok=True)
+    return process.returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
+    parser.add_argument("--leave-out", nargs="+", choices=list(QUESTIONS), default=[])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    parser.add_argument("--into", type=Path, default=HERE / "results" / today)
+    parser.add_argument("--optimum-python", help="of an environment with optimum-benchmark: see designs.py")
+    parser.add_argument("--list", action="store_true", help="only say what would be run")
+    asked = parser.parse_args()
+    names = [name for name in asked.only if name not in asked.leave_out]
+    questions = {name: QUESTIONS[name] for name in names}
+    if asked.optimum_python is not None and "designs" in questions:
+        questions["designs"] = [*questions["designs"], "--optimum-python", asked.optimum_python]
+    if asked.list:
+        print("\n".join(f"{name:28} {' '.join(words)}" for name, words in questions.items()))
+        return 0
+    asked.into.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for number, (name, words) in enumerate(questions.items(), 1):
+        print(f"\n== {name} ({number} of {len(questions)})", flush=True)
+        if asked_for(name, words, asked.into):
+            failed.append(name)
+    if failed:
+        print(f"failed: {', '.join(failed)}; what they said is in {asked.into}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
