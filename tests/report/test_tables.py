@@ -135,3 +135,18 @@ def test_next_commands_name_the_run_as_the_shell_needs_it(tmp_path: Path, monkey
 )
 def test_ratios_are_shown_as_overheads(ratio: float | None, text: str) -> None:
     assert report.percent(ratio) == text
+
+
+def test_of_a_long_table_the_first_rows_are_shown_and_where_the_others_are(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configurations = [row["name"] for row in tables.rows("FROM configurations ORDER BY position")]
+    full = shown(lambda console: report.print_everything(tables, console))
+    assert " more: " not in full
+    monkeypatch.setattr(report, "ROWS_SHOWN", 2)
+    cut = shown(lambda console: report.print_everything(tables, console))
+    first = cut[cut.index("By configuration (") : cut.index("more: FROM by_configuration")].splitlines()
+    assert [name for name in configurations if any(name in line for line in first)] == configurations[:2]
+    assert first[-1] == f"  and {len(configurations) - 2} "
+    overhead = tables.rows("SELECT count(*) AS n FROM overhead WHERE clock = 'wall'")[0]["n"]
+    assert f"  and {overhead - 2} more: FROM overhead WHERE clock = 'wall'\n" in cut

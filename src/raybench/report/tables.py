@@ -20,6 +20,8 @@ from raybench.store import Location, redact_uris
 _Columns = dict[str, tuple[str, Callable[[Any], str]]]
 """Of a table: what a column is called, and how a value is shown."""
 
+ROWS_SHOWN: Final = 500
+"""Of each table at most: no one reads ten thousand in a terminal, and laying them out takes half a minute."""
 _AXES: Final[dict[str, str]] = {
     "batch": "batch",
     "dtype": "data type",
@@ -47,12 +49,13 @@ def print_everything(tables: Tables, console: Screen) -> None:
     """All tables of a run."""
     print_summary(tables, console)
     console.print()
-    rows = tables.rows("SELECT * FROM by_configuration")
+    rows = tables.rows("FROM by_configuration")
     generates = any(row["ttft_ms"] is not None for row in rows)
     measure: _Columns = {"measure": ("measure", MEASURES.__getitem__)} if generates else {}
     _table(
         console,
         "By configuration (wall time of a request, milliseconds)",
+        "FROM by_configuration",
         rows,
         {
             "configuration": ("configuration", str),
@@ -71,6 +74,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
         _table(
             console,
             "Tokens a second (change: on the same requests in the same visits)",
+            "FROM throughput WHERE ratio IS NOT NULL",
             tables.rows("FROM throughput WHERE ratio IS NOT NULL"),
             {
                 "deployment": ("deployment", str),
@@ -85,7 +89,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
     _table(
         console,
         "Overhead of each configuration (wall time, same requests in the same visits)",
-        tables.rows("SELECT * FROM overhead WHERE clock = 'wall'"),
+        "FROM overhead WHERE clock = 'wall'",
+        tables.rows("FROM overhead WHERE clock = 'wall'"),
         {
             "configuration": ("configuration", str),
             "reference_strategy": ("against", str),
@@ -104,7 +109,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
     _table(
         console,
         "Significance: over visits, and the study's own test over its (task, seed) pairs",
-        tables.rows("SELECT * FROM significance"),
+        "FROM significance",
+        tables.rows("FROM significance"),
         {
             "deployment": ("deployment", str),
             "reference_strategy": ("against", str),
@@ -122,7 +128,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
     _table(
         console,
         "Choosing an adapter (milliseconds)",
-        tables.rows("SELECT * FROM adapter_switch"),
+        "FROM adapter_switch",
+        tables.rows("FROM adapter_switch"),
         {
             "configuration": ("configuration", str),
             "adapter": ("adapter", str),
@@ -136,7 +143,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
     _table(
         console,
         "Memory (10^6 bytes) and load (milliseconds)",
-        tables.rows("SELECT * FROM memory_and_load"),
+        "FROM memory_and_load",
+        tables.rows("FROM memory_and_load"),
         {
             "deployment": ("deployment", str),
             "load_ms": ("load", _one),
@@ -166,6 +174,7 @@ def axis_table(tables: Tables, console: Screen) -> None:
     _table(
         console,
         f"By {', '.join(_AXES[axis] for axis in varying)} (wall time, milliseconds)",
+        "FROM by_axis",
         rows,
         {
             "strategy": ("strategy", str),
@@ -213,9 +222,10 @@ def _percentile_table(title: str, rows: Sequence[dict[str, Any]], digits: int, c
         if row["refused"] is None:
             value, low, high = (f"{row[column]:.{digits}f}" for column in ("ms", "low_ms", "high_ms"))
             shown[row["percentile"]] = f"{value} [{low}, {'open' if math.isinf(row['high_ms']) else high}]"
-    for configuration, shown in cells.items():
-        table.add_row(configuration, *(shown.get(p, "-") for p in percents))
+    for configuration in list(cells)[:ROWS_SHOWN]:
+        table.add_row(configuration, *(cells[configuration].get(p, "-") for p in percents))
     console.print(table)
+    _rest_line(len(cells), "FROM percentiles", console)
 
 
 def caution_lines(tables: Tables, console: Screen) -> None:
@@ -266,17 +276,25 @@ def print_next_commands(root: Location, console: Screen) -> None:
 def _table(
     console: Screen,
     title: str,
+    query: str,
     rows: Sequence[dict[str, Any]],
     columns: _Columns,
 ) -> None:
+    """``query``: SQL that gives ``rows``, for whoever wants those that are not shown."""
     if not rows:
         return
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for key, (header, _) in columns.items():
         table.add_column(header, justify="left" if isinstance(rows[0][key], str) else "right", no_wrap=True)
-    for row in rows:
+    for row in rows[:ROWS_SHOWN]:
         table.add_row(*("-" if row[key] is None else show(row[key]) for key, (_, show) in columns.items()))
     console.print(table)
+    _rest_line(len(rows), query, console)
+
+
+def _rest_line(count: int, query: str, console: Screen) -> None:
+    if count > ROWS_SHOWN:
+        print_line(console, f"  and {count - ROWS_SHOWN:,} more: {query}")
 
 
 def _end(ratio: float) -> str:
