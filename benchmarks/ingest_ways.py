@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from made_visits import MadeVisit, made_visits
 
-from raybench.records import SAMPLES
+from raybench.schemas import SAMPLES
 
 WAYS = ("raybench", "pyarrow", "pyarrow as it is")
 _AT = (0, 0.1, 0.5, 1)
