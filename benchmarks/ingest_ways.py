@@ -116,6 +116,7 @@ def as_raybench() -> dict[str, Any]:
         "compression": "zstd",
         "store_schema": False,
         "write_batch_size": 1 << 14,
+        "max_rows_per_page": 1 << 20,
         "column_encoding": dict.fromkeys(paths, "DELTA_BINARY_PACKED"),
         "use_dictionary": [name for name in kinds if name not in numbers],
     }
