@@ -161,8 +161,9 @@ def without_keys(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table
 
 def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
     for column, least in _LEAST.get(name, {}).items():
-        lowest = pc.min_max(table[column]).as_py()["min"]  # which makes no column; null where all are
-        if lowest is not None and lowest < least:
+        if table[column].null_count == table.num_rows:
+            continue
+        if pc.min_max(table[column]).as_py()["min"] < least:  # which makes no column
             yield column, pc.greater_equal(table[column], pa.scalar(least)), f"at least {least}"
     for column, most in _MOST.get(name, {}).items():
         yield column, pc.less_equal(table[column], pa.scalar(most)), f"at most {most}"
@@ -180,11 +181,9 @@ def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
 
 def _timed(samples: pa.Table) -> NDArray[np.bool_]:
     """Which rows are counted; their texts are numbers."""
-    parts = [
-        pc.equal(chunk.dictionary, pa.scalar("timed")).to_numpy(zero_copy_only=False)[chunk.indices.to_numpy()]
-        for chunk in samples["phase"].chunks
-    ]
-    return np.concatenate([np.zeros(0, dtype=bool), *parts])
+    phases = samples["phase"].chunks  # of one dictionary
+    timed = pc.index(phases[0].dictionary, pa.scalar("timed")).as_py() if phases else -1
+    return np.concatenate([np.zeros(0, dtype=bool), *(chunk.indices.to_numpy() == timed for chunk in phases)])
 
 
 def _are_unique(table: pa.Table, columns: Sequence[str], counted: NDArray[np.bool_] | None = None) -> bool:
