@@ -114,6 +114,9 @@ def as_raybench() -> dict[str, Any]:
     paths = [f"{name}.list.element" if pa.types.is_list(SAMPLES.field(name).type) else name for name in numbers]
     return {
         "compression": "zstd",
+        "store_schema": False,
+        "write_batch_size": 1 << 14,
+        "max_rows_per_page": 1 << 20,
         "column_encoding": dict.fromkeys(paths, "DELTA_BINARY_PACKED"),
         "use_dictionary": [name for name in kinds if name not in numbers],
     }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
     from raybench.store.storage import DESCRIPTION, exists_already
     from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
+    from raybench.store.texts import number_texts
 else:
     __getattr__ = names_of(__name__)
 
@@ -30,6 +31,7 @@ __all__ = [
     "exists_already",
     "location_argument",
     "look_for_no_pandas",
+    "number_texts",
     "open_storage",
     "read_description",
     "redact_uris",

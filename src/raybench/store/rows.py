@@ -15,6 +15,7 @@ from raybench.schemas import SCHEMA_VERSION, SCHEMAS, schema_of
 from raybench.store.generation import wrong_steps
 from raybench.store.manifest import VisitKey
 from raybench.store.storage import StoreError
+from raybench.store.texts import number_texts
 
 # Nanoseconds. A request takes time; a step that a visit has no need of takes none.
 _LEAST: Final[dict[str, dict[str, int]]] = {
@@ -75,6 +76,7 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
     That is a value out of its range, a row that occurs twice among those that are counted, and, except in
     ``failures`` and ``attempts``, a row of a visit that is not among ``visits``.
     """
+    table = number_texts(table)
     _check_values(name, table, where)
     if name not in _UNFINISHED:
         listed = {(visit.visit, visit.block, visit.round) for visit in visits}
@@ -98,11 +100,11 @@ def _check_repeats(name: str, table: pa.Table, where: str) -> None:
     if name not in _UNIQUE:
         return
     columns = list(_UNIQUE[name])
+    if _are_unique(table, columns, _timed(table) if name == "samples" else None):
+        return
     counted = table.select(columns)
     if name == "samples":
         counted = counted.filter(pc.equal(table["phase"], pa.scalar("timed")))
-    if _are_unique(counted, columns):
-        return
     counts = counted.group_by(columns, use_threads=False).aggregate([([], "count_all")])
     for row in counts.filter(pc.greater(counts["count_all"], pa.scalar(1))).slice(0, 1).to_pylist():
         times = row.pop("count_all")
@@ -136,7 +138,7 @@ def _are_sound(name: str, files: Sequence[Committed]) -> bool:
     """Whether nothing is wrong with the rows of several files of one table; False too where that is not known."""
     numbers = np.repeat(np.arange(len(files)), [file.table.num_rows for file in files])
     # Rows and visits with the number of their file: a row of another file's visit is a fault.
-    rows = pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers)).unify_dictionaries()
+    rows = number_texts(pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers)))
     if name not in _UNFINISHED:
         listed = {(number, v.visit, v.block, v.round) for number, file in enumerate(files) for v in file.visits}
         if not _distinct(rows, (_FILE, "visit", "block", "round")) <= listed:
@@ -159,8 +161,9 @@ def without_keys(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table
 
 def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
     for column, least in _LEAST.get(name, {}).items():
-        lowest = pc.min_max(table[column]).as_py()["min"]  # which makes no column; null where all are
-        if lowest is not None and lowest < least:
+        if table[column].null_count == table.num_rows:
+            continue
+        if pc.min_max(table[column]).as_py()["min"] < least:  # which makes no column
             yield column, pc.greater_equal(table[column], pa.scalar(least)), f"at least {least}"
     for column, most in _MOST.get(name, {}).items():
         yield column, pc.less_equal(table[column], pa.scalar(most)), f"at most {most}"
@@ -176,21 +179,47 @@ def _rules(name: str, table: pa.Table) -> Iterator[tuple[str, Any, str]]:
             )
 
 
-def _are_unique(table: pa.Table, columns: Sequence[str]) -> bool:
-    """Whether no two rows have the same values in ``columns``; False too where only counting can tell."""
+def _timed(samples: pa.Table) -> NDArray[np.bool_]:
+    """Which rows are counted; their texts are numbers."""
+    phases = samples["phase"].chunks  # of one dictionary
+    timed = pc.index(phases[0].dictionary, pa.scalar("timed")).as_py() if phases else -1
+    return np.concatenate([np.zeros(0, dtype=bool), *(chunk.indices.to_numpy() == timed for chunk in phases)])
+
+
+def _are_unique(table: pa.Table, columns: Sequence[str], counted: NDArray[np.bool_] | None = None) -> bool:
+    """Whether no two rows, of those ``counted``, have the same in ``columns``; False too where only counting tells."""
     numbers = _numbers(table, columns)
     if numbers is None:
         return False
-    # Pages of numbers that follow each other, of which few are touched: a mark for each number, and nothing sorted.
-    pages = numbers >> _PAGE_BITS
-    starts = _run_starts(pages)
-    touched, place = np.unique(pages[starts], return_inverse=True)
-    if touched.size << _PAGE_BITS > _MARKS_A_ROW * numbers.size:
+    if counted is not None and not counted.all():
+        numbers = numbers[counted]
+    # A mark for each number where they lie close enough, and nothing sorted.
+    most = _MARKS_A_ROW * numbers.size
+    closer = numbers if numbers.size == 0 or numbers.max() < most else _closer(numbers, most)
+    if closer is None:
         return bool(np.unique(numbers).size == numbers.size)
-    lengths = np.diff(starts, append=numbers.size)
-    marks = np.zeros(touched.size << _PAGE_BITS, dtype=bool)
-    marks[np.repeat(place << _PAGE_BITS, lengths) + (numbers & ((1 << _PAGE_BITS) - 1))] = True
+    marks = np.zeros(closer.max(initial=0) + 1, dtype=bool)
+    marks[closer] = True
     return int(np.count_nonzero(marks)) == numbers.size
+
+
+def _closer(numbers: NDArray[np.int64], most: int) -> NDArray[np.int64] | None:
+    """``numbers``, none below 0, without the pages of them in which there is none; None if not all are below ``most``.
+
+    What is unique stays so. Requests count up, so that few of many pages are in use.
+    """
+    pages = numbers >> _PAGE_BITS
+    if pages.max() >= most:
+        return None
+    is_used = np.zeros(pages.max() + 1, dtype=bool)
+    is_used[pages] = True
+    used = np.flatnonzero(is_used)
+    if used.size << _PAGE_BITS > most:
+        return None
+    place = np.empty(is_used.size, dtype=np.int64)
+    place[used] = np.arange(used.size) << _PAGE_BITS
+    closer: NDArray[np.int64] = place[pages] + (numbers & ((1 << _PAGE_BITS) - 1))
+    return closer
 
 
 def _distinct(table: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:

@@ -36,6 +36,7 @@ from raybench.store.results import open_storage, validate_run_id
 from raybench.store.row_files import Found, decode_files, encode_rows
 from raybench.store.rows import check_columns, check_nulls, check_rows, without_keys
 from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
+from raybench.store.texts import schema_with_texts
 
 __all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
 
@@ -182,7 +183,7 @@ class RunStore:
         for name in SCHEMAS:
             if name not in tables:
                 continue
-            check_columns(name, tables[name].schema, name)
+            check_columns(name, schema_with_texts(tables[name].schema), name)
             check_nulls(name, tables[name], name)
             rows = without_keys(tables[name], committed)
             check_rows(name, rows, visits, name)

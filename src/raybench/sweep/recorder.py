@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from raybench.records import FailureKind
 from raybench.schemas import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS
-from raybench.store import RunStore, VisitKey
+from raybench.store import RunStore, VisitKey, number_texts
 from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 
 _NOTHING = pa.RecordBatch.from_pylist([], SAMPLES)
+_NO_SAMPLES = number_texts(SAMPLES.empty_table())
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,7 +86,7 @@ class Recorder:
             return
         self._committed_at = self._clock()
         tables = {
-            "samples": pa.concat_tables([SAMPLES.empty_table(), *self._samples]),
+            "samples": pa.concat_tables([_NO_SAMPLES, *self._samples]),
             "visits": pa.Table.from_pylist(list(self._visits.values()), VISITS),
             "loads": pa.Table.from_pylist(self._loads, LOADS),
             "failures": pa.Table.from_pylist(self._failures, FAILURES),
@@ -121,7 +122,7 @@ class Recorder:
             return  # thought lost and measured again: the first to finish counts
         # Copied: what waits to be committed would else stay in Ray's object store, and fill it. One batch alone would
         # not be.
-        samples = pa.Table.from_batches([_NOTHING, *visit.batches], SAMPLES).combine_chunks()
+        samples = number_texts(pa.Table.from_batches([_NOTHING, *visit.batches], SAMPLES)).combine_chunks()
         if visit.failed:
             whole = pc.invert(pc.is_in(samples["configuration"], pa.array(sorted(visit.failed))))
             samples = samples.filter(whole)
