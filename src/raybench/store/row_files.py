@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raybench.schemas import SCHEMA_VERSION, SCHEMAS
@@ -21,6 +22,8 @@ _FEW: Final = frozenset({"round", "tokens", "batch", "output_tokens"})
 """Columns of the samples that have few different numbers in a file."""
 _TEXTS: Final = [field.name for field in SCHEMAS["samples"] if pa.types.is_string(field.type)]
 _THREADS: Final = 4
+_GROUP_ROWS: Final = 122_880
+"""DuckDB's own measure of a group of rows."""
 _FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
 """Files that are unpacked and checked together, and their bytes, which unpacked are some ten times as many."""
 
@@ -30,12 +33,35 @@ def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, by
     sink = pa.BufferOutputStream()
     labelled = rows.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION)})
     pq.write_table(labelled, sink, compression="zstd", **_encodings(name, rows.schema))
+    return _listed(name, sequence, rows.num_rows, sink)
+
+
+def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> tuple[FileEntry, bytes]:
+    """A file of the rows of several, as they were decoded; samples are sorted by block and round, else in their order.
+
+    So a reader of some blocks or rounds need not unpack all groups of rows: DuckDB asks each for its least and largest.
+    """
+    schema = SCHEMAS[name].with_metadata({_VERSION_KEY: str(SCHEMA_VERSION)})
+    rows = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    order = None
+    if name == "samples":
+        keys = pa.table({"block": rows["block"].cast(pa.string()), "round": rows["round"]})
+        order = pc.sort_indices(keys, [("block", "ascending"), ("round", "ascending")])  # stable
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, compression="zstd", **_encodings(name, schema)) as writer:
+        for start in range(0, rows.num_rows, _GROUP_ROWS):  # so that texts are held for one group at a time
+            group = rows.slice(start, _GROUP_ROWS) if order is None else rows.take(order[start : start + _GROUP_ROWS])
+            writer.write_table(group.cast(schema))
+    return _listed(name, sequence, rows.num_rows, sink)
+
+
+def _listed(name: str, sequence: int, rows: int, sink: pa.BufferOutputStream) -> tuple[FileEntry, bytes]:
     data = sink.getvalue().to_pybytes()
     return FileEntry(
         table=name,
         path=f"{name}/{sequence:08d}-{secrets.token_hex(4)}.parquet",
         sha256=hashlib.sha256(data).hexdigest(),
-        rows=rows.num_rows,
+        rows=rows,
         bytes=len(data),
     ), data
 
