@@ -143,8 +143,10 @@ class _Checked:
     description: str
     rows: dict[str, pa.Table]
     """Of all tables but the samples, which are small."""
-    sampled: pa.Table
-    """Of each visit its block and round, and the file that its samples are in."""
+    sample_files: pa.Table
+    """Of each file of samples the commit that lists it, by number."""
+    sample_visits: pa.Table
+    """Of each visit its block and round, and its commit."""
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
@@ -162,11 +164,13 @@ class _Checked:
             connection.register("raybench_read", rows)
             hold(connection, table, "raybench_read")
             connection.unregister("raybench_read")
-        connection.register("raybench_read", self.sampled)
+        connection.register("raybench_read", self.sample_files)
         connection.execute(
-            "CREATE TABLE raybench_sample_files AS SELECT ? || '/' || path AS path, block, round FROM raybench_read",
-            [folder],
+            "CREATE TABLE raybench_sample_files AS SELECT number, ? || '/' || path AS path FROM raybench_read", [folder]
         )
+        connection.unregister("raybench_read")
+        connection.register("raybench_read", self.sample_visits)
+        connection.execute("CREATE TABLE raybench_sample_visits AS FROM raybench_read")
         connection.unregister("raybench_read")
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
@@ -203,20 +207,26 @@ def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] 
         copy = tempfile.TemporaryDirectory(prefix="raybench-")
         folder = Path(copy.name)
         store.verify(open_storage(folder).replace, hold)
+    entries = store.entries()
     files = {
-        table: [file.path for entry in store.entries() for file in entry.files if file.table == table]
-        for table in SCHEMAS
+        table: [file.path for entry in entries for file in entry.files if file.table == table] for table in SCHEMAS
     }
-    sampled = [
-        {"path": file.path, "block": visit.block, "round": visit.round}
-        for entry in store.entries()
-        for file in entry.files
-        for visit in entry.visits
-        if file.table == "samples"
-    ]
-    columns = pa.schema([("path", pa.string()), ("block", pa.string()), ("round", pa.int32())])
+    paths = [(number, f.path) for number, entry in enumerate(entries) for f in entry.files if f.table == "samples"]
+    visits = [(number, visit.block, visit.round) for number, entry in enumerate(entries) for visit in entry.visits]
     tables = {table: pa.concat_tables(parts).combine_chunks() for table, parts in rows.items()}
-    return _Checked(folder, files, json.dumps(store.document), tables, pa.Table.from_pylist(sampled, columns)), copy
+    return _Checked(
+        folder,
+        files,
+        json.dumps(store.document),
+        tables,
+        _table(paths, {"number": pa.int64(), "path": pa.string()}),
+        _table(visits, {"number": pa.int64(), "block": pa.string(), "round": pa.int32()}),
+    ), copy
+
+
+def _table(rows: Sequence[tuple[object, ...]], columns: Mapping[str, pa.DataType]) -> pa.Table:
+    parts = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return pa.table({name: pa.array(part, kind) for (name, kind), part in zip(columns.items(), parts, strict=True)})
 
 
 def views_sql() -> str:

@@ -24,6 +24,8 @@ _TEXTS: Final = [field.name for field in SCHEMAS["samples"] if pa.types.is_strin
 _THREADS: Final = 4
 _GROUP_ROWS: Final = 122_880
 """DuckDB's own measure of a group of rows."""
+_MOST_ROWS: Final = 2 * _GROUP_ROWS
+"""Of a file of merged rows: as many are unpacked together anyway, to be checked."""
 _FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
 """Files that are unpacked and checked together, and their bytes, which unpacked are some ten times as many."""
 
@@ -36,8 +38,8 @@ def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, by
     return _listed(name, sequence, rows.num_rows, sink)
 
 
-def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> tuple[FileEntry, bytes]:
-    """A file of the rows of several, as they were decoded; samples are sorted by block and round, else in their order.
+def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> Iterator[tuple[FileEntry, bytes]]:
+    """Files of the rows of many, as they were decoded; samples are sorted by block and round, else in their order.
 
     So a reader of some blocks or rounds need not unpack all groups of rows: DuckDB asks each for its least and largest.
     """
@@ -47,12 +49,12 @@ def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> tuple[
     if name == "samples":
         keys = pa.table({"block": rows["block"].cast(pa.string()), "round": rows["round"]})
         order = pc.sort_indices(keys, [("block", "ascending"), ("round", "ascending")])  # stable
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="zstd", **_encodings(name, schema)) as writer:
-        for start in range(0, rows.num_rows, _GROUP_ROWS):  # so that texts are held for one group at a time
-            group = rows.slice(start, _GROUP_ROWS) if order is None else rows.take(order[start : start + _GROUP_ROWS])
-            writer.write_table(group.cast(schema))
-    return _listed(name, sequence, rows.num_rows, sink)
+    for start in range(0, rows.num_rows, _MOST_ROWS):
+        part = rows.slice(start, _MOST_ROWS) if order is None else rows.take(order[start : start + _MOST_ROWS])
+        sink = pa.BufferOutputStream()
+        written = {"compression": "zstd", "row_group_size": _GROUP_ROWS, **_encodings(name, schema)}
+        pq.write_table(part.cast(schema), sink, **written)
+        yield _listed(name, sequence, part.num_rows, sink)
 
 
 def _listed(name: str, sequence: int, rows: int, sink: pa.BufferOutputStream) -> tuple[FileEntry, bytes]:

@@ -297,14 +297,13 @@ class RunStore:
             files += kept
             if merged:
                 parts = [rows for _, _, rows in self._load(merged)]
-                contents.append(encode_merged(table, parts, last.sequence))
-                files.append(contents[-1][0])
+                contents += encode_merged(table, parts, last.sequence)
         document = Compacted(
             first=span[0].sequence,
             sequence=last.sequence,
             schema_version=SCHEMA_VERSION,
             committed_at=last.committed_at,
-            files=tuple(files),
+            files=(*files, *(file for file, _ in contents)),
             visits=tuple(visit for entry in span for visit in entry.visits),
         )
         at = self._documents
