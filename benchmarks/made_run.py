@@ -2,7 +2,7 @@
 
     python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0] [--plan rq2] [--uncompacted]
 
-33 rounds of 1,000 requests of rq2 are 1.02 million samples, each visit a commit, which are compacted as those of a sweep
+33 rounds of 1,000 requests of rq2 are 1.02 million samples, each visit a commit; these are compacted as a sweep's
 are unless ``--uncompacted`` is given. Visits differ by 1 %, requests by 5 %, and 2 % of them take half as long again.
 """
 

@@ -38,7 +38,9 @@ def test_what_raybench_never_writes_is_damage(data: bytes, message: str) -> None
 
 @pytest.mark.parametrize("version", ["1", "6", "5.0", "true", '"5"', "null", "[5]"])
 def test_another_schema_version_is_refused(version: str) -> None:
-    with pytest.raises(StoreError, match="and this raybench reads 2, 3, 4 and 5; read it with the raybench that wrote it"):
+    with pytest.raises(
+        StoreError, match="and this raybench reads 2, 3, 4 and 5; read it with the raybench that wrote it"
+    ):
         parse_json(f'{{"schema_version": {version}}}'.encode(), WHERE)
 
 

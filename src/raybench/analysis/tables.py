@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,7 +10,7 @@ import re
 import secrets
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
 from raybench.records import InputError, RaybenchError
 from raybench.schemas import SCHEMAS
-from raybench.store import Location, RunStore, StoreError, open_storage
+from raybench.store import Location, RunStore, StoreError, compacted_meanwhile, open_storage
 
 VIEW_FILES = (
     "raw",
@@ -66,15 +67,26 @@ class Views:
     """
 
     def __init__(self, path: Location) -> None:
-        store = RunStore.open(path)
+        self._store = store = RunStore.open(path)
         self.root = store.root
         self._checked, copy = _check(store)
         self.description, self.document = store.description, store.document
-        self.connection = self._checked.connect()
-        if copy is not None:
-            weakref.finalize(self.connection, copy.cleanup)
-        self.margin = self.description.plan.margin
-        self.judge()
+        with self.reading():
+            self.connection = self._checked.connect()
+            if copy is not None:
+                weakref.finalize(self.connection, copy.cleanup)
+            self.margin = self.description.plan.margin
+            self.judge()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise `StoreError` where DuckDB misses a file meanwhile because the run's driver has compacted it."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            if self._store.was_compacted():
+                raise compacted_meanwhile(self.root) from error
+            raise
 
     def judge(self) -> None:
         """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
@@ -105,10 +117,11 @@ class Views:
     def query(self, sql: str, parameters: Sequence[object] | None = None) -> pa.Table:
         """Any SQL over the run's views; ``parameters``: for its question marks.
 
-        Raises RaybenchError with DuckDB's own explanation.
+        Raises RaybenchError with DuckDB's own explanation, StoreError as `reading`.
         """
         try:
-            return self.connection.sql(sql, params=parameters).to_arrow_table()
+            with self.reading():
+                return self.connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:
             raise RaybenchError(f"SQL: {error}") from None
         except AttributeError:  # a statement without a result

@@ -22,12 +22,10 @@ _FEW: Final = frozenset({"round", "tokens", "batch", "output_tokens"})
 """Columns of the samples that have few different numbers in a file."""
 _TEXTS: Final = [field.name for field in SCHEMAS["samples"] if pa.types.is_string(field.type)]
 _THREADS: Final = 4
-_GROUP_ROWS: Final = 122_880
-"""DuckDB's own measure of a group of rows."""
-_MOST_ROWS: Final = 2 * _GROUP_ROWS
-"""Of a file of merged rows: as many are unpacked together anyway, to be checked."""
-_FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
-"""Files that are unpacked and checked together, and their bytes, which unpacked are some ten times as many."""
+_MERGED_ROWS: Final = 122_880
+"""Rows of a file of merged rows: DuckDB's own measure of a group. A few such files are unpacked together."""
+_FILES_AT_ONCE, _BYTES_AT_ONCE, _ROWS_AT_ONCE = 256, 1 << 22, 1 << 18
+"""Files that are unpacked and checked together, their bytes, which unpacked are some ten times as many, and rows."""
 
 
 def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, bytes]:
@@ -49,10 +47,10 @@ def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> Iterat
     if name == "samples":
         keys = pa.table({"block": rows["block"].cast(pa.string()), "round": rows["round"]})
         order = pc.sort_indices(keys, [("block", "ascending"), ("round", "ascending")])  # stable
-    for start in range(0, rows.num_rows, _MOST_ROWS):
-        part = rows.slice(start, _MOST_ROWS) if order is None else rows.take(order[start : start + _MOST_ROWS])
+    for start in range(0, rows.num_rows, _MERGED_ROWS):
+        part = rows.slice(start, _MERGED_ROWS) if order is None else rows.take(order[start : start + _MERGED_ROWS])
         sink = pa.BufferOutputStream()
-        written = {"compression": "zstd", "row_group_size": _GROUP_ROWS, **_encodings(name, schema)}
+        written = {"compression": "zstd", **_encodings(name, schema)}
         pq.write_table(part.cast(schema), sink, **written)
         yield _listed(name, sequence, part.num_rows, sink)
 
@@ -135,15 +133,15 @@ def _checked(decoding: _Decoding) -> Iterator[tuple[FileEntry, bytes, pa.Table]]
 def _few(found: Iterable[Found]) -> Iterator[tuple[Sequence[Found], StoreError | None]]:
     """Files that are looked at together, and of the last of them why the next could not be read."""
     few: list[Found] = []
-    held = 0
+    held = rows = 0
     unread: StoreError | None = None
     try:
         for one in found:
             few.append(one)
-            held += len(one.data)
-            if held >= _BYTES_AT_ONCE or len(few) == _FILES_AT_ONCE:
+            held, rows = held + len(one.data), rows + one.file.rows
+            if held >= _BYTES_AT_ONCE or rows >= _ROWS_AT_ONCE or len(few) == _FILES_AT_ONCE:
                 yield few, None
-                few, held = [], 0
+                few, held, rows = [], 0, 0
     except StoreError as error:
         unread = error
     yield few, unread
