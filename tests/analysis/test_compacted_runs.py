@@ -63,7 +63,7 @@ def compact(root: Path) -> None:
 def every_table(root: Path) -> dict[str, str]:
     tables = Tables(root)
     names = [row["name"] for row in tables.rows("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'")]
-    assert len(names) > 30
+    assert len(names) == 30
     return {name: repr(tables.rows(f"FROM {name} ORDER BY ALL")) for name in names}
 
 
@@ -128,7 +128,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "path upwards": (
         lambda run: edit(run, lambda d: d["files"][0].update(path="../run/" + d["files"][0]["path"])),
-        "compacted/00000002.json: lists ../run/.*, which cannot be",
+        r"\.\./run/samples/.*(which cannot be|no such file)",
     ),
     "another table's": (
         lambda run: edit(run, lambda d: d["files"][0].update(table="loads")),
