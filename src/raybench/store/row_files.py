@@ -23,8 +23,8 @@ _FEW: Final = frozenset({"round", "tokens", "batch", "output_tokens"})
 _TEXTS: Final = [field.name for field in SCHEMAS["samples"] if pa.types.is_string(field.type)]
 _THREADS: Final = 4
 _MERGED_ROWS: Final = 122_880
-"""Rows of a file of merged rows: DuckDB's own measure of a group. A few such files are unpacked together."""
-_FILES_AT_ONCE, _BYTES_AT_ONCE, _ROWS_AT_ONCE = 256, 1 << 22, 1 << 18
+"""Rows of a file of merged rows: DuckDB's own measure of a group."""
+_FILES_AT_ONCE, _BYTES_AT_ONCE, _ROWS_AT_ONCE = 256, 1 << 22, _MERGED_ROWS
 """Files that are unpacked and checked together, their bytes, which unpacked are some ten times as many, and rows."""
 
 
