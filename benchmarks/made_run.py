@@ -1,9 +1,9 @@
 """Commit a run of a plan whose times are drawn, of any length: what the benchmarks of reading read.
 
-    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0] [--plan rq2]
+    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0] [--plan rq2] [--uncompacted]
 
-33 rounds of 1,000 requests of rq2 are 1.02 million samples, each visit a commit. Visits differ by 1 %, requests by 5 %,
-and 2 % of them take half as long again.
+33 rounds of 1,000 requests of rq2 are 1.02 million samples, each visit a commit; these are compacted as a sweep's
+are unless ``--uncompacted`` is given. Visits differ by 1 %, requests by 5 %, and 2 % of them take half as long again.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _LOAD = {"load_ns": 5, "adapter_load_ns": 3, "weight_bytes": 10, "adapter_bytes"
 _LOAD |= {"load_peak_bytes": 12, "forward_peak_bytes": 3}
 
 
-def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "rq2") -> Path:
-    """The run's own folder, ``folder``/run."""
+def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "rq2", compacted: bool = True) -> Path:
+    """The run's own folder, ``folder``/run. ``compacted``: its commits, as a sweep does."""
     plan, _ = load_plan(name, all_traits(), glue_tasks(), Overrides(rounds=rounds, requests=requests))
     model = ModelSpec("micro", "preset_device")
     rng = np.random.default_rng(seed)
@@ -56,6 +56,10 @@ def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "r
                 "loads": _table("loads", [place | _LOAD | {"configuration": c.name} for c in block.configurations]),
             }
             store.commit(tables, [key])
+            if compacted and store.is_compaction_due():
+                store.compact()
+        if compacted:
+            store.compact()
         return Path(str(store.root))
 
 
@@ -106,8 +110,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plan", default="rq2")
+    parser.add_argument("--uncompacted", action="store_true")
     asked = parser.parse_args()
-    print(make(asked.folder, asked.rounds, asked.requests, asked.seed, asked.plan))
+    print(make(asked.folder, asked.rounds, asked.requests, asked.seed, asked.plan, not asked.uncompacted))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Any
 
 from raybench.plan.plan import Plan
+from raybench.schemas import SCHEMAS
 from raybench.store.location import Location
-from raybench.store.manifest import entry_name
 from raybench.store.store import RunStore
 from store.stored_runs import Hands
 
@@ -35,9 +35,9 @@ def timed_requests(root: Location) -> Counter[Request]:
     )
 
 
-def committed_files(root: Location) -> dict[str, str]:
-    """The digest of every file that counts."""
-    entries, hands = RunStore.open(root).entries(), Hands(root)
-    names = [file.path for entry in entries for file in entry.files]
-    names += [entry_name(entry.sequence) for entry in entries]
-    return {name: hashlib.sha256(hands.read(name)).hexdigest() for name in ["run.json", *names]}
+def committed_rows(root: Location) -> set[str]:
+    """Every row that counts, and the description: in whichever files they are, for commits are compacted."""
+    store = RunStore.open(root)
+    store.verify()
+    found = {f"{table}: {row!r}" for table in SCHEMAS for row in store.read(table).to_pylist()}
+    return found | {f"run.json: {hashlib.sha256(Hands(root).read('run.json')).hexdigest()}"}

@@ -12,9 +12,9 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 4
-"""What is written. `_ADDED` says which version added what."""
-READABLE_VERSIONS: Final = (2, 3, 4)
+SCHEMA_VERSION: Final = 5
+"""What is written. `_ADDED` says which version added which columns; 5 added that commits may be compacted."""
+READABLE_VERSIONS: Final = (2, 3, 4, 5)
 
 SAMPLES: Final = pa.schema(
     [

@@ -1,4 +1,4 @@
-"""Neighbours are looked at together as far as they fit, in the files that hold them."""
+"""Neighbours are looked at together as far as they fit, and nothing else meanwhile."""
 
 from __future__ import annotations
 
@@ -30,21 +30,27 @@ def test_neighbours_are_looked_at_together_as_far_as_they_fit(
     assert list(batches.batches(dict(enumerate(counts)))) == expected
 
 
-def test_only_files_that_hold_them_are_shown_meanwhile() -> None:
-    """The second commit is of several visits."""
-    views = Views(RUN)
+@pytest.mark.parametrize("compacted", [False, True])
+def test_only_what_lies_between_them_is_shown_meanwhile(compacted: bool, tmp_path: Path) -> None:
+    root = generated(load_generated(tmp_path), tmp_path, even_cost) if compacted else RUN
+    if compacted:
+        with RunStore.resume(root) as store:
+            store.compact()
+    views = Views(root)
     of_visit = "SELECT DISTINCT block, round FROM samples ORDER BY ALL"
     every = views.rows(of_visit)
-    entries = [{(visit.block, visit.round) for visit in entry.visits} for entry in RunStore.open(RUN).entries()]
+    entries = [{(visit.block, visit.round) for visit in entry.visits} for entry in RunStore.open(root).entries()]
     place = {row["block"]: row["position"] for row in views.rows("FROM configurations")}
     for block in ("mrpc_seed42", "sst2_seed42"):
         with batches.narrowed(views.query, "position", [place[block]]):
-            shown = {(row["block"], row["round"]) for row in views.rows(of_visit)}
-        assert shown == set().union(*(entry for entry in entries if block in dict(entry)))
-    for rounds in ([0], [1], [7], [7, 0]):
+            shown = [(row["block"], row["round"]) for row in views.rows(of_visit)]
+        assert shown == [(row["block"], row["round"]) for row in every if row["block"] == block]
+    for rounds in ([0], [1], [7], [7, 0], [2, 1]):
         with batches.narrowed(views.query, "round", rounds):
-            shown = {(row["block"], row["round"]) for row in views.rows(of_visit)}
-        assert shown == set().union(*(entry for entry in entries if not {r for _, r in entry}.isdisjoint(rounds)))
+            shown = [(row["block"], row["round"]) for row in views.rows(of_visit)]
+        of_files = set().union(*(entry for entry in entries if not {r for _, r in entry}.isdisjoint(rounds)))
+        found = {r for _, r in of_files}.intersection(rounds)
+        assert shown == sorted((b, r) for b, r in of_files if min(found) <= r <= max(found))
     assert views.rows(of_visit) == every
 
 

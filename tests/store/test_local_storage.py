@@ -48,7 +48,7 @@ def test_what_a_driver_left_that_died_creating_a_run_is_cleaned_up(tmp_path: Pat
         RunStore.resume(tmp_path / "a")
     RunStore.create(tmp_path, "a", {}).close()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
-        ["run.json", "driver.lock", "manifest", *SCHEMAS]
+        ["run.json", "driver.lock", "manifest", "compacted", *SCHEMAS]
     )
 
 

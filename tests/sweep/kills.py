@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from invariants import committed_files, expected_requests, timed_requests
+from invariants import committed_rows, expected_requests, timed_requests
 from processes import end_tree, free_port, is_fork_server, is_visit
 from raybench.analysis.tables import Tables
 from raybench.deploy import strategies
@@ -56,7 +56,7 @@ class Siege:
         self.random = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.drivers = 0
-        self.kept: dict[str, str] = {}
+        self.kept: set[str] = set()
         self._ray: subprocess.Popen[bytes] | None = None
         self._driver: subprocess.Popen[bytes] | None = None
         # Ray's token, given by hand: with it a cluster of `ray start` is as closed as one of `ray.init`.
@@ -125,7 +125,7 @@ class Siege:
         found = timed_requests(self.root)
         assert set(found) == expected, f"{len(expected - set(found))} lost, {len(set(found) - expected)} too many"
         assert set(found.values()) == {1}, f"{sum(n > 1 for n in found.values())} twice"
-        assert self.kept.items() <= committed_files(self.root).items(), "a committed file is not what it was"
+        assert self.kept <= committed_rows(self.root), "a committed row is not what it was"
         tables = Tables(self.root)
         states = tables.rows("SELECT complete FROM completeness")
         assert [s["complete"] for s in states] == [True] * len(plan.configurations)
@@ -190,8 +190,9 @@ class Siege:
 
     def _remember(self) -> None:
         if (self.root / "run.json").exists():
-            for path, digest in committed_files(self.root).items():
-                assert self.kept.setdefault(path, digest) == digest, f"{path} changed"
+            rows = committed_rows(self.root)
+            assert self.kept <= rows, f"{len(self.kept - rows)} committed rows are not what they were"
+            self.kept = rows
 
 
 def _answers(port: int) -> bool:

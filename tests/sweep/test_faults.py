@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fake_device import FakeDevice
-from invariants import committed_files, timed_requests
+from invariants import committed_rows, timed_requests
 from raybench import cli, sweep
 from raybench.analysis.tables import Views
 from raybench.deploy import strategies
@@ -76,12 +76,12 @@ def check_incomplete(root: Location) -> None:
     assert complete == [{"n": sum(row["n"] == 2 for row in done)}]
 
 
-def check_complete(root: Location, before: dict[str, str]) -> None:
+def check_complete(root: Location, before: set[str]) -> None:
     """Every request once, what was committed ``before`` unchanged, and tables that say so."""
     keys = timed_requests(root)
     assert set(keys.values()) == {1}
     assert len(keys) == REQUESTS
-    assert before.items() <= committed_files(root).items()
+    assert before <= committed_rows(root)
     assert Views(root).rows("SELECT rounds_done, complete, count(*) AS n FROM completeness GROUP BY ALL") == [
         {"rounds_done": 2, "complete": True, "n": CONFIGURATIONS}
     ]
@@ -121,7 +121,7 @@ def test_a_disk_that_is_full_and_then_is_not(plan: Plan, small_disk: Path) -> No
     with pytest.raises(StoreError, match=r"No space left on device; free some space and start again \(--resume keeps"):
         measure(plan, small_disk, new_device=device)
     root = small_disk / "run"
-    before = committed_files(root)
+    before = committed_rows(root)
     check_incomplete(root)
     with pytest.raises(StoreError, match="No space left on device"):
         go_on(plan, root)
@@ -134,7 +134,7 @@ def test_a_read_only_place_is_refused_before_ray_is_started(
     stopped: Path, small_disk: Path, refused: Callable[..., tuple[int, str]], plan: Plan
 ) -> None:
     root = copy_run(stopped, small_disk / "run")
-    before = committed_files(root)
+    before = committed_rows(root)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     for options in ([], ["--run-id", "run", "--resume"], ["--resume"], ["--run-id", "another"]):
         code, said = refused(small_disk, *options)
@@ -163,8 +163,8 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes | None], str]] = {
     "missing entry": ("manifest", lambda data: None, "cannot be read: (No such file|.*404 Not Found)"),
     "unknown schema version": (
         "manifest",
-        lambda data: data.replace(b'"schema_version": 4', b'"schema_version": 99'),
-        "schema version 99, and this raybench reads 2, 3 and 4; read it with the raybench that wrote it",
+        lambda data: data.replace(b'"schema_version": 5', b'"schema_version": 99'),
+        "schema version 99, and this raybench reads 2, 3, 4 and 5; read it with the raybench that wrote it",
     ),
 }
 
@@ -187,8 +187,8 @@ def test_damage_is_refused_and_what_is_restored_is_gone_on_with(
 ) -> None:
     folder, damage, message = DAMAGE[kind]
     root = copy_run(stopped, results / "run")
-    before, hands = committed_files(root), Hands(root)
-    name = min(name for name in before if name.startswith(folder))
+    before, hands = committed_rows(root), Hands(root)
+    name = min(name for name in hands.names() if name.startswith(folder))
     intact = hands.read(name)
     damaged = damage(intact)
     if damaged is None:
@@ -212,8 +212,8 @@ def test_a_copied_file_is_refused_and_one_that_no_entry_lists_does_not_count(
     stopped: Path, results: Location, plan: Plan
 ) -> None:
     root = copy_run(stopped, results / "run")
-    before, hands = committed_files(root), Hands(root)
-    first, second = sorted(name for name in before if name.startswith("samples/"))[:2]
+    before, hands = committed_rows(root), Hands(root)
+    first, second = sorted(name for name in hands.names() if name.startswith("samples/"))[:2]
     hands.write("samples/00000009-0123abcd.parquet", hands.read(first))
     hands.write("samples/notes.txt", b"mine")
     intact = hands.read(second)
@@ -265,7 +265,7 @@ def test_a_store_that_fails_for_a_while(
     fault: str, folder: str, stopped: Path, plan: Plan, bucket: ObjectUri, s3: ObjectServer, quick: object
 ) -> None:
     root = copy_run(stopped, bucket / "run")
-    before = committed_files(root)
+    before = committed_rows(root)
     failing = f"{root}/{folder}/{COMMITS + 1:08d}"
     injected = s3.inject(**FAULTS[fault], part=failing.removeprefix("s3:/"), method="PUT", times=ALWAYS)
     with pytest.MonkeyPatch.context() as patch:
@@ -279,7 +279,7 @@ def test_a_store_that_fails_for_a_while(
     assert injected.met
     s3.reset()
     s3.settle()
-    before |= committed_files(root)
+    before |= committed_rows(root)
     go_on(plan, root)
     check_complete(root, before)
 
@@ -288,7 +288,7 @@ def test_an_outage_in_the_midst_and_one_while_going_on(
     plan: Plan, stopped: Path, bucket: ObjectUri, s3: ObjectServer, quick: object
 ) -> None:
     root = copy_run(stopped, bucket / "run")
-    before = committed_files(root)
+    before = committed_rows(root)
     outage = s3.inject(refuse="503 Service Unavailable", times=ALWAYS)
     for look in (lambda: go_on(plan, root), lambda: Views(root)):
         with pytest.raises(StoreError, match=rf"^{root}: cannot be listed: 503 Service Unavailable"):
@@ -314,5 +314,5 @@ def test_a_store_that_is_slow_and_stumbles_is_not_noticed(
         s3.inject(drop="within", part=f"/samples/{number:08d}", method="GET", times=2)
     s3.inject(delay_s=0.01, times=ALWAYS)
     root = measure(plan, bucket)
-    check_complete(root, {})
+    check_complete(root, set())
     assert all(fault.met for fault in s3.faults)

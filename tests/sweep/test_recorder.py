@@ -136,3 +136,19 @@ def test_a_latency_of_zero_is_refused_and_nothing_of_the_commit_is_visible(
         with pytest.raises(StoreError, match="host_ns"):
             recorder.add(spec, finished)
         assert store.entries() == []
+
+
+def test_many_small_files_become_a_few_now_and_then(
+    visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raybench.store.compaction.MOST_ENTRIES", 3)
+    with RunStore.create(tmp_path, "run", {}) as store:
+        recorder = Recorder(store, interval_s=0.0)
+        found = []
+        for spec, messages in visits[:6]:
+            for message in messages:
+                recorder.add(spec, message)
+            found.append([entry.sequence for entry in store.entries()])
+        assert found == [[1], [1, 2], [3], [3, 4], [3, 4, 5], [3, 6]]
+        assert store.committed() == {(spec.block, spec.round) for spec, _ in visits[:6]}
+        store.verify()

@@ -13,27 +13,37 @@ _OF: Final = {
     "round": "round IN ({})",
     "position": "block IN (SELECT block FROM configurations WHERE position IN ({}))",
 }
+_RANGE: Final = {"round": ("round", "rounds"), "position": ("block", "blocks")}
+"""Of which column the least and the largest value bound what is shown, and in which variable they are."""
 
 
 @contextlib.contextmanager
 def narrowed(query: Callable[[str], Any], by: Literal["round", "position"], numbers: Sequence[int]) -> Iterator[None]:
-    """Meanwhile the view ``samples`` shows only files that have samples of these rounds or configurations' own blocks.
+    """Meanwhile the view ``samples`` shows only files of commits that have samples of these rounds or own blocks.
 
-    What else is in such a file it still shows. Without it each batch would read some of every file, and the time of a
-    run would grow with the square of its samples.
+    Of those it shows what lies between the first and the last of them. Without it each batch would read all of every
+    file, and the time of a run would grow with the square of its samples; in files of many visits groups of rows are
+    passed over by their least and largest values.
     """
-    query(_set_files(_OF[by].format(", ".join(map(str, numbers)))))
+    which = _OF[by].format(", ".join(map(str, numbers)))
+    column, variable = _RANGE[by]
+    query(_set_files(which))
+    query(
+        f"SET VARIABLE raybench_{variable} = "  # noqa: S608
+        f"(SELECT [min({column}), max({column})] FROM raybench_sample_visits WHERE {which})"
+    )
     try:
         yield
     finally:
         query(_set_files("true"))
+        query(f"RESET VARIABLE raybench_{variable}")
 
 
 def _set_files(which: str) -> str:
     """``which``: a condition of `_OF`."""
     return (
-        "SET VARIABLE raybench_samples = (SELECT coalesce(list(path ORDER BY path), []) FROM "  # noqa: S608
-        f"(SELECT DISTINCT path FROM raybench_sample_files WHERE {which}))"
+        "SET VARIABLE raybench_samples = (SELECT coalesce(list(path ORDER BY path), []) FROM raybench_sample_files "  # noqa: S608
+        f"WHERE number IN (SELECT number FROM raybench_sample_visits WHERE {which}))"
     )
 
 

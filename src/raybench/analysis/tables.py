@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,7 +10,7 @@ import re
 import secrets
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
 from raybench.records import InputError, RaybenchError
 from raybench.schemas import SCHEMAS
-from raybench.store import Location, RunStore, StoreError, open_storage
+from raybench.store import Location, RunStore, StoreError, compacted_meanwhile, open_storage
 
 VIEW_FILES = (
     "raw",
@@ -66,15 +67,26 @@ class Views:
     """
 
     def __init__(self, path: Location) -> None:
-        store = RunStore.open(path)
+        self._store = store = RunStore.open(path)
         self.root = store.root
         self._checked, copy = _check(store)
         self.description, self.document = store.description, store.document
-        self.connection = self._checked.connect()
-        if copy is not None:
-            weakref.finalize(self.connection, copy.cleanup)
-        self.margin = self.description.plan.margin
-        self.judge()
+        with self.reading():
+            self.connection = self._checked.connect()
+            if copy is not None:
+                weakref.finalize(self.connection, copy.cleanup)
+            self.margin = self.description.plan.margin
+            self.judge()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise `StoreError` where DuckDB misses a file meanwhile because the run's driver has compacted it."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            if self._store.was_compacted():
+                raise compacted_meanwhile(self.root) from error
+            raise
 
     def judge(self) -> None:
         """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
@@ -105,10 +117,11 @@ class Views:
     def query(self, sql: str, parameters: Sequence[object] | None = None) -> pa.Table:
         """Any SQL over the run's views; ``parameters``: for its question marks.
 
-        Raises RaybenchError with DuckDB's own explanation.
+        Raises RaybenchError with DuckDB's own explanation, StoreError as `reading`.
         """
         try:
-            return self.connection.sql(sql, params=parameters).to_arrow_table()
+            with self.reading():
+                return self.connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:
             raise RaybenchError(f"SQL: {error}") from None
         except AttributeError:  # a statement without a result
@@ -143,8 +156,10 @@ class _Checked:
     description: str
     rows: dict[str, pa.Table]
     """Of all tables but the samples, which are small."""
-    sampled: pa.Table
-    """Of each visit its block and round, and the file that its samples are in."""
+    sample_files: pa.Table
+    """Of each file of samples the commit that lists it, by number."""
+    sample_visits: pa.Table
+    """Of each visit its block and round, and its commit."""
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
@@ -162,11 +177,13 @@ class _Checked:
             connection.register("raybench_read", rows)
             hold(connection, table, "raybench_read")
             connection.unregister("raybench_read")
-        connection.register("raybench_read", self.sampled)
+        connection.register("raybench_read", self.sample_files)
         connection.execute(
-            "CREATE TABLE raybench_sample_files AS SELECT ? || '/' || path AS path, block, round FROM raybench_read",
-            [folder],
+            "CREATE TABLE raybench_sample_files AS SELECT number, ? || '/' || path AS path FROM raybench_read", [folder]
         )
+        connection.unregister("raybench_read")
+        connection.register("raybench_read", self.sample_visits)
+        connection.execute("CREATE TABLE raybench_sample_visits AS FROM raybench_read")
         connection.unregister("raybench_read")
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
@@ -203,20 +220,26 @@ def _check(store: RunStore) -> tuple[_Checked, tempfile.TemporaryDirectory[str] 
         copy = tempfile.TemporaryDirectory(prefix="raybench-")
         folder = Path(copy.name)
         store.verify(open_storage(folder).replace, hold)
+    entries = store.entries()
     files = {
-        table: [file.path for entry in store.entries() for file in entry.files if file.table == table]
-        for table in SCHEMAS
+        table: [file.path for entry in entries for file in entry.files if file.table == table] for table in SCHEMAS
     }
-    sampled = [
-        {"path": file.path, "block": visit.block, "round": visit.round}
-        for entry in store.entries()
-        for file in entry.files
-        for visit in entry.visits
-        if file.table == "samples"
-    ]
-    columns = pa.schema([("path", pa.string()), ("block", pa.string()), ("round", pa.int32())])
+    paths = [(number, f.path) for number, entry in enumerate(entries) for f in entry.files if f.table == "samples"]
+    visits = [(number, visit.block, visit.round) for number, entry in enumerate(entries) for visit in entry.visits]
     tables = {table: pa.concat_tables(parts).combine_chunks() for table, parts in rows.items()}
-    return _Checked(folder, files, json.dumps(store.document), tables, pa.Table.from_pylist(sampled, columns)), copy
+    return _Checked(
+        folder,
+        files,
+        json.dumps(store.document),
+        tables,
+        _table(paths, {"number": pa.int64(), "path": pa.string()}),
+        _table(visits, {"number": pa.int64(), "block": pa.string(), "round": pa.int32()}),
+    ), copy
+
+
+def _table(rows: Sequence[tuple[object, ...]], columns: Mapping[str, pa.DataType]) -> pa.Table:
+    parts = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return pa.table({name: pa.array(part, kind) for (name, kind), part in zip(columns.items(), parts, strict=True)})
 
 
 def views_sql() -> str:

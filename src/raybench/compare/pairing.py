@@ -109,7 +109,7 @@ def measured(tables: Tables, kept: pa.Table) -> Measured:
     relative: dict[tuple[Pair, str], dict[int, Visit]] = defaultdict(dict)
     # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
     independent = tables.description.plan.design == "independent"
-    with contextlib.closing(tables.connect()) as connection:
+    with tables.reading(), contextlib.closing(tables.connect()) as connection:
         connection.register("compared", kept)
         connection.execute(shipped_sql("compare_requests"))
         for row in connection.sql(shipped_sql("compare_visits")).to_arrow_table().to_pylist():

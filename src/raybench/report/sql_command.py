@@ -38,10 +38,12 @@ def run_sql(options: argparse.Namespace) -> int:
 
     Raises what `Tables` raises, RaybenchError for a query that is none, KeyboardInterrupt where Ctrl-C ended it.
     """
-    connection = Tables(options.directory).connection
+    tables = Tables(options.directory)
+    connection = tables.connection
     connection.execute("SET TimeZone = 'UTC'")  # as the run's own times are, on whichever machine
     if not options.unsafe:
-        shut_off(connection)
+        with tables.reading():
+            shut_off(connection)
     answer = partial(print_csv if options.format == "csv" else print_box, connection)
     if options.query is not None:
         answer(options.query)

@@ -117,15 +117,24 @@ class LocalStorage:
                 temporary.write_bytes(data)
                 temporary.replace(path)
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, *, may_be_missing: bool = False) -> list[str]:
         """The names in ``folder``, but for hidden ones."""
         path = self.locate(folder)
+        if may_be_missing and not os.path.lexists(path):
+            return []
         with explained(path, "read"), os.scandir(path) as found:
             return sorted(entry.name for entry in found if not entry.name.startswith("."))
 
     def exists(self, name: str) -> bool:
         """Whether anything is at ``name``, be it a link that leads nowhere."""
         return os.path.lexists(self.root / name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove ``names``; of a link, the link."""
+        for name in names:
+            path = self.locate(name.rpartition("/")[0]) / name.rpartition("/")[2]
+            with explained(path, "removed"):
+                path.unlink(missing_ok=True)
 
     def abandon(self, names: Iterable[str]) -> None:
         """Remove ``names``, as far as the disk lets."""

@@ -118,7 +118,11 @@ class ObjectClient:
     def delete(self, name: str) -> None:
         """Remove ``name``, if it is there."""
         with self._explained(name, "removed"):
-            self._store.delete(name)
+            try:
+                self._store.delete(name)
+            except FileNotFoundError as error:  # as GCS answers, S3 does not
+                if "NoSuchBucket" in str(error):
+                    raise
 
     def exists(self, name: str) -> bool:
         """Whether anything is at ``name``."""

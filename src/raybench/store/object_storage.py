@@ -1,8 +1,9 @@
 """A run below a prefix of an object store: published by conditional writes, locked by a lease.
 
 An object appears whole or not at all, and is durable and visible to all when its write was answered; so nothing here
-is renamed, synced or cleaned up. What a failed commit wrote stays where it is: a write whose answer was lost may yet
-arrive, and an entry must never list what was removed meanwhile. Readers follow the manifest and do not see it.
+is renamed or synced. What a failed commit wrote stays where it is: a write whose answer was lost may yet arrive, and
+an entry must never list what was removed meanwhile. Readers follow the manifest and do not see it. It is removed when
+its number is compacted, since such an entry does not count any more.
 """
 
 from __future__ import annotations
@@ -98,13 +99,19 @@ class ObjectStorage:
         """Put ``data`` at ``name``."""
         (self._brisk if courtesy else self._client).replace(name, data)
 
-    def names(self, folder: str) -> list[str]:
-        """The names of the objects in ``folder``."""
+    def names(self, folder: str, *, may_be_missing: bool = False) -> list[str]:
+        """The names of the objects in ``folder``, which need not be there."""
         return self._client.names(folder)
 
     def exists(self, name: str) -> bool:
         """Whether there is an object ``name``."""
         return self._client.exists(name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Several at once."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            for _ in pool.map(self._client.delete, names):
+                pass
 
     def abandon(self, names: Iterable[str]) -> None:
         """They are left; see above."""

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raybench.schemas import SCHEMA_VERSION, SCHEMAS
@@ -25,8 +26,10 @@ _LAYOUT: Final[dict[str, Any]] = {"compression": "zstd", "write_batch_size": 1 <
 """Numbers into a dictionary are written faster so many at a time than 1024. Pages end at a mebibyte only, where PyArrow
 would begin one each 20,000 rows: columns of few bits a row are packed better."""
 _THREADS: Final = 4
-_FILES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
-"""Files that are unpacked and checked together, and their bytes, which unpacked are some ten times as many."""
+_MERGED_ROWS: Final = 122_880
+"""Rows of a file of merged rows: DuckDB's own measure of a group."""
+_FILES_AT_ONCE, _BYTES_AT_ONCE, _ROWS_AT_ONCE = 256, 1 << 22, _MERGED_ROWS
+"""Files that are unpacked and checked together, their bytes, which unpacked are some ten times as many, and rows."""
 
 
 def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, bytes]:
@@ -46,6 +49,21 @@ def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, by
         rows=rows.num_rows,
         bytes=len(data),
     ), data
+
+
+def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> Iterator[tuple[FileEntry, bytes]]:
+    """Files of the rows of many, as they were decoded; samples are sorted by block and round, else in their order.
+
+    So a reader of some blocks or rounds need not unpack all groups of rows: DuckDB asks each for its least and largest.
+    """
+    rows = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    order = None
+    if name == "samples":
+        keys = pa.table({"block": rows["block"].cast(pa.string()), "round": rows["round"]})
+        order = pc.sort_indices(keys, [("block", "ascending"), ("round", "ascending")])  # stable
+    for start in range(0, rows.num_rows, _MERGED_ROWS):
+        part = rows.slice(start, _MERGED_ROWS) if order is None else rows.take(order[start : start + _MERGED_ROWS])
+        yield encode_rows(name, part.cast(SCHEMAS[name]), sequence)
 
 
 def _encodings(name: str, schema: pa.Schema) -> dict[str, Any]:
@@ -115,15 +133,15 @@ def _checked(decoding: _Decoding) -> Iterator[tuple[FileEntry, bytes, pa.Table]]
 def _few(found: Iterable[Found]) -> Iterator[tuple[Sequence[Found], StoreError | None]]:
     """Files that are looked at together, and of the last of them why the next could not be read."""
     few: list[Found] = []
-    held = 0
+    held = rows = 0
     unread: StoreError | None = None
     try:
         for one in found:
             few.append(one)
-            held += len(one.data)
-            if held >= _BYTES_AT_ONCE or len(few) == _FILES_AT_ONCE:
+            held, rows = held + len(one.data), rows + one.file.rows
+            if held >= _BYTES_AT_ONCE or rows >= _ROWS_AT_ONCE or len(few) == _FILES_AT_ONCE:
                 yield few, None
-                few, held = [], 0
+                few, held, rows = [], 0, 0
     except StoreError as error:
         unread = error
     yield few, unread

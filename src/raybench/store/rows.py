@@ -34,7 +34,7 @@ _CHOICES: Final = {
     "failures": ("kind", get_args(FailureKind)),
     "attempts": ("kind", get_args(FailureKind)),
 }
-_UNFINISHED: Final = ("failures", "attempts")
+UNFINISHED: Final = ("failures", "attempts")
 """Tables whose rows need not belong to a finished visit."""
 _FILE: Final = "file"
 _PAGE_BITS: Final = 10
@@ -78,7 +78,7 @@ def check_rows(name: str, table: pa.Table, visits: Sequence[VisitKey], where: st
     """
     table = number_texts(table)
     _check_values(name, table, where)
-    if name not in _UNFINISHED:
+    if name not in UNFINISHED:
         listed = {(visit.visit, visit.block, visit.round) for visit in visits}
         for visit, block, round_index in sorted(_distinct(table, ("visit", "block", "round")) - listed):
             raise StoreError(f"{where}: visit {visit} (block {block}, round {round_index}) is not in its commit")
@@ -139,7 +139,7 @@ def _are_sound(name: str, files: Sequence[Committed]) -> bool:
     numbers = np.repeat(np.arange(len(files)), [file.table.num_rows for file in files])
     # Rows and visits with the number of their file: a row of another file's visit is a fault.
     rows = number_texts(pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers)))
-    if name not in _UNFINISHED:
+    if name not in UNFINISHED:
         listed = {(number, v.visit, v.block, v.round) for number, file in enumerate(files) for v in file.visits}
         if not _distinct(rows, (_FILE, "visit", "block", "round")) <= listed:
             return False

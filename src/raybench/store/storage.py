@@ -81,11 +81,14 @@ class Storage(Protocol):
         ``courtesy``: give up soon, since nothing depends on it.
         """
 
-    def names(self, folder: str) -> list[str]:
-        """The names of the files in ``folder``, sorted."""
+    def names(self, folder: str, *, may_be_missing: bool = False) -> list[str]:
+        """The names of the files in ``folder``, sorted. ``may_be_missing``: a folder that is not there has none."""
 
     def exists(self, name: str) -> bool:
         """Whether anything is at ``name``."""
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove ``names``, those that are there: files that do not count any more, nor ever will."""
 
     def abandon(self, names: Iterable[str]) -> None:
         """Of a commit that failed: no entry lists ``names``, nor ever will. They may be removed or left."""

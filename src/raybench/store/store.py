@@ -5,6 +5,7 @@ The layout of a run:
     run.json                                  what the run is, written once
     samples/ visits/ loads/ failures/ attempts/   Parquet: <sequence>-<random>.parquet
     manifest/<sequence>.json                  one entry a commit; a file that no entry lists does not exist
+    compacted/<number>.json                   one document in the place of many entries, which count no more
     driver.lock                               who commits
     live.json                                 what its driver was doing last
 """
@@ -21,20 +22,26 @@ import pyarrow.compute as pc
 
 from raybench.records import INFRASTRUCTURE, InputError
 from raybench.schemas import SCHEMA_VERSION, SCHEMAS
+from raybench.store.compaction import is_due, kept_and_merged, leftovers, spans
 from raybench.store.description import Description
 from raybench.store.documents import encode_json, parse_json, validated
 from raybench.store.location import Location
 from raybench.store.manifest import (
+    COMPACTED,
     MANIFEST,
+    Compacted,
     Entry,
     FileEntry,
     VisitKey,
+    compacted_documents,
+    compacted_name,
     entry_name,
+    named,
     read_manifest,
 )
 from raybench.store.results import open_storage, validate_run_id
-from raybench.store.row_files import Found, decode_files, encode_rows
-from raybench.store.rows import check_columns, check_nulls, check_rows, without_keys
+from raybench.store.row_files import Found, decode_files, encode_merged, encode_rows
+from raybench.store.rows import UNFINISHED, check_columns, check_nulls, check_rows, without_keys
 from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
 from raybench.store.texts import schema_with_texts
 
@@ -42,7 +49,7 @@ __all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
 
 _LIVE: Final = "live.json"
 _NAME_IT: Final = "name a run's own folder or URI, as data/runs/ID"
-_FOLDERS: Final = (*SCHEMAS, MANIFEST)
+_FOLDERS: Final = (*SCHEMAS, MANIFEST, COMPACTED)
 
 
 class RunStore:
@@ -56,7 +63,9 @@ class RunStore:
         self.root = storage.root
         self._storage, self._lock = storage, lock
         self.document: Mapping[str, Any] = _read_document(storage)
-        self._entries = read_manifest(storage, self.schema_version)
+        self._known: set[str] = set()  # also of files that were compacted
+        self._take(read_manifest(storage, self.schema_version))
+        self._began_after = self._last
         self._unsure = False
         self._refused: StoreError | None = None
 
@@ -82,7 +91,7 @@ class RunStore:
 
     @classmethod
     def resume(cls, path: Location) -> Self:
-        """Go on with the run at ``path``; a dead driver's lock is taken over.
+        """Go on with the run at ``path``; a dead driver's lock is taken over, and what it began to remove is removed.
 
         Raises `InputError` if there is no run or a live driver has it, `StoreError` if it is damaged or read-only.
         """
@@ -91,6 +100,7 @@ class RunStore:
         try:
             store = cls(storage, lock)
             storage.prepare(_FOLDERS)
+            storage.remove(leftovers(storage, store._entries))
             return store
         except BaseException:
             lock.release()
@@ -134,10 +144,10 @@ class RunStore:
 
     def committed(self) -> set[tuple[str, int]]:
         """The (block, round) of every committed visit."""
-        return set[tuple[str, int]]().union(*(entry.keys for entry in self._entries))
+        return set(self._keys)
 
     def entries(self) -> list[Entry]:
-        """Every commit, in order."""
+        """Every commit, in order; of those that were compacted, what stands for several of them."""
         return list(self._entries)
 
     def files(self, table: str) -> list[Location]:
@@ -159,38 +169,25 @@ class RunStore:
         answer was lost is found, and its visits are duplicates. Raises `ValueError` for two attempts of one visit in
         this call, an unknown table, and a store that is not open for writing.
         """
-        if self._lock is None or not self._lock.held:
-            raise ValueError(f"{self.root} is not open for writing")
-        if self._refused is not None:
-            raise self._refused
-        if self.schema_version != SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.root}: was begun with schema version {self.schema_version}, and this raybench writes "
-                f"{SCHEMA_VERSION}: it can be read, and no more be measured; begin a new run"
-            )
-        self._lock.check()
-        if self._unsure:
-            self._entries, self._unsure = read_manifest(self._storage, self.schema_version), False
+        self._begin_writing()
         if len({(visit.block, visit.round) for visit in visits}) < len(visits):
             raise ValueError("a commit holds at most one attempt of a block in a round")
         if unknown := set(tables) - set(SCHEMAS):
             raise ValueError(f"no such table: {', '.join(sorted(unknown))}")
-        committed = self.committed()
-        visits = [visit for visit in visits if (visit.block, visit.round) not in committed]
-        sequence = len(self._entries) + 1
-        known = {file.sha256 for entry in self._entries for file in entry.files}
+        visits = [visit for visit in visits if (visit.block, visit.round) not in self._keys]
+        sequence = self._last + 1
         contents: list[tuple[FileEntry, bytes]] = []
         for name in SCHEMAS:
             if name not in tables:
                 continue
             check_columns(name, schema_with_texts(tables[name].schema), name)
             check_nulls(name, tables[name], name)
-            rows = without_keys(tables[name], committed)
+            rows = without_keys(tables[name], self._keys)
             check_rows(name, rows, visits, name)
             if rows.num_rows == 0:
                 continue
             file, data = encode_rows(name, rows, sequence)
-            if file.sha256 not in known:  # else the same failures, offered again after an error late in a commit
+            if file.sha256 not in self._known:  # else the same failures, offered again after an error late in a commit
                 contents.append((file, data))
         if not contents and not visits:
             return None
@@ -201,12 +198,30 @@ class RunStore:
             files=tuple(file for file, _ in contents),
             visits=tuple(visits),
         )
-        self._publish(entry, contents)
+        self._publish(entry_name(sequence), entry, contents)
+        self._add(entry)
         return entry
+
+    def is_compaction_due(self) -> bool:
+        """Whether so many small files have come together that `compact` is to be called now."""
+        return is_due(self._entries)
+
+    def compact(self) -> None:
+        """Put the rows of many small files into a few, which then stand in their place; nothing is read otherwise.
+
+        What it replaces is removed when all else is durable. Some million rows at most are in memory.
+
+        Raises `StoreError` for a file that is not what was committed, for a storage that refuses, and once another
+        driver took the run over. The run then reads as before, and what was begun is finished by the next `compact`
+        or `resume`. Raises `ValueError` for a store that is not open for writing.
+        """
+        self._begin_writing()
+        for span in list(spans(self._entries, self._began_after)):
+            self._replace(span)
 
     def read(self, table: str) -> pa.Table:
         """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
-        parts = [rows.cast(SCHEMAS[table]) for _, _, rows in self._load([table])]
+        parts = [rows.cast(SCHEMAS[table]) for _, _, rows in self._load(self._listed([table]))]
         return pa.concat_tables([SCHEMAS[table].empty_table(), *parts])
 
     def timed_samples(self) -> int:
@@ -237,53 +252,126 @@ class RunStore:
 
         Checked: numbering, sizes, SHA-256, row counts, schema versions, schemas, values, and that rows belong to
         the visits of their entry. Files that no entry lists are ignored. Few files at a time are in memory. ``keep``
-        is called with the name and the bytes of each that was found good: description, entries and files; ``hold``
-        with the table and the rows of each file, in order.
+        is called with the name and the bytes of each that was found good: description, files, entries and what stands
+        for several; ``hold`` with the table and the rows of each file, in order.
         """
         self.document = _read_document(self._storage)
-        self._entries = read_manifest(self._storage, self.schema_version)
-        for file, data, rows in self._load(list(SCHEMAS)):
+        self._take(read_manifest(self._storage, self.schema_version))
+        for file, data, rows in self._load(self._listed(list(SCHEMAS))):
             if keep is not None:
                 keep(file.path, data)
             if hold is not None:
                 hold(file.table, rows)
         if keep is not None:
             keep(DESCRIPTION, encode_json(self.document))
-            for entry in self._entries:
-                keep(entry_name(entry.sequence), encode_json(entry.model_dump(mode="json")))
+            for name, entry in named(self._entries):
+                keep(name, encode_json(entry.model_dump(mode="json")))
 
-    def _publish(self, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
-        name = entry_name(entry.sequence)
+    def was_compacted(self) -> bool:
+        """Whether its driver has compacted it since this store read which files there are."""
+        try:
+            return compacted_documents(self._storage) > self._documents
+        except StoreError:
+            return False
+
+    def _begin_writing(self) -> None:
+        if self._lock is None or not self._lock.held:
+            raise ValueError(f"{self.root} is not open for writing")
+        if self._refused is not None:
+            raise self._refused
+        if self.schema_version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.root}: was begun with schema version {self.schema_version}, and this raybench writes "
+                f"{SCHEMA_VERSION}: it can be read, and no more be measured; begin a new run"
+            )
+        self._lock.check()
+        if self._unsure:
+            self._take(read_manifest(self._storage, self.schema_version))
+            self._unsure = False
+
+    def _replace(self, span: Sequence[Entry]) -> None:
+        """One document in the place of the entries ``span``, the first that are not compacted."""
+        last, files = span[-1], list[FileEntry]()
+        contents: list[tuple[FileEntry, bytes]] = []
+        for table in SCHEMAS:
+            kept, merged = kept_and_merged(span, table)
+            files += kept
+            if merged:
+                parts = [rows for _, _, rows in self._load(merged)]
+                contents += encode_merged(table, parts, last.sequence)
+        document = Compacted(
+            first=span[0].sequence,
+            sequence=last.sequence,
+            schema_version=SCHEMA_VERSION,
+            committed_at=last.committed_at,
+            files=(*files, *(file for file, _ in contents)),
+            visits=tuple(visit for entry in span for visit in entry.visits),
+        )
+        at = self._documents
+        self._publish(compacted_name(at + 1), document, contents)
+        self._take([*self._entries[:at], document, *self._entries[at + len(span) :]])
+        self._storage.remove(leftovers(self._storage, self._entries))
+
+    def _publish(self, name: str, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
         try:
             for file, data in contents:
                 self._storage.create(file.path, data)
             self._storage.create(name, encode_json(entry.model_dump(mode="json")))
+            # The number of an entry that another driver compacted and removed is free again.
+            if not isinstance(entry, Compacted) and self._storage.exists(after := compacted_name(self._documents + 1)):
+                raise AlreadyThereError(
+                    f"{self.root / after}: already there; another driver wrote to this run, --resume it"
+                )
         except BaseException as error:
             if isinstance(error, AlreadyThereError):  # whoever it was: two that number entries must not go on
                 self._refused = error
             self._find_out(name, [file.path for file, _ in contents])
             raise
-        self._entries.append(entry)
 
     def _find_out(self, entry: str, files: Sequence[str]) -> None:
         # After an error the entry may be visible, though perhaps not yet durable: then it counts.
         try:
             if self._storage.exists(entry):
-                self._entries = read_manifest(self._storage, self.schema_version)
+                self._take(read_manifest(self._storage, self.schema_version))
             else:
                 self._storage.abandon(files)
         except StoreError:
             self._unsure = True
 
-    def _listed(self, tables: Sequence[str]) -> Iterator[tuple[Entry, FileEntry]]:
-        return ((entry, file) for entry in self._entries for file in entry.files if file.table in tables)
+    def _take(self, entries: list[Entry]) -> None:
+        """What is committed, as it was read: once, and kept up to date, for it is asked at each commit."""
+        self._entries: list[Entry] = []
+        self._keys: set[tuple[str, int]] = set()
+        self._documents = self._last = 0
+        for entry in entries:
+            self._add(entry)
 
-    def _load(self, tables: Sequence[str]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
-        contents = self._storage.read_many((file.path, file.bytes) for _, file in self._listed(tables))
-        return decode_files(
-            Found(entry, file, data, str(self.root / file.path))
-            for (entry, file), data in zip(self._listed(tables), contents, strict=True)
-        )
+    def _add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._keys |= entry.keys
+        self._known |= {file.sha256 for file in entry.files if file.table in UNFINISHED}
+        self._documents += isinstance(entry, Compacted)
+        self._last = entry.sequence
+
+    def _listed(self, tables: Sequence[str]) -> list[tuple[Entry, FileEntry]]:
+        return [(entry, file) for entry in self._entries for file in entry.files if file.table in tables]
+
+    def _load(self, listed: Sequence[tuple[Entry, FileEntry]]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
+        contents = self._storage.read_many((file.path, file.bytes) for _, file in listed)
+        try:
+            yield from decode_files(
+                Found(entry, file, data, str(self.root / file.path))
+                for (entry, file), data in zip(listed, contents, strict=True)
+            )
+        except StoreError as error:
+            if self.was_compacted():
+                raise compacted_meanwhile(self.root) from error
+            raise
+
+
+def compacted_meanwhile(root: Location) -> StoreError:
+    """What a person is told whose command read files that the run's driver replaced by others."""
+    return StoreError(f"{root}: its driver compacted the run while it was read; run the command again")
 
 
 def read_description(path: Location) -> Description:

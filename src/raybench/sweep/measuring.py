@@ -60,6 +60,17 @@ def measure(
                 # What failed may have been the commit itself: that error is the one to be told.
                 with contextlib.suppress(*[StoreError] if state == "failed" else []):
                     recorder.commit()
+                    _compact(store, progress.note)
                 go_on = shell_command(sweep.command)
                 progress.note(f"{state}; {len(store.committed())} visits are kept. Go on: {go_on}")
+            else:
+                _compact(store, progress.note)
             live.end(state)
+
+
+def _compact(store: RunStore, note: Callable[[str], object]) -> None:
+    """Nothing depends on it: what was measured is committed, and its tables are the same."""
+    try:
+        store.compact()
+    except StoreError as error:
+        note(f"Not compacted, which loses nothing and makes reading slow: {error}")

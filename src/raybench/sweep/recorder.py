@@ -81,7 +81,10 @@ class Recorder:
         )
 
     def commit(self) -> None:
-        """Make everything finished durable now. Raises StoreError; what was not committed is kept and tried again."""
+        """Make everything finished durable now, and many small files a few, once there are many.
+
+        Raises StoreError; what was not committed is kept and tried again.
+        """
         if not self._visits and not self._failures and not self._attempts:
             return
         self._committed_at = self._clock()
@@ -99,6 +102,8 @@ class Recorder:
         self._store.commit({name: table for name, table in tables.items() if table.num_rows}, keys)
         for kept in (self._visits, self._samples, self._loads, self._failures, self._attempts):
             kept.clear()
+        if self._store.is_compaction_due():
+            self._store.compact()
 
     def _lose(self, spec: VisitSpec, died: Died) -> None:
         self._attempts.append(

@@ -24,12 +24,36 @@ SET VARIABLE raybench_description = (
     )
 );
 
--- The description stands first, so that a run without a commit is an empty run and not an error.
-SET VARIABLE raybench_manifest = [getvariable('raybench_run') || '/run.json']
-    || (SELECT coalesce(list(file ORDER BY file), []) FROM glob(getvariable('raybench_run') || '/manifest/*.json'));
+-- The description stands first, so that a run without a commit is an empty run and not an error. A document of compacted
+-- commits stands for entries, which do not count any more where they are still there. The manifest is looked at first: an
+-- entry that its driver removes before that is in a document by then.
+SET VARIABLE raybench_manifest = (
+    SELECT coalesce(list(file ORDER BY file), []) FROM glob(getvariable('raybench_run') || '/manifest/*.json')
+);
+SET VARIABLE raybench_compacted = [getvariable('raybench_run') || '/run.json']
+    || (SELECT coalesce(list(file ORDER BY file), []) FROM glob(getvariable('raybench_run') || '/compacted/*.json'));
+
+CREATE OR REPLACE TEMP TABLE raybench_documents AS
+SELECT parse_filename(filename) AS entry, first, sequence, schema_version, files
+FROM read_json(
+    getvariable('raybench_compacted'),
+    columns = {
+        first: 'BIGINT', sequence: 'BIGINT', schema_version: 'BIGINT',
+        files: 'STRUCT("table" VARCHAR, path VARCHAR, sha256 VARCHAR, bytes BIGINT)[]'
+    },
+    filename = true, hive_partitioning = false
+)
+WHERE parse_filename(filename) <> 'run.json';
+
+SET VARIABLE raybench_replaced = (SELECT coalesce(max(sequence), 0) FROM raybench_documents);
+
+SET VARIABLE raybench_manifest = [getvariable('raybench_run') || '/run.json'] || list_filter(
+    getvariable('raybench_manifest'),
+    lambda file: coalesce(try_cast(left(parse_filename(file), 8) AS BIGINT) > getvariable('raybench_replaced'), true)
+);
 
 CREATE OR REPLACE TEMP TABLE raybench_entries AS
-SELECT parse_filename(filename) AS entry, sequence, schema_version, files
+SELECT parse_filename(filename) AS entry, sequence AS first, sequence, schema_version, files
 FROM read_json(
     getvariable('raybench_manifest'),
     columns = {
@@ -41,8 +65,12 @@ FROM read_json(
 WHERE parse_filename(filename) <> 'run.json';
 
 CREATE OR REPLACE TEMP TABLE raybench_files AS
-SELECT entry, f."table" AS name, f.path, f.sha256, f.bytes
-FROM (SELECT entry, unnest(files) AS f FROM raybench_entries);
+SELECT entry, first, sequence, f."table" AS name, f.path, f.sha256, f.bytes
+FROM (
+    SELECT 'manifest/' || entry AS entry, first, sequence, unnest(files) AS f FROM raybench_entries
+    UNION ALL
+    SELECT 'compacted/' || entry AS entry, first, sequence, unnest(files) AS f FROM raybench_documents
+);
 
 SET VARIABLE raybench_checked = (
     SELECT error('raybench: ' || min(problem) || '; restore it from a copy')
@@ -50,14 +78,24 @@ SET VARIABLE raybench_checked = (
         SELECT 'manifest/' || entry || ': not the entry that its name says' AS problem
         FROM raybench_entries
         WHERE NOT coalesce(
-            entry = printf('%08d.json', sequence) AND sequence <= (SELECT count(*) FROM raybench_entries)
-                AND schema_version IN (2, 3, 4), false)
+            entry = printf('%08d.json', sequence)
+                AND sequence <= getvariable('raybench_replaced') + (SELECT count(*) FROM raybench_entries)
+                AND schema_version IN (2, 3, 4, 5), false)
         UNION ALL
-        SELECT 'manifest/' || entry || ': lists ' || coalesce(path, 'a file without a path') || ', which cannot be'
+        SELECT 'compacted/' || entry || ': does not follow the document before it' AS problem
+        FROM (
+            SELECT *, lag(sequence, 1, 0) OVER (ORDER BY entry) AS last, row_number() OVER (ORDER BY entry) AS number
+            FROM raybench_documents
+        )
+        WHERE NOT coalesce(
+            entry = printf('%08d.json', number) AND first = last + 1 AND first <= sequence AND schema_version = 5, false)
+        UNION ALL
+        SELECT entry || ': lists ' || coalesce(path, 'a file without a path') || ', which cannot be'
         FROM raybench_files
         WHERE NOT coalesce(
             regexp_full_match(path, '(samples|visits|loads|failures|attempts)/[0-9]{8}-[0-9a-f]{8}\.parquet')
-                AND starts_with(path, name || '/' || left(entry, 8) || '-')
+                AND starts_with(path, name || '/')
+                AND try_cast(regexp_extract(path, '/([0-9]{8})-', 1) AS BIGINT) BETWEEN first AND sequence
                 AND sha256 IS NOT NULL AND bytes IS NOT NULL, false)
         UNION ALL
         SELECT path || ': listed by the manifest, and no such file'

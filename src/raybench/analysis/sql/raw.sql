@@ -1,6 +1,7 @@
 -- Question: what was measured, and what was planned?
 -- The raw views of one run, over the files of the variables `raybench_samples`, `raybench_visits` and so on, which were
--- checked (in views.sql above, or by raybench), and over `raybench_description`, the text of run.json.
+-- checked (in views.sql above, or by raybench), and over `raybench_description`, the text of run.json. Of the samples
+-- raybench shows some blocks or rounds at a time, the first and the last of which `raybench_blocks` or `raybench_rounds` says.
 --
 -- Views: samples, visits, loads, failures, attempts (columns as in the Parquet files), run, configurations, comparisons, timed.
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
@@ -62,7 +63,11 @@ WHERE false;
 CREATE OR REPLACE VIEW samples AS
 FROM raybench_samples_columns UNION ALL BY NAME
 FROM query(CASE WHEN len(getvariable('raybench_samples')) > 0
-    THEN 'FROM read_parquet(getvariable(''raybench_samples''), hive_partitioning = false)'
+    THEN 'FROM read_parquet(getvariable(''raybench_samples''), hive_partitioning = false) WHERE true'
+        || CASE WHEN getvariable('raybench_blocks') IS NOT NULL
+            THEN ' AND block BETWEEN getvariable(''raybench_blocks'')[1] AND getvariable(''raybench_blocks'')[2]' ELSE '' END
+        || CASE WHEN getvariable('raybench_rounds') IS NOT NULL
+            THEN ' AND round BETWEEN getvariable(''raybench_rounds'')[1] AND getvariable(''raybench_rounds'')[2]' ELSE '' END
     ELSE 'FROM raybench_samples_columns' END);
 CREATE OR REPLACE VIEW visits AS
 FROM raybench_visits_columns UNION ALL BY NAME
