@@ -216,6 +216,28 @@ def test_only_who_drives_a_run_compacts_it(many: RunStore, many_commits: Path, t
     assert Hands(old).digests() == digests
 
 
+@pytest.mark.parametrize("results", ["folder"], indirect=True)
+def test_a_run_of_the_version_before_is_read_and_stays_as_it_is(
+    results: Path, many_commits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("store", "row_files"):
+        monkeypatch.setattr(f"raybench.store.{module}.SCHEMA_VERSION", 4)
+    with RunStore.create(results, "old", {}) as store:
+        for visit in (key("a", 0), key("a", 1)):
+            store.commit(rows_of(visit), [visit])
+    monkeypatch.undo()
+    shutil.rmtree(results / "old" / "compacted")  # which an older raybench does not make
+    read = RunStore.open(results / "old")
+    read.verify()
+    assert (read.schema_version, len(read.entries())) == (4, 2)
+    assert read.read("samples").equals(pa.concat_tables([rows_of(key("a", r))["samples"] for r in (0, 1)]))
+    with (
+        RunStore.resume(results / "old") as store,
+        pytest.raises(StoreError, match="was begun with schema version 4, and this raybench writes 5"),
+    ):
+        store.compact()
+
+
 def test_failures_that_were_compacted_are_not_committed_again(many: RunStore) -> None:
     many.compact()
     assert many.commit(failure_of(key("c", 0)), []) is None
