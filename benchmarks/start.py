@@ -5,8 +5,9 @@
 Each command is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 the files are in the cache. What is printed are medians of wall time, and of the CPU time of all its threads. Imports
 are Python's own account (``-X importtime``) of one further run each, by the package that is imported. The run that is
-looked at is the plan smoke of 10 rounds (`made_run.py`); ``--commits``: also the status of one with so many commits.
-``--against``: beside another revision of this repository, in a temporary folder, with the ratio within a repeat.
+looked at is the plan smoke of 10 rounds (`made_run.py`); ``--commits``: also the status of one with so many commits,
+compacted as a sweep's are. ``--against``: beside another revision of this repository, in a temporary folder, with the
+ratio within a repeat; it must read runs of this schema version.
 """
 
 from __future__ import annotations

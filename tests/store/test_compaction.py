@@ -216,6 +216,28 @@ def test_only_who_drives_a_run_compacts_it(many: RunStore, many_commits: Path, t
     assert Hands(old).digests() == digests
 
 
+@pytest.mark.parametrize("results", ["folder"], indirect=True)
+def test_a_run_of_the_version_before_is_read_and_stays_as_it_is(
+    results: Path, many_commits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("store", "row_files"):
+        monkeypatch.setattr(f"raybench.store.{module}.SCHEMA_VERSION", 4)
+    with RunStore.create(results, "old", {}) as store:
+        for visit in (key("a", 0), key("a", 1)):
+            store.commit(rows_of(visit), [visit])
+    monkeypatch.undo()
+    shutil.rmtree(results / "old" / "compacted")  # which an older raybench does not make
+    read = RunStore.open(results / "old")
+    read.verify()
+    assert (read.schema_version, len(read.entries())) == (4, 2)
+    assert read.read("samples").equals(pa.concat_tables([rows_of(key("a", r))["samples"] for r in (0, 1)]))
+    with (
+        RunStore.resume(results / "old") as store,
+        pytest.raises(StoreError, match="was begun with schema version 4, and this raybench writes 5"),
+    ):
+        store.compact()
+
+
 def test_failures_that_were_compacted_are_not_committed_again(many: RunStore) -> None:
     many.compact()
     assert many.commit(failure_of(key("c", 0)), []) is None
@@ -281,8 +303,11 @@ def test_a_compaction_that_fails_at_any_step_loses_nothing_and_is_finished_by_th
 ) -> None:
     inner = many._storage
     many._storage = steps = Steps(inner, at, after, fail)  # type: ignore[assignment]
-    with pytest.raises(StoreError, match="as told"):
-        many.compact()
+    if at > 5:
+        assert str(many.compact()) == "as told"  # it is compacted, and something is left of what it replaced
+    else:
+        with pytest.raises(StoreError, match="as told"):
+            many.compact()
     assert steps.met
     many._storage = inner
     assert rows(many.root) == before
@@ -298,6 +323,27 @@ def test_a_compaction_that_fails_at_any_step_loses_nothing_and_is_finished_by_th
     )
     listed = {file.path for entry in many.entries() for file in entry.files}
     assert {name for name in Hands(many.root).names() if name.endswith(".parquet")} == listed
+
+
+def test_a_store_that_lets_nothing_be_removed_is_compacted_all_the_same(
+    many: RunStore, before: dict[str, pa.Table]
+) -> None:
+    names = Hands(many.root).names()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(many._storage), "remove", lambda self, names: fail())
+        assert str(many.compact()) == "as told"
+        assert len(Hands(many.root).names() - names) == 5
+        assert names <= Hands(many.root).names()
+        many.close()
+        store = RunStore.resume(many.root)
+        assert rows(many.root) == before
+        commit(store, key("d", 0))
+        commit(store, key("d", 1))
+        assert str(store.compact()) == "as told"
+    with store:
+        assert store.compact() is None
+    listed = {file.path for entry in store.entries() for file in entry.files}
+    assert Hands(many.root).names() == listed | {FIRST, "compacted/00000002.json", "run.json"}
 
 
 def test_there_are_no_further_steps(many: RunStore) -> None:

@@ -91,7 +91,7 @@ class RunStore:
 
     @classmethod
     def resume(cls, path: Location) -> Self:
-        """Go on with the run at ``path``; a dead driver's lock is taken over, and what it began to remove is removed.
+        """Go on with the run at ``path``; a dead driver's lock is taken over, and what it left to be removed is.
 
         Raises `InputError` if there is no run or a live driver has it, `StoreError` if it is damaged or read-only.
         """
@@ -100,7 +100,7 @@ class RunStore:
         try:
             store = cls(storage, lock)
             storage.prepare(_FOLDERS)
-            storage.remove(leftovers(storage, store._entries))
+            store._remove_replaced()
             return store
         except BaseException:
             lock.release()
@@ -206,18 +206,21 @@ class RunStore:
         """Whether so many small files have come together that `compact` is to be called now."""
         return is_due(self._entries)
 
-    def compact(self) -> None:
+    def compact(self) -> StoreError | None:
         """Put the rows of many small files into a few, which then stand in their place; nothing is read otherwise.
 
-        What it replaces is removed when all else is durable. Some million rows at most are in memory.
+        What is replaced is removed when all else is durable. A storage that does not let that be done does no harm, for
+        it does not count any more: that error is returned, and the next `compact` and `resume` try again. Some million
+        rows at most are in memory.
 
         Raises `StoreError` for a file that is not what was committed, for a storage that refuses, and once another
-        driver took the run over. The run then reads as before, and what was begun is finished by the next `compact`
-        or `resume`. Raises `ValueError` for a store that is not open for writing.
+        driver took the run over. The run then reads as before. Raises `ValueError` for a store that is not open for
+        writing.
         """
         self._begin_writing()
         for span in list(spans(self._entries, self._began_after)):
             self._replace(span)
+        return self._remove_replaced()
 
     def read(self, table: str) -> pa.Table:
         """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
@@ -310,7 +313,13 @@ class RunStore:
         at = self._documents
         self._publish(compacted_name(at + 1), document, contents)
         self._take([*self._entries[:at], document, *self._entries[at + len(span) :]])
-        self._storage.remove(leftovers(self._storage, self._entries))
+
+    def _remove_replaced(self) -> StoreError | None:
+        try:
+            self._storage.remove(leftovers(self._storage, self._entries))
+        except StoreError as error:
+            return error
+        return None
 
     def _publish(self, name: str, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
         try:

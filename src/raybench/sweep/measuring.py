@@ -71,6 +71,7 @@ def measure(
 def _compact(store: RunStore, note: Callable[[str], object]) -> None:
     """Nothing depends on it: what was measured is committed, and its tables are the same."""
     try:
-        store.compact()
+        if (unremoved := store.compact()) is not None:
+            note(f"Compacted, and some files that do not count any more are left: {unremoved}")
     except StoreError as error:
         note(f"Not compacted, which loses nothing and makes reading slow: {error}")
