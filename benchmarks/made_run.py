@@ -86,6 +86,8 @@ def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) 
         columns |= {"adapter": [adapters.get(task) for task, _ in asked], "turn": order, "sequence": order}
         columns |= {"tokens": rng.integers(10, 200, count), "started_ns": np.cumsum(wall_ns + 20_000)}
         columns |= {"wall_ns": wall_ns, "host_ns": wall_ns}
+        if len(c.adapters) > 1:
+            columns["switch_ns"] = rng.integers(250_000, 350_000, count)
         fields = SCHEMAS["samples"]
         arrays = [_column(columns.get(field.name), field.type, count) for field in fields]
         parts.append(pa.table(arrays, schema=fields))
