@@ -508,6 +508,7 @@ DAMAGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "overlap": (lambda d: d.update(first=5), "begins with entry 5, and 6 comes next"),
     "backwards": (lambda d: d.update(first=9), "entries 9 to 7 are none"),
     "no first": (lambda d: d.pop("first"), "first: Field required"),
+    "too far": (lambda d: d.update(sequence=10**8), "sequence: .*less than 100000000"),
     "first as text": (lambda d: d.update(first="6"), "first: .*integer"),
     "unknown field": (lambda d: d.update(extra=1), "extra"),
     "another's file": (
@@ -581,6 +582,43 @@ def test_holes_copies_and_strangers_are_refused(twice: RunStore) -> None:
     hands.write("compacted/00000002-copy.json", data)
     with pytest.raises(StoreError, match=r"00000002-copy.json: not a document of compacted commits; move it out"):
         RunStore.open(twice.root)
+
+
+@pytest.mark.parametrize(("missing", "begun", "last"), [([FIRST], 5, "none"), (["compacted/00000002.json"], 7, "5")])
+def test_a_run_whose_last_documents_are_missing_is_refused_and_nothing_of_it_removed(
+    twice: RunStore, missing: list[str], begun: int, last: str
+) -> None:
+    """As `cp -r` copies it whose driver compacts between the looks at ``compacted`` and at ``manifest``."""
+    hands = Hands(twice.root)
+    for name in ("manifest/00000008.json", "compacted/00000002.json", *missing):
+        if name in hands.names():
+            hands.remove(name)
+    if begun == 5:
+        for name in [name for name in hands.names() if "/00000007-" in name or "/00000008-" in name]:
+            hands.remove(name)
+    else:
+        for name in [name for name in hands.names() if "/00000008-" in name]:
+            hands.remove(name)
+    digests = hands.digests()
+    for look in (twice.verify, lambda: RunStore.open(twice.root), lambda: RunStore.resume(twice.root)):
+        with pytest.raises(
+            StoreError, match=rf"has files of commit {begun}, and its manifest ends with {last}: .*restore"
+        ):
+            look()
+    assert hands.digests() == digests
+
+
+def test_what_is_no_entry_is_left_where_it_is(many: RunStore, before: dict[str, pa.Table]) -> None:
+    Hands(many.root).write("manifest/notes.txt", b"mine")
+    Hands(many.root).write("manifest/00000001.json~", b"mine")
+    assert many.compact() is None
+    assert {name for name in Hands(many.root).names() if name.startswith("manifest/")} == {
+        "manifest/notes.txt",
+        "manifest/00000001.json~",
+    }
+    for name in ("manifest/notes.txt", "manifest/00000001.json~"):
+        Hands(many.root).remove(name)
+    assert rows(many.root) == before
 
 
 def test_rows_of_a_visit_that_its_document_does_not_list_are_refused(twice: RunStore) -> None:

@@ -152,3 +152,27 @@ def test_many_small_files_become_a_few_now_and_then(
         assert found == [[1], [1, 2], [3], [3, 4], [3, 4, 5], [3, 6]]
         assert store.committed() == {(spec.block, spec.round) for spec, _ in visits[:6]}
         store.verify()
+        # What a reader may still be at is removed by the next compaction only.
+        assert sorted(path.name for path in store.root.glob("manifest/*")) == [f"{n:08d}.json" for n in (4, 5, 6)]
+        assert store.compact() is None
+        assert list(store.root.glob("manifest/*")) == []
+
+
+def test_a_compaction_that_cannot_be_done_ends_no_sweep(
+    visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raybench.store.compaction.MOST_ENTRIES", 2)
+    tried = []
+
+    def refused(store: RunStore, *, keep_replaced: bool = False) -> None:
+        tried.append(keep_replaced)
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(RunStore, "compact", refused)
+    with RunStore.create(tmp_path, "run", {}) as store:
+        recorder = Recorder(store, interval_s=0.0)
+        for spec, messages in visits[:4]:
+            for message in messages:
+                recorder.add(spec, message)
+        assert [entry.sequence for entry in store.entries()] == [1, 2, 3, 4]
+    assert tried == [True]

@@ -249,12 +249,11 @@ def completeness_lines(tables: Tables, console: Screen) -> bool:
     rows = tables.rows("SELECT * FROM completeness")
     complete = sum(row["complete"] for row in rows)
     print_line(console, f"{complete} of {len(rows)} configurations complete.")
-    for row in rows:
-        if not row["complete"]:
-            why = redact_uris(row["failure"] or "not measured yet")
-            print_line(
-                console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}"
-            )
+    incomplete = [row for row in rows if not row["complete"]]
+    for row in incomplete[:ROWS_SHOWN]:
+        why = redact_uris(row["failure"] or "not measured yet")
+        print_line(console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}")
+    _rest_line(len(incomplete), "FROM completeness WHERE NOT complete", console)
     return bool(complete == len(rows))
 
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from raybench.schemas import SCHEMAS
-from raybench.store.manifest import MANIFEST, Compacted, Entry, FileEntry, sequence_of
+from raybench.store.manifest import MANIFEST, Compacted, Entry, FileEntry, number_of, sequence_of
 from raybench.store.storage import Storage
 
 MOST_ENTRIES: Final = 256
 """Entries that a reader opens one by one at most, while the driver gets on with it."""
-MOST_ROWS, MOST_BYTES = 2**20, 2**26
+MOST_ROWS, MOST_BYTES = 2**19, 2**26
 """In small files: as many are compacted at a time, which bounds the memory that it takes."""
 _LARGE_ROWS, _LARGE_BYTES = 2**16, 2**24
 """A file of as many rows or bytes stays as it is."""
@@ -71,7 +71,7 @@ def leftovers(storage: Storage, entries: Sequence[Entry]) -> list[str]:
         return []
     numbers = {path: sequence_of(name) for path, name in there.items() if path not in listed}
     files = [path for path, number in numbers.items() if number is not None and number <= last]
-    replaced = [name for name in storage.names(MANIFEST, may_be_missing=True) if int(name[:8]) <= last]
+    replaced = [name for name in storage.names(MANIFEST, may_be_missing=True) if 0 < number_of(name) <= last]
     return [*files, *(f"{MANIFEST}/{name}" for name in replaced)]
 
 

@@ -131,6 +131,11 @@ class LocalStorage:
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove ``names``; of a link, the link."""
+        names = list(names)
+        if names:  # a driver that was killed may have published what stands in their place, and not made it durable
+            with explained(self.root, "written"), os.scandir(self.root) as found:
+                for folder in [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]:
+                    _sync_directory(Path(folder))
         for name in names:
             path = self.locate(name.rpartition("/")[0]) / name.rpartition("/")[2]
             with explained(path, "removed"):

@@ -41,6 +41,8 @@ _STRAY: Final = {
 }
 
 _CONFIG: Final = ConfigDict(strict=True, extra="forbid")
+_Number = Annotated[PositiveInt, Field(lt=10**8)]
+"""Of a commit: what names have room for."""
 
 
 # With slots, unlike a model, because a driver keeps one for each visit: a third of the memory.
@@ -70,7 +72,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    sequence: PositiveInt
+    sequence: _Number
     schema_version: int
     committed_at: AwareDatetime
     files: tuple[FileEntry, ...]
@@ -95,7 +97,7 @@ class Compacted(Entry):
     A file is one of theirs, or has the rows of several of theirs and the last one's number. ``committed_at``: the last.
     """
 
-    first: PositiveInt
+    first: _Number
 
     @model_validator(mode="after")
     def _files_are_its_own(self) -> Compacted:
@@ -123,6 +125,11 @@ def compacted_name(number: int) -> str:
     return f"{COMPACTED}/{number:08d}.json"
 
 
+def number_of(document_name: str) -> int:
+    """The number that the name of an entry or a document (without its folder) says; 0 where it is no such name."""
+    return int(document_name[:8]) if _NAME.fullmatch(document_name) else 0
+
+
 def sequence_of(file_name: str) -> int | None:
     """The number of the entry that a file's name (without its folder) says it is of; None where it is no such name."""
     found = _FILE_NAME.fullmatch(file_name)
@@ -144,10 +151,13 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
     """Every commit of a run of schema ``version``, in order: those compacted, then the entries after them.
 
     Safe while a driver commits and compacts. Raises `StoreError` for a gap, a stray or damaged entry or document, one
-    of another schema version, documents that do not follow each other, and for a visit or a file that is listed twice.
+    of another schema version, documents that do not follow each other, for a visit or a file that is listed twice, and
+    where what is there says that a part of the manifest is missing.
     """
     while True:
-        # In this order: an entry that is removed before the first look is in a document by the second.
+        # In this order: a file is there before its entry, and an entry that is removed before it is looked for is in a
+        # document by the next look.
+        begun = _last_begun(storage)
         last = _last_number(storage, MANIFEST)
         documents = compacted_documents(storage)
         if not last and not documents:
@@ -159,7 +169,19 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
                 raise
             continue  # the driver compacted meanwhile
         _check_once(storage, entries)
+        committed = entries[-1].sequence if entries else 0
+        if begun > committed + 1:  # the next may have been begun and never published
+            raise StoreError(
+                f"{storage.root}: has files of commit {begun}, and its manifest ends with {committed or 'none'}: what "
+                f"lists the others is missing, as from a copy that was made while a driver compacted; {RESTORE}"
+            )
         return entries
+
+
+def _last_begun(storage: Storage) -> int:
+    """The highest number of a commit of which a file is there."""
+    names = [name for table in SCHEMAS for name in storage.names(table, may_be_missing=True)]
+    return max((sequence_of(name) or 0 for name in names), default=0)
 
 
 def _last_number(storage: Storage, folder: str) -> int:

@@ -51,12 +51,14 @@ def encode_rows(name: str, rows: pa.Table, sequence: int) -> tuple[FileEntry, by
     ), data
 
 
-def encode_merged(name: str, parts: Sequence[pa.Table], sequence: int) -> Iterator[tuple[FileEntry, bytes]]:
+def encode_merged(name: str, parts: list[pa.Table], sequence: int) -> Iterator[tuple[FileEntry, bytes]]:
     """Files of the rows of many, as they were decoded; samples are sorted by block and round, else in their order.
 
-    So a reader of some blocks or rounds need not unpack all groups of rows: DuckDB asks each for its least and largest.
+    ``parts`` is emptied. So a reader of some blocks or rounds need not unpack all groups of rows: DuckDB asks each for
+    its least and largest.
     """
     rows = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    parts.clear()  # what was decoded is in memory once
     order = None
     if name == "samples":
         keys = pa.table({"block": rows["block"].cast(pa.string()), "round": rows["round"]})

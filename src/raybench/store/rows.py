@@ -140,8 +140,12 @@ def _are_sound(name: str, files: Sequence[Committed]) -> bool:
     # Rows and visits with the number of their file: a row of another file's visit is a fault.
     rows = number_texts(pa.concat_tables([file.table for file in files]).append_column(_FILE, pa.array(numbers)))
     if name not in UNFINISHED:
-        listed = {(number, v.visit, v.block, v.round) for number, file in enumerate(files) for v in file.visits}
-        if not _distinct(rows, (_FILE, "visit", "block", "round")) <= listed:
+        listed: dict[int, set[tuple[str, str, int]]] = {}  # of an entry, which may have hundreds of the files
+        for file in files:
+            if id(file.visits) not in listed:
+                listed[id(file.visits)] = {(v.visit, v.block, v.round) for v in file.visits}
+        found = _distinct(rows, (_FILE, "visit", "block", "round"))
+        if not all((visit, block, place) in listed[id(files[number].visits)] for number, visit, block, place in found):
             return False
     try:
         _check_values(name, rows, "")

@@ -42,7 +42,15 @@ from raybench.store.manifest import (
 from raybench.store.results import open_storage, validate_run_id
 from raybench.store.row_files import Found, decode_files, encode_merged, encode_rows
 from raybench.store.rows import UNFINISHED, check_columns, check_nulls, check_rows, without_keys
-from raybench.store.storage import DESCRIPTION, AlreadyThereError, Lock, Storage, StoreError, exists_already
+from raybench.store.storage import (
+    DESCRIPTION,
+    LONGEST_JSON,
+    AlreadyThereError,
+    Lock,
+    Storage,
+    StoreError,
+    exists_already,
+)
 from raybench.store.texts import schema_with_texts
 
 __all__ = ["Entry", "RunStore", "StoreError", "VisitKey"]
@@ -206,10 +214,11 @@ class RunStore:
         """Whether so many small files have come together that `compact` is to be called now."""
         return is_due(self._entries)
 
-    def compact(self) -> StoreError | None:
+    def compact(self, *, keep_replaced: bool = False) -> StoreError | None:
         """Put the rows of many small files into a few, which then stand in their place; nothing is read otherwise.
 
-        What is replaced is removed when all else is durable. A storage that does not let that be done does no harm, for
+        What is replaced is removed when all else is durable; with ``keep_replaced`` by the next `compact` only, for
+        readers that are at it. A storage that does not let that be done does no harm, for
         it does not count any more: that error is returned, and the next `compact` and `resume` try again. Some million
         rows at most are in memory.
 
@@ -218,9 +227,10 @@ class RunStore:
         writing.
         """
         self._begin_writing()
+        unremoved = self._remove_replaced() if keep_replaced else None
         for span in list(spans(self._entries, self._began_after)):
             self._replace(span)
-        return self._remove_replaced()
+        return unremoved if keep_replaced else self._remove_replaced()
 
     def read(self, table: str) -> pa.Table:
         """Every committed row of ``table``, checked as `verify` does. Raises `StoreError`."""
@@ -229,7 +239,10 @@ class RunStore:
 
     def timed_samples(self) -> int:
         """How many timed samples are committed. Raises `StoreError` as `read` does."""
-        return int(self.read("samples").filter(pc.field("phase") == "timed").num_rows)
+        found = 0
+        for _, _, rows in self._load(self._listed(["samples"])):
+            found += pc.sum(pc.equal(rows["phase"], pa.scalar("timed"))).as_py() or 0
+        return found
 
     def given_up(self) -> set[str]:
         """The configurations that failed by a fault of their own, which are not tried again. Raises `StoreError`."""
@@ -322,10 +335,13 @@ class RunStore:
         return None
 
     def _publish(self, name: str, entry: Entry, contents: Sequence[tuple[FileEntry, bytes]]) -> None:
+        document = encode_json(entry.model_dump(mode="json"))
+        if len(document) > LONGEST_JSON:
+            raise StoreError(f"{self.root / name}: {len(document):,} bytes, more than a reader takes; end this run")
         try:
             for file, data in contents:
                 self._storage.create(file.path, data)
-            self._storage.create(name, encode_json(entry.model_dump(mode="json")))
+            self._storage.create(name, document)
             # The number of an entry that another driver compacted and removed is free again.
             if not isinstance(entry, Compacted) and self._storage.exists(after := compacted_name(self._documents + 1)):
                 raise AlreadyThereError(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from raybench.records import FailureKind
 from raybench.schemas import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS
-from raybench.store import RunStore, VisitKey, number_texts
+from raybench.store import RunStore, StoreError, VisitKey, number_texts
 from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 
 _NOTHING = pa.RecordBatch.from_pylist([], SAMPLES)
@@ -45,6 +45,7 @@ class Recorder:
         self._failures: list[dict[str, Any]] = []
         self._attempts: list[dict[str, Any]] = []
         self._committed_at = -math.inf
+        self._compacts = True
 
     def add(self, spec: VisitSpec, message: Message) -> None:
         """Take one message in; commits what is finished if no commit was within the interval. Raises StoreError."""
@@ -102,8 +103,13 @@ class Recorder:
         self._store.commit({name: table for name, table in tables.items() if table.num_rows}, keys)
         for kept in (self._visits, self._samples, self._loads, self._failures, self._attempts):
             kept.clear()
-        if self._store.is_compaction_due():
-            self._store.compact()
+        if self._compacts and self._store.is_compaction_due():
+            try:
+                self._store.compact(keep_replaced=True)
+            except StoreError:
+                # Nothing depends on it. It is tried again, and said, when the sweep ends; where another driver has
+                # taken the run over, the next commit says so.
+                self._compacts = False
 
     def _lose(self, spec: VisitSpec, died: Died) -> None:
         self._attempts.append(
