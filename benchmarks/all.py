@@ -24,12 +24,18 @@ from raw import machine
 HERE = Path(__file__).parent
 BEFORE = "4172e4d"
 """The revision that sweeps are set beside."""
+PLANS = {"large": [], "thousand": ["--seeds", "110", "--multi", "10"]}
+"""What large_plan.py is asked for: 10,000 configurations, and 1,000."""
 QUESTIONS: dict[str, list[str]] = {
     "start": ["start.py", "--commits", "10000", "--raw", "{raw}"],
     "tables-1e6": ["tables.py", "--raw", "{raw}"],
     "tables-1e7": ["tables.py", "--rounds", "100", "--requests", "3300", "--raw", "{raw}"],
+    "tables-3e7": [
+        *("tables.py", "--rounds", "300", "--requests", "3300", "--repeats", "1"),
+        *("--without", "pandas", "polars", "--raw", "{raw}"),
+    ],
     "tables-1e8": [
-        *("tables.py", "--rounds", "100", "--requests", "33000", "--repeats", "1"),
+        *("tables.py", "--plan", "{thousand}", "--rounds", "100", "--requests", "1000", "--repeats", "1"),
         *("--without", "pandas", "polars", "--raw", "{raw}"),
     ],
     "tables-10000-configurations": [
@@ -49,23 +55,27 @@ QUESTIONS: dict[str, list[str]] = {
 
 def asked_for(name: str, words: list[str], into: Path) -> int:
     """Run one of them; its exit code."""
-    large = into / "large.toml"
-    if "{large}" in words:
-        large.write_bytes(subprocess.run([sys.executable, HERE / "large_plan.py"], check=True, stdout=-1).stdout)
-    given = [word.format(raw=into / f"{name}.json", large=large) for word in words]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
+    plans = {plan: into / f"{plan}.toml" for plan in PLANS if f"{{{plan}}}" in words}
+    for plan, path in plans.items():
+        command = [sys.executable, str(HERE / "large_plan.py"), *PLANS[plan]]
+        path.write_bytes(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    given = [word.format(raw=into / f"{name}.json", **plans) for word in words]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src"), "PYTHONWARNINGS": "ignore"}
     began = time.perf_counter()
     shown = [word if "/" not in word else Path(word).name for word in given]
     with (into / f"{name}.txt").open("w") as kept:
         kept.write(f"python benchmarks/{' '.join(shown)}\nbefore: {json.dumps(machine())}\n\n")
         command = [sys.executable, str(HERE / given[0]), *given[1:]]
-        with subprocess.Popen(command, env=environment, stdout=-1, stderr=-2, text=True) as process:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
             for line in process.stdout or ():
                 kept.write(line)
                 print(line, end="", flush=True)
         seconds = time.perf_counter() - began
         kept.write(f"\nexit {process.returncode} after {seconds:.0f} s, load {os.getloadavg()}\n")
-    large.unlink(missing_ok=True)
+    for path in plans.values():
+        path.unlink()
     return process.returncode
 
 

@@ -102,7 +102,7 @@ def main() -> None:
         finally:
             if asked.against is not None:
                 subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
-    write_raw(asked.raw, {"size": size, "seconds_and_peak_bytes": found})
+    write_raw(asked.raw, {"size": [Path(word).name for word in size], "seconds_and_peak_bytes": found})
     print(f"{int(samples):,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':16} {'seconds':>9} {'of this':>8} {'GB':>7} {'of this':>8}")
     for name, runs in found.items():
