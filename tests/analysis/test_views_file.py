@@ -132,9 +132,9 @@ def test_what_no_entry_lists_is_not_read(run: Path) -> None:
     (run / "schema").mkdir()
     samples = pq.read_table(listed(run, "samples"))
     pq.write_table(samples, run / "schema/samples.parquet")
-    pq.write_table(samples, run / "samples/00000009-0badf00d.parquet")
+    pq.write_table(samples, run / "samples/00000004-0badf00d.parquet")
     (run / "schema/manifest.json").write_text(
-        json.dumps({"files": [{"table": "samples", "path": "samples/00000009-0badf00d.parquet"}]})
+        json.dumps({"files": [{"table": "samples", "path": "samples/00000004-0badf00d.parquet"}]})
     )
     os.mkfifo(run / "schema/visits.parquet")
     assert read(run) == [(119, 15)]

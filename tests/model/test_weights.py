@@ -140,7 +140,11 @@ def test_an_empty_name_is_no_folder() -> None:
 
 
 @pytest.mark.parametrize("model", ["micr", "", "/nowhere", "./a/b", "../b", "a/b/c", "/a"])
-def test_what_is_no_model_is_refused_with_what_could_be_meant(model: str, tmp_path: Path) -> None:
+def test_what_is_no_model_is_refused_with_what_could_be_meant(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # beside which no folder b lies by chance
     with pytest.raises(InputError) as caught:
         resolve_model(model or str(tmp_path))
     assert caught.value.exit_code == 2

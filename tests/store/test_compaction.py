@@ -602,7 +602,7 @@ def test_a_run_whose_last_documents_are_missing_is_refused_and_nothing_of_it_rem
     digests = hands.digests()
     for look in (twice.verify, lambda: RunStore.open(twice.root), lambda: RunStore.resume(twice.root)):
         with pytest.raises(
-            StoreError, match=rf"has files of commit {begun}, and its manifest ends with {last}: .*restore"
+            StoreError, match=rf"/0000000{begun}-.*: of commit {begun}, and the manifest ends with {last}: .*restore"
         ):
             look()
     assert hands.digests() == digests

@@ -214,7 +214,7 @@ def test_a_copied_file_is_refused_and_one_that_no_entry_lists_does_not_count(
     root = copy_run(stopped, results / "run")
     before, hands = committed_rows(root), Hands(root)
     first, second = sorted(name for name in hands.names() if name.startswith("samples/"))[:2]
-    hands.write("samples/00000009-0123abcd.parquet", hands.read(first))
+    hands.write("samples/00000001-0123abcd.parquet", hands.read(first))
     hands.write("samples/notes.txt", b"mine")
     intact = hands.read(second)
     hands.write(second, hands.read(first))

@@ -170,18 +170,20 @@ def read_manifest(storage: Storage, version: int) -> list[Entry]:
             continue  # the driver compacted meanwhile
         _check_once(storage, entries)
         committed = entries[-1].sequence if entries else 0
-        if begun > committed + 1:  # the next may have been begun and never published
+        number, path = begun
+        if number > committed + 1:  # the next may have been begun and never published
             raise StoreError(
-                f"{storage.root}: has files of commit {begun}, and its manifest ends with {committed or 'none'}: what "
-                f"lists the others is missing, as from a copy that was made while a driver compacted; {RESTORE}"
+                f"{storage.root / path}: of commit {number}, and the manifest ends with {committed or 'none'}: what "
+                "lists those between is missing, as from a copy that was made while a driver compacted; move the file "
+                f"out if it is none of the run's, else {RESTORE}"
             )
         return entries
 
 
-def _last_begun(storage: Storage) -> int:
-    """The highest number of a commit of which a file is there."""
-    names = [name for table in SCHEMAS for name in storage.names(table, may_be_missing=True)]
-    return max((sequence_of(name) or 0 for name in names), default=0)
+def _last_begun(storage: Storage) -> tuple[int, str]:
+    """The highest number of a commit of which a file is there, and that file."""
+    paths = [(name, f"{table}/{name}") for table in SCHEMAS for name in storage.names(table, may_be_missing=True)]
+    return max(((sequence_of(name) or 0, path) for name, path in paths), default=(0, ""))
 
 
 def _last_number(storage: Storage, folder: str) -> int:
