@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+from builds import THIS, environment
 from raw import machine
 
 HERE = Path(__file__).parent
@@ -60,14 +61,14 @@ def asked_for(name: str, words: list[str], into: Path) -> int:
         command = [sys.executable, str(HERE / "large_plan.py"), *PLANS[plan]]
         path.write_bytes(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     given = [word.format(raw=into / f"{name}.json", **plans) for word in words]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src"), "PYTHONWARNINGS": "ignore"}
+    quiet = environment(THIS) | {"PYTHONWARNINGS": "ignore"}
     began = time.perf_counter()
     shown = [word if "/" not in word else Path(word).name for word in given]
     with (into / f"{name}.txt").open("w") as kept:
         kept.write(f"python benchmarks/{' '.join(shown)}\nbefore: {json.dumps(machine())}\n\n")
         command = [sys.executable, str(HERE / given[0]), *given[1:]]
         with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             for line in process.stdout or ():
                 kept.write(line)

@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from builds import THIS, environment
 from equal_things import loaded
 from scipy import stats
 
@@ -120,8 +121,7 @@ def swept(options: Sequence[str], tokens: int, turn_requests: int) -> Any:
         plan = Path(folder, "designs.toml")
         plan.write_text(PLAN.format(tokens=tokens, turn_requests=turn_requests))
         command = [sys.executable, "-m", "raybench.sweep", "--plan", str(plan), "--model", "micro", *options]
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-        _, wall_s = finished([*command, "--results", folder, "--run-id", "run"], environment)
+        _, wall_s = finished([*command, "--results", folder, "--run-id", "run"], environment(THIS))
         yield wall_s, Tables(Path(folder, "run"))
 
 
@@ -134,10 +134,10 @@ def optimum(python: Path, deployments: Mapping[str, Any], tokens: int, start_met
     return Answer(wall_s, sum(map(sum, seconds.values())), of_samples(seconds))
 
 
-def finished(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, float]:
+def finished(command: Sequence[str], variables: Mapping[str, str]) -> tuple[str, float]:
     """What a command said, and its seconds. Raises `SystemExit` with its last words where it failed."""
     began = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-3000:]}")
     return done.stdout, time.perf_counter() - began

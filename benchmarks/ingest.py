@@ -26,6 +26,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from builds import THIS, environment
+
 HERE = Path(__file__).parent
 WAYS = ("raybench", "pyarrow", "pyarrow as it is")
 
@@ -33,8 +35,7 @@ WAYS = ("raybench", "pyarrow", "pyarrow as it is")
 def taken_in(way: str, folder: str, asked: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, str(HERE / "ingest_ways.py"), way, folder, "--samples", str(asked.samples)]
     command += ["--commit", str(asked.commit), "--output-tokens", str(asked.output_tokens)]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=environment(THIS), stdout=subprocess.PIPE, text=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

@@ -9,7 +9,6 @@ are unless ``--uncompacted`` is given. Visits differ by 1 %, requests by 5 %, an
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from builds import THIS, environment
 
 from raybench.analysis import write_views
 from raybench.deploy import all_traits
@@ -66,8 +66,7 @@ def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "r
 def made_apart(folder: Path, *options: str) -> str:
     """The folder of a run made by a process of its own: the peak of a process begins with that of what started it."""
     command = [sys.executable, __file__, str(folder), *options]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    return subprocess.run(command, env=environment(THIS), stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) -> pa.Table:

@@ -13,15 +13,13 @@ import argparse
 import os
 import random
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
+from builds import THIS, raybench, timed
 from made_run import made_apart
 from raw import write_raw
-from tables import timed
 
-HERE = Path(__file__).parent
 NEEDS = ["--tasks", "40", "--gpu-memory", "24GB", "--slo-p95", "40ms", "--requests-per-second", "12"]
 
 
@@ -44,8 +42,8 @@ def main() -> None:
         found: dict[str, list[tuple[float, int]]] = {name: [] for name in words}
         for repeat in range(asked.repeats):
             for name in random.Random(repeat).sample(list(words), len(words)):
-                command = [sys.executable, "-m", "raybench", *words[name]]
-                found[name].append(timed(command, HERE.parent / "src"))
+                spent = timed(raybench(*words[name]), THIS)
+                found[name].append((spent.wall_s, spent.peak_bytes))
     write_raw(asked.raw, {"size": size, "seconds_and_peak_bytes": found})
     print(f"{asked.rounds} rounds of {asked.requests:,} requests, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':10} {'seconds':>9} {'of tables':>10} {'GB':>7}")

@@ -20,43 +20,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
+from builds import builds, environment, raybench, timed
 from made_run import made_apart
 from raw import write_raw
 
-HERE = Path(__file__).parent
 _BLOCKS_OF_SMOKE = 3
 _IMPORT = re.compile(r"import time: +(\d+) \| +\d+ \| +(\w+)")
 
 
-def started(words: list[str], source: Path, *options: str) -> subprocess.Popen[str]:
-    """``raybench`` with these words, of the build in ``source``."""
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    command = [sys.executable, *options, "-m", "raybench", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
-
-
-def timed(words: list[str], source: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a command."""
-    began = time.perf_counter()
-    with started(words, source) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        took_s = time.perf_counter() - began
-        if process.returncode:
-            raise SystemExit(f"raybench {' '.join(words)}: {process.stderr.read() if process.stderr else ''}")
-    return took_s, usage.ru_utime + usage.ru_stime
-
-
 def imports_ms(words: list[str], source: Path) -> Counter[str]:
     """Milliseconds of imports by top-level package, those of its dependencies not counted in."""
-    with started(words, source, "-X", "importtime") as process:
-        _, told = process.communicate()
+    python, *command = raybench(*words)
+    command = [python, "-X", "importtime", *command]
+    done = subprocess.run(command, env=environment(source), capture_output=True, text=True, check=True)
     found: Counter[str] = Counter()
-    for line in told.splitlines():
+    for line in done.stderr.splitlines():
         if (match := _IMPORT.match(line)) is not None:
             found[match[2]] += int(match[1])
     return Counter({name: microseconds // 1000 for name, microseconds in found.items()})
@@ -82,26 +63,19 @@ def main() -> None:
             rounds = -(-asked.commits // _BLOCKS_OF_SMOKE)
             many = made_apart(Path(folder, "large"), "--plan", "smoke", "--rounds", str(rounds), "--requests", "1")
             commands[f"status, {rounds * _BLOCKS_OF_SMOKE:,} commits"] = ["status", many]
-        builds = {"this build": HERE.parent / "src"}
-        if asked.against is not None:
-            other = Path(folder, "other")
-            subprocess.run(["git", "-C", HERE.parent, "worktree", "add", "--detach", other, asked.against], check=True)
-            builds[asked.against] = other / "src"
-        try:
-            report(commands, builds, asked.repeats, asked.raw)
-        finally:
-            if asked.against is not None:
-                subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
+        with builds(asked.against, Path(folder)) as sources:
+            report(commands, sources, asked.repeats, asked.raw)
 
 
-def report(commands: dict[str, list[str]], builds: dict[str, Path], repeats: int, raw: Path | None) -> None:
+def report(commands: dict[str, list[str]], sources: dict[str, Path], repeats: int, raw: Path | None) -> None:
     """Time all of them and print a line each."""
-    ways = [(name, build) for name in commands for build in builds]
+    ways = [(name, build) for name in commands for build in sources]
     found: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in ways}
-    imports = {way: imports_ms(commands[way[0]], builds[way[1]]) for way in ways}  # which also warms the cache
+    imports = {way: imports_ms(commands[way[0]], sources[way[1]]) for way in ways}  # which also warms the cache
     for repeat in range(repeats):
         for name, build in random.Random(repeat).sample(ways, len(ways)):
-            found[name, build].append(timed(commands[name], builds[build]))
+            spent = timed(raybench(*commands[name]), sources[build])
+            found[name, build].append((spent.wall_s, spent.cpu_s))
     write_raw(raw, [(*way, runs) for way, runs in found.items()])
     print(f"{repeats} repeats, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     print(f"{'':24} {'':12} {'wall s':>7} {'CPU s':>7} {'of this':>8}  imports, ms")

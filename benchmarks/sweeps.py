@@ -13,8 +13,6 @@ an interval of the same width costs. ``--folder``: keep the runs there.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
 import math
 import os
 import re
@@ -22,13 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from builds import asked_of, builds, environment
 from raw import write_raw
 
-HERE = Path(__file__).parent
 _HALF_WIDTHS = """
 SELECT deployment, (high - low) / 2 / ratio AS half_width FROM by_strategy
 WHERE clock = 'wall' AND measure = 'end_to_end' AND reference_strategy = 'full_ft' AND ratio IS NOT NULL AND via IS NULL
@@ -38,19 +35,12 @@ _SHARE = "SELECT sum(wall_ns) / (SELECT sum(total_ns) FROM visits) AS share FROM
 _START = re.compile(r"\(start ([0-9.]+) (s|min)")
 
 
-def asked_of(root: Path, query: str, source: Path) -> list[dict[str, str]]:
-    command = [sys.executable, "-m", "raybench", "sql", str(root), query, "--format", "csv"]
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return list(csv.DictReader(found.stdout.splitlines()))
-
-
 def swept(plan: str, source: Path, results: Path, run_id: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "raybench.sweep", "--plan", plan, "--model", "micro"]
     command += ["--results", str(results), "--run-id", run_id]
     load = os.getloadavg()[0]
     began = time.perf_counter()
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(source), capture_output=True, text=True)
     wall_s = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-3000:]}")
@@ -63,22 +53,6 @@ def swept(plan: str, source: Path, results: Path, run_id: str) -> dict[str, Any]
         "half_widths": widths,
         "load": load,
     }
-
-
-@contextlib.contextmanager
-def builds(against: str | None, folder: Path) -> Iterator[dict[str, Path]]:
-    """Where the sources are of this build, and of the other one if there is one."""
-    found = {"this build": HERE.parent / "src"}
-    if against is None:
-        yield found
-        return
-    other = folder / "other"
-    git = ["git", "-C", str(HERE.parent), "worktree"]
-    subprocess.run([*git, "add", "--detach", str(other), against], check=True, capture_output=True)
-    try:
-        yield found | {against: other / "src"}
-    finally:
-        subprocess.run([*git, "remove", "--force", str(other)], check=True)
 
 
 def main() -> None:

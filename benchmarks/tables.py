@@ -12,7 +12,6 @@ numbers (`same_numbers.py`), and of those the same: that is checked first.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -20,9 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from builds import THIS, asked_of, builds, raybench, timed
 from made_run import made_apart
 from raw import write_raw
 
@@ -31,26 +30,6 @@ OVERHEAD = """
 SELECT configuration, reference_strategy, ratio, low, high FROM overhead
 WHERE clock = 'wall' AND measure = 'end_to_end' AND via IS NULL ORDER BY ALL
 """
-
-
-def timed(command: list[str], source: Path) -> tuple[float, int]:
-    """Wall seconds of a process and its peak of resident bytes."""
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024
-
-
-def asked_of(root: str, query: str) -> list[dict[str, str]]:
-    """By processes of their own, as all that is large: the peak of a process begins with that of what started it."""
-    command = [sys.executable, "-m", "raybench", "sql", root, query, "--format", "csv"]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return list(csv.DictReader(found.stdout.splitlines()))
 
 
 def check_same_numbers(root: str, libraries: list[str]) -> None:
@@ -81,27 +60,22 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], choices=["pandas", "polars"])
     asked = parser.parse_args()
     libraries = [name for name in ("pandas", "polars") if name not in asked.without]
-    with tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder,
+        builds(asked.against, Path(folder)) as sources,
+    ):
         size = ["--rounds", str(asked.rounds), "--requests", str(asked.requests), "--plan", asked.plan]
         root = made_apart(Path(folder, "runs"), *size)
         ((samples,),) = (row.values() for row in asked_of(root, "SELECT count(*) FROM samples"))
         check_same_numbers(root, libraries)
-        tables = [sys.executable, "-m", "raybench", "tables", root]
-        ways = {"this build": (tables, HERE.parent / "src")}
-        if asked.against is not None:
-            other = Path(folder, "other")
-            subprocess.run(["git", "-C", HERE.parent, "worktree", "add", "--detach", other, asked.against], check=True)
-            ways[asked.against] = (tables, other / "src")
+        ways = {name: (raybench("tables", root), source) for name, source in sources.items()}
         for name in libraries:
-            ways[name] = ([sys.executable, str(HERE / "same_numbers.py"), name, root], HERE)
+            ways[name] = ([sys.executable, str(HERE / "same_numbers.py"), name, root], THIS)
         found: dict[str, list[tuple[float, int]]] = {name: [] for name in ways}
-        try:
-            for repeat in range(asked.repeats):
-                for name in random.Random(repeat).sample(list(ways), len(ways)):
-                    found[name].append(timed(*ways[name]))
-        finally:
-            if asked.against is not None:
-                subprocess.run(["git", "-C", HERE.parent, "worktree", "remove", "--force", other], check=True)
+        for repeat in range(asked.repeats):
+            for name in random.Random(repeat).sample(list(ways), len(ways)):
+                spent = timed(*ways[name])
+                found[name].append((spent.wall_s, spent.peak_bytes))
     write_raw(asked.raw, {"size": [Path(word).name for word in size], "seconds_and_peak_bytes": found})
     print(f"{int(samples):,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':16} {'seconds':>9} {'of this':>8} {'GB':>7} {'of this':>8}")
