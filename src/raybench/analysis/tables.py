@@ -11,6 +11,7 @@ import secrets
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
 from raybench.records import InputError, RaybenchError
 from raybench.schemas import SCHEMAS
-from raybench.store import Location, RunStore, StoreError, compacted_meanwhile, open_storage
+from raybench.store import Location, RunStore, StoreError, open_storage
 
 VIEW_FILES = (
     "raw",
@@ -78,15 +79,9 @@ class Views:
             self.margin = self.description.plan.margin
             self.judge()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Raise `StoreError` where DuckDB misses a file meanwhile because the run's driver has compacted it."""
-        try:
-            yield
-        except duckdb.IOException as error:
-            if self._store.was_compacted():
-                raise compacted_meanwhile(self.root) from error
-            raise
+        return self._store.reading(duckdb.IOException)
 
     def judge(self) -> None:
         """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
@@ -174,22 +169,26 @@ class _Checked:
         for table, names in self.files.items():
             connection.execute(f"SET VARIABLE raybench_{table} = ?", [[f"{folder}/{name}" for name in names]])
         for table, rows in self.rows.items():
-            connection.register("raybench_read", rows)
-            hold(connection, table, "raybench_read")
-            connection.unregister("raybench_read")
-        connection.register("raybench_read", self.sample_files)
-        connection.execute(
-            "CREATE TABLE raybench_sample_files AS SELECT number, ? || '/' || path AS path FROM raybench_read", [folder]
-        )
-        connection.unregister("raybench_read")
-        connection.register("raybench_read", self.sample_visits)
-        connection.execute("CREATE TABLE raybench_sample_visits AS FROM raybench_read")
-        connection.unregister("raybench_read")
+            with _registered(connection, rows):
+                hold(connection, table, "raybench_read")
+        with _registered(connection, self.sample_files):
+            paths = "SELECT number, ? || '/' || path AS path FROM raybench_read"
+            connection.execute(f"CREATE TABLE raybench_sample_files AS {paths}", [folder])
+        with _registered(connection, self.sample_visits):
+            connection.execute("CREATE TABLE raybench_sample_visits AS FROM raybench_read")
         for name in VIEW_FILES:
             connection.execute(shipped_sql(name))
             if name == "raw":
                 take_in(connection, self.rows)
         return connection
+
+
+@contextlib.contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
+    """Meanwhile SQL finds ``rows`` as ``raybench_read``."""
+    connection.register("raybench_read", rows)
+    yield
+    connection.unregister("raybench_read")
 
 
 def _open_duckdb() -> duckdb.DuckDBPyConnection:

@@ -31,9 +31,8 @@ def read_rows(path: str, column: Column, task_column: str | None) -> list[dict[s
     columns = [column.name] if task_column is None else [column.name, task_column]
     check_regular(Path(path))
     if path.endswith(".parquet"):
-        from raybench.model.parquet_texts import (
-            read_parquet,  # imports PyArrow, which a plan without texts does not need
-        )
+        # Imports PyArrow, which a plan without texts does not need.
+        from raybench.model.parquet_texts import read_parquet
 
         rows = read_parquet(path, columns, column.name if column.kind == "chat" else None)
     elif path.endswith(".csv"):

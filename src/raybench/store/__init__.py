@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from raybench.store.redaction import redact_uris
     from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
     from raybench.store.storage import DESCRIPTION, exists_already
-    from raybench.store.store import Entry, RunStore, StoreError, VisitKey, compacted_meanwhile, read_description
+    from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
     from raybench.store.texts import number_texts
 else:
     __getattr__ = names_of(__name__)
@@ -27,7 +27,6 @@ __all__ = [
     "StoreError",
     "VisitKey",
     "check_writable",
-    "compacted_meanwhile",
     "differing",
     "exists_already",
     "location_argument",

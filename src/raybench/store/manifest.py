@@ -190,7 +190,7 @@ def _last_number(storage: Storage, folder: str) -> int:
     names = storage.names(folder, may_be_missing=True)
     if stray := [name for name in names if not _NAME.fullmatch(name)]:
         raise StoreError(f"{storage.locate(f'{folder}/{stray[0]}')}: {_STRAY[folder]}")
-    return int(names[-1][:8]) if names else 0
+    return number_of(names[-1]) if names else 0
 
 
 def _read_entries(storage: Storage, version: int, documents: int, last: int) -> list[Entry]:

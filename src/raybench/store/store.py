@@ -12,6 +12,7 @@ The layout of a run:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -283,7 +284,19 @@ class RunStore:
             for name, entry in named(self._entries):
                 keep(name, encode_json(entry.model_dump(mode="json")))
 
-    def was_compacted(self) -> bool:
+    @contextlib.contextmanager
+    def reading(self, *errors: type[Exception]) -> Iterator[None]:
+        """Raise `StoreError` where one of ``errors`` came because the driver compacted meanwhile what is read."""
+        try:
+            yield
+        except errors as error:
+            if self._was_compacted():
+                raise StoreError(
+                    f"{self.root}: its driver compacted the run while it was read; run the command again"
+                ) from error
+            raise
+
+    def _was_compacted(self) -> bool:
         """Whether its driver has compacted it since this store read which files there are."""
         try:
             return compacted_documents(self._storage) > self._documents
@@ -383,20 +396,11 @@ class RunStore:
 
     def _load(self, listed: Sequence[tuple[Entry, FileEntry]]) -> Iterator[tuple[FileEntry, bytes, pa.Table]]:
         contents = self._storage.read_many((file.path, file.bytes) for _, file in listed)
-        try:
+        with self.reading(StoreError):
             yield from decode_files(
                 Found(entry, file, data, str(self.root / file.path))
                 for (entry, file), data in zip(listed, contents, strict=True)
             )
-        except StoreError as error:
-            if self.was_compacted():
-                raise compacted_meanwhile(self.root) from error
-            raise
-
-
-def compacted_meanwhile(root: Location) -> StoreError:
-    """What a person is told whose command read files that the run's driver replaced by others."""
-    return StoreError(f"{root}: its driver compacted the run while it was read; run the command again")
 
 
 def read_description(path: Location) -> Description:
