@@ -30,7 +30,7 @@ def options(tables: Tables, *more: str) -> argparse.Namespace:
 
 @pytest.fixture
 def printed(known_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    monkeypatch.setattr("raybench.analysis.tables.Tables", lambda path: known_tables)
+    monkeypatch.setattr("raybench.decide.command.Tables", lambda path: known_tables)
     return lambda *more: decide.run(options(known_tables, *more))
 
 
@@ -72,7 +72,7 @@ def test_what_is_missing_is_printed_with_exit_code_1(
     short_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables = Tables(short_run)
-    monkeypatch.setattr("raybench.analysis.tables.Tables", lambda path: tables)
+    monkeypatch.setattr("raybench.decide.command.Tables", lambda path: tables)
     assert decide.run(options(tables)) == 1
     out = capsys.readouterr().out
     assert out.startswith("No advice on 3 tasks")

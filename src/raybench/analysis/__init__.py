@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         rounds_until,
         verdict,
     )
-    from raybench.analysis.tables import Tables, Views, open_input, write_derived, write_views
+    from raybench.analysis.tables import Tables, Views, make_kept, open_input, write_derived, write_views
 else:
     __getattr__ = names_of(__name__)
 
@@ -45,6 +45,7 @@ __all__ = [
     "from_chain",
     "holm",
     "load_cautions",
+    "make_kept",
     "open_input",
     "rounds_to_settle",
     "rounds_until",

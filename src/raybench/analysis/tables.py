@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -85,25 +85,9 @@ class Views:
 
     def judge(self) -> None:
         """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
-        for file, names in _KEPT.items():
-            self.connection.execute(shipped_sql(file))
-            for name in names:
-                self._keep(name)
+        for file in _KEPT:
+            make_kept(self.connection, file)
         self.verdicts = Verdicts(self.query, self.description.plan)
-
-    def _keep(self, name: str) -> None:
-        """Make a table of the view ``name`` (of `_KEPT`); one of `_IN_PARTS` some groups at a time."""
-        kept, by = f"raybench_kept_{name}", _IN_PARTS.get(name)
-        if by is None:
-            self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
-        else:
-            self.connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
-            counts: dict[int, int] = {row["number"]: row["n"] for row in self.rows(shipped_sql(_COUNTS[by]))}
-            for numbers in batches(counts):
-                with narrowed(self.connection.execute, by, numbers):
-                    part = f"FROM {name} WHERE list_contains(?, {by})"
-                    self.connection.execute(f"INSERT INTO {kept} {part}", [numbers])
-        self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Another connection over the same files, whose views may be changed."""
@@ -125,6 +109,26 @@ class Views:
     def rows(self, sql: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.query(sql).to_pylist()
         return found
+
+
+def make_kept(connection: duckdb.DuckDBPyConnection, file: str) -> None:
+    """Make the views of an SQL file (of `_KEPT`) from what `timed` shows now, and keep what they hold as tables.
+
+    Those of `_IN_PARTS` are made some groups at a time; that takes ``completeness`` to be there.
+    """
+    connection.execute(shipped_sql(file))
+    for name in _KEPT[file]:
+        kept, by = f"raybench_kept_{name}", _IN_PARTS.get(name)
+        if by is None:
+            connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
+        else:
+            connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
+            counts: dict[int, int] = dict(connection.execute(shipped_sql(_COUNTS[by])).fetchall())
+            for numbers in batches(counts):
+                with narrowed(connection.execute, by, numbers):
+                    part = f"FROM {name} WHERE list_contains(?, {by})"
+                    connection.execute(f"INSERT INTO {kept} {part}", [numbers])
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
 
 class Tables(Views):
@@ -246,10 +250,16 @@ def views_sql() -> str:
     return "\n".join(shipped_sql(name) for name in ("files", *VIEW_FILES))
 
 
-def open_input(path: Location) -> Tables:
-    """The tables of a run that a command is only to read. Raises InputError for what is none or is damaged."""
+_Opened = TypeVar("_Opened", bound=Views)
+
+
+def open_input(path: Location, opened: type[_Opened]) -> _Opened:
+    """A run that a command is only to read. Raises InputError for what is none or is damaged.
+
+    ``opened``: `Views`, or `Tables` for what statistics make of them too, which takes longer.
+    """
     try:
-        return Tables(path)
+        return opened(path)
     except StoreError as error:
         raise InputError(str(error)) from None
 

@@ -12,12 +12,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from raybench.analysis import MEASURES, Tables, chain_of, open_input
+from raybench.analysis import MEASURES, Views, chain_of, open_input
 from raybench.compare.changes import Compared, Link, Visits, estimate_change, judge
 from raybench.compare.comparison import By, Row, RunComparison
 from raybench.compare.differences import differences
-from raybench.compare.pairing import Measured, Pair, Parts, common_parts, comparable, compared_requests, measured
+from raybench.compare.pairing import Measured, Pair, Parts, common_parts, comparable, measured
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
+from raybench.compare.requests import compared_requests
 from raybench.records import InputError
 from raybench.report import open_console, print_line, write_json
 from raybench.store import location_argument
@@ -25,7 +26,7 @@ from raybench.store import location_argument
 FAIL_ON: Final = ("slower", "faster", "inconclusive")
 
 
-def compare(a: Tables, b: Tables, *, devices_alike: bool = False) -> RunComparison:
+def compare(a: Views, b: Views, *, devices_alike: bool = False) -> RunComparison:
     """Every deployment and every configuration that is complete in both runs: B / A.
 
     Where a row's visits were on different devices, in one run on a single one, how far devices differ cannot be seen
@@ -33,8 +34,8 @@ def compare(a: Tables, b: Tables, *, devices_alike: bool = False) -> RunComparis
     Raises InputError if nothing is complete in both.
     """
     names, left_out = comparable(a, b)
-    requests, matched, notes = compared_requests(a, b, names)
-    both = [measured(run, kept) for run, kept in zip((a, b), requests, strict=True)]
+    parts_compared, matched, notes = compared_requests(a, b, names)
+    both = [measured(run, part) for run, part in zip((a, b), parts_compared, strict=True)]
     if a.root == b.root:
         notes.append("A and B are the same run.")
     if "independent" in (a.description.plan.design, b.description.plan.design):
@@ -164,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises InputError for what is no run or a damaged one, or runs with nothing to compare.
     """
-    found = compare(open_input(options.a), open_input(options.b), devices_alike=options.devices_alike)
+    found = compare(open_input(options.a, Views), open_input(options.b, Views), devices_alike=options.devices_alike)
     by: By = options.by
     each: bool = options.each
     if options.fail_on and all(row.judged(by) is None for row in found.rows(each)):

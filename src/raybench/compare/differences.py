@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from raybench.analysis import Tables
+from raybench.analysis import Views
 from raybench.store import differing
 
 _BY_VISITS: Final = ("device", "device_name", "gpu.name", "gpu.uuid")
 """What an environment says of devices; the visits say which were used."""
 
 
-def differences(a: Tables, b: Tables) -> list[str]:
+def differences(a: Views, b: Views) -> list[str]:
     """In what the runs differ, one line each: plan, model, workload, configurations, versions, machines, devices."""
     old, new = _keyed(a), _keyed(b)
     found = [line for key in old for line in _differing(key, old[key], new[key])]
@@ -32,7 +32,7 @@ def differences(a: Tables, b: Tables) -> list[str]:
     return found
 
 
-def _keyed(run: Tables) -> dict[str, Any]:
+def _keyed(run: Views) -> dict[str, Any]:
     """What of a description is compared, lists of named things by their names.
 
     What an older run does not say is what it was: a classifier, a batch of one.

@@ -146,7 +146,7 @@ def run(options: argparse.Namespace) -> int:
     """
     needs = needs_of(options)
     # A damaged run is bad input: 1 says that a sound one lacks something.
-    advice = decide(open_input(options.directory), needs)
+    advice = decide(open_input(options.directory, Tables), needs)
     if options.json:
         write_json(advice_to_dict(advice))
     else:

@@ -125,28 +125,27 @@ class Evidence:
 
     def _serve(self) -> None:
         """The service times of each strategy on the tasks that all of them served, each task counting alike."""
-        table = self.tables.query(shipped_sql("decide_latencies"))
-        deployment, task = (np.asarray(table[name].to_pylist(), dtype=str) for name in ("deployment", "task"))
-        wall_ns = table["wall_ns"].to_numpy()
         visits = self.tables.rows(shipped_sql("decide_levels"))
-        served = {name: set(task[deployment == row["deployment"]].tolist()) for name, row in self.rows.items()}
-        self.tasks = tuple(sorted(set.intersection(*served.values())))
+        of_deployment = {
+            name: [visit for visit in visits if visit["deployment"] == row["deployment"]]
+            for name, row in self.rows.items()
+        }
+        self.tasks = tuple(sorted(set.intersection(*({v["task"] for v in of} for of in of_deployment.values()))))
         if not self.tasks:
             self.lacks.append(Lack("no task was served by every strategy", "another plan"))
+            return
         for name, row in self.rows.items():
-            parts = [wall_ns[(deployment == row["deployment"]) & (task == one)] for one in self.tasks]
-            samples = sum(part.size for part in parts)
-            if self.tasks and samples < FOR_A_P95:
-                self.lacks.append(_too_few(row, "requests", samples, len(self.tasks)))
-            elif self.tasks and name == "multi_lora" and row["switches"] < FOR_A_P95:
+            query = shipped_sql("decide_latencies")
+            times = self.tables.query(query, [row["deployment"], list(self.tasks)])
+            task, n = times["place"].to_numpy() - 1, times["n"].to_numpy()
+            samples = np.bincount(task, n, len(self.tasks))
+            if samples.sum() < FOR_A_P95:
+                self.lacks.append(_too_few(row, "requests", int(samples.sum()), len(self.tasks)))
+            elif name == "multi_lora" and row["switches"] < FOR_A_P95:
                 self.lacks.append(_too_few(row, "switches", row["switches"], len(self.tasks)))
-            elif self.tasks:
-                weights = np.concatenate([np.full(part.size, 1 / part.size / len(parts)) for part in parts])
-                values = np.concatenate(parts)
-                order = np.argsort(values, kind="stable")
-                self.services[name] = Service(values[order], weights[order])
-                mine = [visit for visit in visits if visit["deployment"] == row["deployment"]]
-                self.speeds[name] = speed_of(mine, self.tasks)
+            else:
+                self.services[name] = Service(times["wall_ns"].to_numpy(), n / samples[task] / len(self.tasks))
+                self.speeds[name] = speed_of(of_deployment[name], self.tasks)
 
     def measured(self) -> list[Measured]:
         """Each way in numbers: its own, whatever it is compared with."""

@@ -1,7 +1,8 @@
--- Question: what of a run is compared with another run?
--- `compared` (configuration, task, request) comes from compare/pairing.py; the views that build on `timed` see no more.
--- Columns: those of `timed`; decoding steps by the wall clock only, since the others are compared by nobody.
-CREATE OR REPLACE TABLE compared_samples AS
-SELECT * REPLACE (NULL::BIGINT[] AS decode_host_ns, NULL::BIGINT[] AS decode_device_ns)
-FROM timed SEMI JOIN compared USING (configuration, task, request);
-CREATE OR REPLACE VIEW timed AS FROM compared_samples;
+-- Question: what of a run is compared with another run, where that is not all of it?
+-- `compared_rounds` (configuration, round) and `compared_singly` (configuration, task, request) come from
+-- compare/requests.py; the views that build on `timed` see no more.
+-- Columns: those of `timed`.
+CREATE OR REPLACE VIEW timed AS
+FROM raybench_timed SEMI JOIN compared_rounds USING (configuration, round)
+UNION ALL
+FROM raybench_timed SEMI JOIN compared_singly USING (configuration, task, request);
