@@ -62,6 +62,25 @@ def test_the_first_visit_is_committed_at_once_and_later_ones_together_when_the_i
         )
 
 
+@pytest.mark.parametrize("at_once", ["each", "some", "all"])
+def test_samples_are_kept_in_the_order_of_visits_however_many_are_numbered_at_once(
+    at_once: str, visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [pa.Table.from_batches([m.batch for m in messages if isinstance(m, Samples)]) for _, messages in visits]
+    sizes = sorted(table.num_rows for table in sent)
+    assert sizes[0] < sizes[-1]  # so that some wait before one that need not
+    monkeypatch.setattr(
+        "raybench.sweep.recorder._NUMBERED_AT_ONCE", {"each": 1, "some": sizes[-1], "all": sum(sizes) + 1}[at_once]
+    )
+    with RunStore.create(tmp_path, "run", {}) as store:
+        recorder = Recorder(store, interval_s=1e9)
+        for spec, messages in visits:
+            for message in messages:
+                recorder.add(spec, message)
+        recorder.commit()
+        assert store.read("samples").equals(pa.concat_tables(sent))
+
+
 @pytest.mark.parametrize("batches", [1, 2])
 def test_what_waits_to_be_committed_holds_no_message(
     batches: int, visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path

@@ -20,6 +20,9 @@ from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, Vis
 _NOTHING = pa.RecordBatch.from_pylist([], SAMPLES)
 _NO_SAMPLES = number_texts(SAMPLES.empty_table())
 
+_NUMBERED_AT_ONCE = 10_000
+"""Samples whose texts are numbered at once: of a visit of a few, that takes as long as Ray takes to schedule it."""
+
 
 @dataclasses.dataclass(slots=True)
 class _Open:
@@ -41,6 +44,8 @@ class Recorder:
         self._open: dict[str, _Open] = {}
         self._visits: dict[tuple[str, int], dict[str, Any]] = {}
         self._samples: list[pa.Table] = []
+        self._small: list[pa.Table] = []
+        self._small_rows = 0
         self._loads: list[dict[str, Any]] = []
         self._failures: list[dict[str, Any]] = []
         self._attempts: list[dict[str, Any]] = []
@@ -89,6 +94,7 @@ class Recorder:
         if not self._visits and not self._failures and not self._attempts:
             return
         self._committed_at = self._clock()
+        self._number()
         tables = {
             "samples": pa.concat_tables([_NO_SAMPLES, *self._samples]),
             "visits": pa.Table.from_pylist(list(self._visits.values()), VISITS),
@@ -131,13 +137,27 @@ class Recorder:
         visit = self._open.pop(spec.visit)
         if (spec.block, spec.round) in self._visits:
             return  # thought lost and measured again: the first to finish counts
-        # Copied: what waits to be committed would else stay in Ray's object store, and fill it. One batch alone would
-        # not be.
-        samples = number_texts(pa.Table.from_batches([_NOTHING, *visit.batches], SAMPLES)).combine_chunks()
+        samples = pa.Table.from_batches([_NOTHING, *visit.batches], SAMPLES)
         if visit.failed:
             whole = pc.invert(pc.is_in(samples["configuration"], pa.array(sorted(visit.failed))))
             samples = samples.filter(whole)
-        self._samples.append(samples)
+        # Copied: what waits to be committed would else stay in Ray's object store, and fill it. One batch alone would
+        # not be.
+        if samples.num_rows >= _NUMBERED_AT_ONCE:
+            self._number()
+            self._samples.append(number_texts(samples).combine_chunks())
+        else:
+            self._small.append(samples.combine_chunks())
+            self._small_rows += samples.num_rows
+            if self._small_rows >= _NUMBERED_AT_ONCE:
+                self._number()
         self._loads += [load for load in visit.loads if load["configuration"] not in visit.failed]
         # Names that the agenda holds anyway: those that came with the message would be kept a second time.
         self._visits[spec.block, spec.round] = {**row, "visit": spec.visit, "block": spec.block}
+
+    def _number(self) -> None:
+        """Number the texts of small visits, of all that wait for it."""
+        if self._small:
+            self._samples.append(number_texts(pa.concat_tables(self._small)).combine_chunks())
+            self._small.clear()
+            self._small_rows = 0
