@@ -23,7 +23,7 @@ from raybench.analysis import write_views
 from raybench.deploy import all_traits
 from raybench.model.weights import ModelSpec
 from raybench.model.workload import GlueLengths, glue_tasks
-from raybench.plan import Block, Overrides, Plan
+from raybench.plan import Block, Configuration, Overrides, Plan
 from raybench.plan.file import load_plan
 from raybench.records import visit_name
 from raybench.schemas import SCHEMAS
@@ -73,16 +73,14 @@ def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) 
     parts = []
     slow, begun = float(np.exp(rng.normal(0, 0.01))), 0
     for c in block.configurations:
-        asked = list(block.requests(c, key.round * plan.requests, plan.requests))
-        count = len(asked)
+        task, adapter, request = _asked(plan, block, c, key.round)
+        count = len(request)
         tail = 1 + 0.5 * (rng.random(count) < 0.02)
         wall_ns = (MEAN_NS[c.strategy] * slow * np.exp(rng.normal(0, 0.05, count)) * tail).astype(np.int64)
-        adapters = {adapter.task: adapter.name for adapter in c.adapters}
         same = {"visit": key.visit, "block": key.block, "round": key.round, "configuration": c.name, "phase": "timed"}
         order = np.arange(begun, begun + count)
         columns: dict[str, Any] = {name: pa.repeat(value, count) for name, value in (same | {"batch": c.batch}).items()}
-        columns |= {"task": [task for task, _ in asked], "request": [request for _, request in asked]}
-        columns |= {"adapter": [adapters.get(task) for task, _ in asked], "turn": order, "sequence": order}
+        columns |= {"task": task, "adapter": adapter, "request": request, "turn": order, "sequence": order}
         columns |= {"tokens": rng.integers(10, 200, count), "started_ns": np.cumsum(wall_ns + 20_000)}
         columns |= {"wall_ns": wall_ns, "host_ns": wall_ns}
         if len(c.adapters) > 1:
@@ -92,6 +90,18 @@ def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) 
         parts.append(pa.table(arrays, schema=fields))
         begun += count
     return pa.concat_tables(parts)
+
+
+def _asked(plan: Plan, block: Block, c: Configuration, round_index: int) -> tuple[Any, Any, Any]:
+    """Of each request of a round its task, the adapter that serves it and its number."""
+    first, count, adapters = round_index * plan.requests, plan.requests, {a.task: a.name for a in c.adapters}
+    if len(c.tasks) == 1 and c in block.members:  # without a Python object of each, which take as long as the rest
+        name = adapters.get(c.tasks[0])
+        named = pa.nulls(count, pa.string()) if name is None else pa.repeat(name, count)
+        return pa.repeat(c.tasks[0], count), named, np.arange(first, first + count)
+    asked = block.requests(c, first, count)
+    tasks = [task for task, _ in asked]
+    return tasks, [adapters.get(task) for task in tasks], [request for _, request in asked]
 
 
 def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:
