@@ -23,7 +23,15 @@ def tables(load_plan: Callable[..., Plan], known_latencies: Callable[..., None],
     return Tables(measure(load_plan(rounds=2), tmp_path / "results"))
 
 
-def test_every_view_answers_as_before_and_has_its_types(tables: Tables) -> None:
+@pytest.fixture(params=["at once", "in parts"])
+def held(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How samples are taken in where a run is shut off."""
+    if request.param == "in parts":
+        monkeypatch.setattr("raybench.analysis.batches.ROWS_AT_ONCE", 1)
+    return str(request.param)
+
+
+def test_every_view_answers_as_before_and_has_its_types(held: str, tables: Tables) -> None:
     names = [row["name"] for row in tables.rows("SELECT name FROM (SHOW TABLES) ORDER BY name")]
     assert set(SCHEMAS) <= set(names)
     types = {name: tables.query(f"DESCRIBE {name}") for name in names}
@@ -34,9 +42,14 @@ def test_every_view_answers_as_before_and_has_its_types(tables: Tables) -> None:
         assert tables.query(f"FROM {name}").num_rows == rows[name].num_rows, name
     for name in SCHEMAS:
         assert tables.query(f"SELECT * FROM {name} ORDER BY ALL").equals(rows[name]), name
+    compressed = tables.rows(
+        "SELECT DISTINCT compression FROM pragma_storage_info('raybench_held.samples') "
+        "WHERE column_name = 'started_ns' AND segment_type = 'BIGINT'"
+    )
+    assert (compressed == [{"compression": "Uncompressed"}]) == (held == "at once")
 
 
-def test_no_file_is_needed_any_more_and_none_is_allowed(tables: Tables) -> None:
+def test_no_file_is_needed_any_more_and_none_is_allowed(held: str, tables: Tables) -> None:
     shut_off(tables.connection)
     run = tables.root
     assert isinstance(run, Path)
