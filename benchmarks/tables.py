@@ -1,11 +1,12 @@
 """How long do all tables of a run take, and how much memory: this build, another one, pandas, polars.
 
     python benchmarks/tables.py [--rounds 33] [--requests 1000] [--plan rq2] [--repeats 3] [--against REVISION]
-                                [--without pandas] [--raw FILE]
+                                [--without pandas] [--run FOLDER] [--raw FILE]
 
 Each way is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 what is printed are medians, and ratios to this build within a repeat. ``--against``: a revision of this repository,
-which is checked out into a temporary folder; it must read runs of this schema version. pandas and polars make fewer
+which is checked out into a temporary folder; it must read runs of this schema version. ``--run``: one
+that is there. pandas and polars make fewer
 numbers (`same_numbers.py`), and of those the same: that is checked first.
 """
 
@@ -25,6 +26,8 @@ from builds import THIS, asked_of, builds, raybench, timed
 from made_run import made_apart
 from raw import write_raw
 
+from raybench.store import RunStore
+
 HERE = Path(__file__).parent
 OVERHEAD = """
 SELECT configuration, reference_strategy, ratio, low, high FROM overhead
@@ -34,7 +37,7 @@ WHERE clock = 'wall' AND measure = 'end_to_end' AND via IS NULL ORDER BY ALL
 
 def check_same_numbers(root: str, libraries: list[str]) -> None:
     """Ratios and intervals by the libraries against those of the table."""
-    rows = asked_of(root, OVERHEAD)
+    rows = asked_of(root, OVERHEAD) if libraries else []
     for library in libraries:
         found = subprocess.run(
             [sys.executable, HERE / "same_numbers.py", library, root], capture_output=True, text=True, check=True
@@ -56,6 +59,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--plan", default="rq2")
     parser.add_argument("--against", metavar="REVISION")
+    parser.add_argument("--run", metavar="FOLDER", help="in place of one that is made as the options before say")
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--without", nargs="*", default=[], choices=["pandas", "polars"])
     asked = parser.parse_args()
@@ -65,8 +69,9 @@ def main() -> None:
         builds(asked.against, Path(folder)) as sources,
     ):
         size = ["--rounds", str(asked.rounds), "--requests", str(asked.requests), "--plan", asked.plan]
-        root = made_apart(Path(folder, "runs"), *size)
-        ((samples,),) = (row.values() for row in asked_of(root, "SELECT count(*) FROM samples"))
+        root = asked.run or made_apart(Path(folder, "runs"), *size)
+        listed = [file for entry in RunStore.open(Path(root)).entries() for file in entry.files]
+        samples = sum(file.rows for file in listed if file.table == "samples")
         check_same_numbers(root, libraries)
         ways = {name: (raybench("tables", root), source) for name, source in sources.items()}
         for name in libraries:
@@ -77,7 +82,7 @@ def main() -> None:
                 spent = timed(*ways[name])
                 found[name].append((spent.wall_s, spent.peak_bytes))
     write_raw(asked.raw, {"size": [Path(word).name for word in size], "seconds_and_peak_bytes": found})
-    print(f"{int(samples):,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
+    print(f"{samples:,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':16} {'seconds':>9} {'of this':>8} {'GB':>7} {'of this':>8}")
     for name, runs in found.items():
         seconds, peak = (statistics.median(values) for values in zip(*runs, strict=True))

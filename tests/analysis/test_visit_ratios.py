@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from generated_runs import MS, Took, generated, load_generated
+from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.tables import Views
 from raybench.plan.plan import Configuration
 
@@ -94,3 +97,24 @@ def time_of(measure: str, clock: str, row: dict[str, Any]) -> float:
     if measure == "tpot":
         return round(statistics.fmean(row[f"decode_{clock}_ns"]) * 256) / 256
     return float(row[f"{'prefill_' if measure == 'ttft' else ''}{clock}_ns"])
+
+
+def test_a_side_is_joined_with_its_references_and_not_with_all_others(root: Path) -> None:
+    """DuckDB chose the latter by itself, at a cost that grows with the square of the configurations."""
+    views = Views(root)
+    views.connection.execute(shipped_sql("visit_ratios"))
+    explained = views.connection.execute("EXPLAIN (ANALYZE, FORMAT json) FROM raybench_visit_ratios").fetchall()
+    joins = [
+        operator
+        for operator in operators(json.loads(explained[0][1]))
+        if operator["type"] == "HASH_JOIN" and "measure = measure" in operator["extra_info"]["Conditions"]
+    ]
+    (ratios,) = (row["n"] for row in views.rows("SELECT count(*) AS n FROM visit_ratios"))
+    assert joins
+    assert {operator["intermediate_rows"] for operator in joins} <= {0, ratios}
+
+
+def operators(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for child in (*node.get("operator", ()), *node.get("children", ())):
+        yield child
+        yield from operators(child)
