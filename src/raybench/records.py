@@ -45,6 +45,7 @@ class StrategyTraits:
 
     ``name``: in plans; ``label``: in tables. ``mixes``: whether it serves batches whose rows are of several adapters.
     ``unquantized``: whether it serves its base unquantized, whatever the plan says of the base's quantization.
+    ``forms``: the ways to compute it that a plan may ask for; the first is what it does unless one is asked for.
     """
 
     name: str
@@ -53,6 +54,7 @@ class StrategyTraits:
     max_adapters: int
     mixes: bool = False
     unquantized: bool = False
+    forms: tuple[str, ...] = ("plain",)
 
 
 class RaybenchError(Exception):

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from raybench.deploy.fidelity import compared, worst
+from raybench.deploy.fidelity import Fidelity, compared, worst
 from raybench.deploy.generation import Generator, generate, logits_after
-from raybench.deploy.strategies import STRATEGIES, strategy_source
-from raybench.deploy.strategy import Deployment
+from raybench.deploy.strategies import STRATEGIES, deploy, strategy_source
+from raybench.deploy.strategy import Deployment, LoadCosts
 from raybench.machine import torch_dtype
 from raybench.model import Prompts, Weights, changes_base, is_zero, peft_name, without_low_rank
 from raybench.plan import Adapter, Configuration
@@ -71,7 +71,7 @@ class Gate:
         self._alone = {
             _key(c.adapters[0], c): deployment
             for c, deployment in loaded.values()
-            if STRATEGIES[c.strategy].adapter_alone and strategy_source(c.strategy) is None
+            if STRATEGIES[c.strategy].adapter_alone and strategy_source(c.strategy) is None and c.is_usual
         }
         self._continued: dict[tuple[object, ...], Any] = {}
 
@@ -79,20 +79,25 @@ class Gate:
         """Raises GateError, with the numbers, for logits that are not finite, not the reference's, or the base's."""
         tolerance = TOLERANCE[str(torch_dtype(configuration.dtype, self._weights.device.kind)).removeprefix("torch.")]
         strategy = STRATEGIES[configuration.strategy]
+        # In another form, or compiled, it must still be what PEFT computes.
+        own = strategy.adapter_alone and not strategy.reproduces_adapters and configuration.is_usual
+        reproduces = strategy.reproduces_adapters or (strategy.adapter_alone and not own)
         found, effects = [], []
         for adapter, probes in self._served(configuration):
             if deployment.switch is not None and adapter is not None:
                 deployment.switch(adapter.name)
-            if adapter is None or not (strategy.reproduces_adapters or strategy.adapter_alone):
-                self._check_finite(configuration, probes, self._logits(configuration, deployment, probes))
+            if adapter is None or not (reproduces or own):
+                got = self._logits(configuration, deployment, probes)
+                self._check_finite(configuration, probes, got)
+                if not configuration.is_usual:
+                    found.append(self._against_usual(configuration, got, probes, tolerance))
                 continue
-            own = strategy.adapter_alone and not strategy.reproduces_adapters
             alone = deployment if own else self._adapter_alone(configuration, adapter)
             continued = [self._continuation(configuration, adapter, alone, probe) for probe in probes]
             expected = self._logits(configuration, alone, probes, adapter, continued)
             self._check_finite(configuration, probes, expected)
             effects.append(self._effect(configuration, adapter, alone, expected, probes, continued))
-            if not strategy.reproduces_adapters:
+            if own:
                 continue
             got = self._logits(configuration, deployment, probes, adapter, continued)
             self._check_finite(configuration, probes, got)
@@ -117,6 +122,20 @@ class Gate:
             return GateResult(None, None, effect)
         held_to = tolerance if strategy.is_exact(configuration) else None
         return GateResult(whole.error, held_to, effect, whole.agreement, whole.divergence)
+
+    def _against_usual(
+        self, configuration: Configuration, got: Any, probes: Sequence[Prompts], tolerance: float
+    ) -> Fidelity:
+        """How far logits are from those that the strategy gives by itself, operation by operation."""
+        usual = dataclasses.replace(configuration, form=None, execution="eager")
+        by_itself = deploy(usual, self._weights, LoadCosts(self._weights.device))
+        found = compared(got, self._logits(usual, by_itself, probes))
+        if not found.error <= tolerance:
+            raise GateError(
+                f"{configuration.name}: logits differ from those of {configuration.strategy} by itself by "
+                f"{found.error:.3g} (relative; tolerance {tolerance:.3g})"
+            )
+        return found
 
     def _check_finite(self, configuration: Configuration, probes: Sequence[Prompts], logits: Any) -> None:
         if not bool(logits.isfinite().all()):

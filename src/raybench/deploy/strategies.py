@@ -103,6 +103,14 @@ def _import(name: str, outside: plugins.Providers) -> None:
     STRATEGIES[name], _SOURCES[name] = cls, source
 
 
+def _alone(model: Any, configuration: Configuration, costs: LoadCosts) -> Deployment:
+    """A model of one adapter or of none, in the form that is asked for."""
+    if configuration.form is not None:
+        with costs.time("form"):
+            model = {"lean": lean, "fused": fused}[configuration.form](model)
+    return Deployment(model, model)
+
+
 def _base_with_adapters(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Any:
     """The base with all of the configuration's adapters beside it, a PeftModel."""
     with costs.time("load"):
@@ -115,12 +123,12 @@ def _base_with_adapters(configuration: Configuration, weights: Weights, costs: L
 class FullFineTune(Strategy):
     """All weights were fine-tuned: a model of its own for each task."""
 
-    traits = StrategyTraits("full_ft", "Full FT", 0, 0)
+    traits = StrategyTraits("full_ft", "Full FT", 0, 0, forms=("plain", "fused"))
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         with costs.time("load"):
             model = weights.fine_tuned(configuration)
-        return Deployment(model, model)
+        return _alone(model, configuration, costs)
 
 
 @strategy
@@ -131,7 +139,7 @@ class LoraMerged(Strategy):
     gives other answers than the adapter beside the quantized base, by as much as quantization changed them.
     """
 
-    traits = StrategyTraits("lora_merged", "LoRA Merged", 1, 1, unquantized=True)
+    traits = StrategyTraits("lora_merged", "LoRA Merged", 1, 1, unquantized=True, forms=("plain", "fused"))
     reproduces_adapters = True
 
     @classmethod
@@ -143,19 +151,18 @@ class LoraMerged(Strategy):
         adapted = _base_with_adapters(unquantized, weights, costs)
         with costs.time("merge"):
             model, costs.untied_bytes = merge(adapted)
-        return Deployment(model, model)
+        return _alone(model, configuration, costs)
 
 
 @strategy
 class LoraSeparate(Strategy):
     """The adapter stays beside the base and is computed in every request."""
 
-    traits = StrategyTraits("lora_separate", "LoRA Separate", 1, 1)
+    traits = StrategyTraits("lora_separate", "LoRA Separate", 1, 1, forms=("peft", "lean", "fused"))
     adapter_alone = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        adapted = _base_with_adapters(configuration, weights, costs)
-        return Deployment(adapted, adapted)
+        return _alone(_base_with_adapters(configuration, weights, costs), configuration, costs)
 
 
 @strategy
@@ -193,7 +200,7 @@ class Delay(FullFineTune):
 class MultiLora(Strategy):
     """Several adapters resident on one base; each request makes its own the active one, or each row of a batch does."""
 
-    traits = StrategyTraits("multi_lora", "Multi-adapter", 2, 64, mixes=True)
+    traits = StrategyTraits("multi_lora", "Multi-adapter", 2, 64, mixes=True, forms=("peft", "stacked", "remerge"))
     reproduces_adapters = True
 
     @classmethod

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
     from raybench.plan.choices import first_of
     from raybench.plan.file import load_plan, parse_plan
-    from raybench.plan.plan import Adapter, Block, Configuration, KvCache, Plan, Visit, homes
+    from raybench.plan.plan import Adapter, Block, Configuration, Execution, Form, KvCache, Plan, Visit, homes, own_role
     from raybench.plan.schema import Lognormal, WorkloadTable
     from raybench.plan.source import PlanSource, read_plan, shipped_plans
 else:
@@ -20,6 +20,8 @@ __all__ = [
     "Adapter",
     "Block",
     "Configuration",
+    "Execution",
+    "Form",
     "KvCache",
     "Lognormal",
     "Overrides",
@@ -30,6 +32,7 @@ __all__ = [
     "first_of",
     "homes",
     "load_plan",
+    "own_role",
     "parse_plan",
     "read_plan",
     "shipped_plans",

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from raybench.plan.choices import did_you_mean, one_of
-from raybench.plan.plan import Adapter, Claim, Configuration, Design, Plan, make_blocks, make_comparisons
+from raybench.plan.plan import (
+    Adapter,
+    Claim,
+    Configuration,
+    Design,
+    Form,
+    Plan,
+    make_blocks,
+    make_comparisons,
+    own_role,
+)
 from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadTable
 from raybench.records import Problems, StrategyTraits
 
@@ -63,7 +73,7 @@ class PlanBuilder:
         p = self.parsed
         self.check_name(p.name, "name")
         configurations = self.configurations(self.adapters())
-        roles = {table.role or table.strategy for _, table, *_ in self.rows()}
+        roles = {t.role or own_role(t.strategy, self.form(t), t.execution) for _, t, *_ in self.rows()}
         for i, reference in enumerate(p.references):
             self.check_choice(reference, {*self.strategies, *roles}, f"references[{i}]", "strategy")
         for i, claim in enumerate(p.claims):
@@ -278,6 +288,7 @@ class PlanBuilder:
             adapter_dtype=table.adapter_dtype,
             routing=table.routing,
             execution=table.execution,
+            form=self.form(table),
             role=table.role or "",
             delay_share=table.delay_share,
             batch=batch,
@@ -297,8 +308,15 @@ class PlanBuilder:
         if not low <= adapters <= high:
             expected = f"{low}" if low == high else f"{low} to {high}"
             self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {adapters}")
+        if table.form is not None:
+            self.check_choice(table.form, traits.forms, f"{key}.form", f"form of {table.strategy}")
         if table.routing == "mixed" and adapters > 1 and not traits.mixes:
             self.problem(f"{key}.routing", f"{table.strategy} serves no batch of several adapters; multi_lora does")
+
+    def form(self, table: DeploymentTable) -> Form | None:
+        """None where it is what the strategy does by itself, whether the plan says so or not."""
+        traits = self.strategies[table.strategy] if table.form and table.strategy in self.strategies else None
+        return None if traits is not None and table.form == traits.forms[0] else table.form
 
     def check_task(self, task: str, key: str) -> bool:
         if self.lengths_are_of_glue:

@@ -17,6 +17,10 @@ Routing = Literal["round_robin", "blocked", "mixed"]
 """How the requests of several adapters come: in turns, all of one after all of another, or mixed in each batch."""
 Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
 """How a base is quantized as it is loaded: 4-bit NF4 or LLM.int8() by bitsandbytes, 8-bit weights only by torchao."""
+Form = Literal["plain", "peft", "lean", "fused", "stacked", "remerge"]
+"""How a deployment is computed: as transformers or PEFT does it, or by less work for the same answer."""
+Execution = Literal["eager", "compile"]
+"""How the model runs: operation by operation, or compiled by torch.compile."""
 KvCache = Literal["dynamic", "static"]
 """What keeps keys and values while a language model generates: transformers' DynamicCache or StaticCache."""
 
@@ -43,7 +47,8 @@ class Adapter:
 class Configuration:
     """One thing measured. ``adapters`` are those it deploys; a full fine-tune has a checkpoint instead.
 
-    ``role``: what it is compared as, its strategy unless the plan says otherwise (an A/A plan does).
+    ``role``: what it is compared as: its strategy, with what it does beside the usual, unless the plan says otherwise.
+    ``form``: how it is computed; None: as its strategy does it by itself.
     ``delay_share``: time that the ``delay`` strategy adds to each request, as a share of it.
     ``num_labels``: of its classifier; None: as many as its checkpoint says.
     ``batch``: prompts that it serves together. ``quantization``: of its base's weights; None: as the files have them.
@@ -59,7 +64,8 @@ class Configuration:
     dtype: str = "auto"
     adapter_dtype: str = "float32"
     routing: Routing = "round_robin"
-    execution: str = "eager"
+    execution: Execution = "eager"
+    form: Form | None = None
     role: str = ""
     delay_share: float = 0.0
     num_labels: int | None = None
@@ -69,7 +75,12 @@ class Configuration:
 
     def __post_init__(self) -> None:
         if not self.role:
-            object.__setattr__(self, "role", self.strategy)
+            object.__setattr__(self, "role", own_role(self.strategy, self.form, self.execution))
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it runs as its strategy does it by itself, operation by operation."""
+        return self.form is None and self.execution == "eager"
 
     def requests(self, first: int, count: int) -> list[tuple[str, int]]:
         """The (task, request index) that this configuration serves in a round of ``count`` requests.
@@ -81,6 +92,11 @@ class Configuration:
         if self.routing == "blocked":
             return [(tasks[i * len(tasks) // count], first + i) for i in range(count)]
         return [(tasks[(first + i) % len(tasks)], first + i) for i in range(count)]
+
+
+def own_role(strategy: str, form: str | None, execution: str) -> str:
+    """What a configuration is compared as unless the plan says otherwise: ``lora_separate_fused_compile``."""
+    return "_".join([strategy, *([form] if form is not None else []), *([execution] if execution != "eager" else [])])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -233,7 +249,7 @@ class Peers:
         self._by_adapter: dict[tuple[object, ...], Configuration] = {}
         for c in configurations:
             self._alike.setdefault((c.role, c.tasks, c.seed, *_measured_as(c)), c)
-            if c.strategy == "lora_separate" and len(c.adapters) == 1:
+            if c.strategy == "lora_separate" and len(c.adapters) == 1 and c.is_usual:
                 self._by_adapter[c.adapters[0].name, c.adapter_dtype, *_measured_as(c)] = c
 
     def peer(self, c: Configuration, role: str) -> Configuration | None:

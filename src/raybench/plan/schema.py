@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raybench.plan.plan import KvCache, Quantization, Routing
+from raybench.plan.plan import Execution, Form, KvCache, Quantization, Routing
 from raybench.records import TaskType
 
 Seed = Annotated[int, Field(ge=0, le=2**62)]
@@ -66,7 +66,8 @@ class DeploymentTable(Table):
     dtype: DType = "auto"
     adapter_dtype: Literal["float32", "same"] = "float32"
     routing: Routing = "round_robin"
-    execution: Literal["eager"] = "eager"
+    execution: Execution = "eager"
+    form: Form | None = None
     role: Name | None = None
     delay_share: Annotated[float, Field(ge=0, le=100)] = 0.0
     kv_cache: KvCache = "dynamic"

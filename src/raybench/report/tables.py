@@ -29,6 +29,8 @@ _AXES: Final[dict[str, str]] = {
     "kv_cache": "cache",
     "quantization": "quantization",
     "routing": "routing",
+    "execution": "execution",
+    "form": "form",
 }
 """Columns of ``by_axis``; how many adapters there are says a deployment's name."""
 

@@ -71,7 +71,7 @@ class ConfigurationOfRun(_Part):
     """One thing measured. ``block``: where its own samples are; ``deployment``: its row in the study's table.
 
     ``strategy_source``: distribution and version of a strategy from outside of raybench, null for its own.
-    ``delay_share``: the known delay put in after each request, 0.1 is a tenth of it.
+    ``delay_share``: the known delay put in after each request, 0.1 is a tenth of it. ``form``: null in an older run.
     """
 
     name: Name
@@ -90,6 +90,8 @@ class ConfigurationOfRun(_Part):
     batch: Count = 1
     kv_cache: Label = "dynamic"
     quantization: Label | None = None
+    execution: Label = "eager"
+    form: Label | None = None
 
 
 class ReferenceOfRun(_Part):

@@ -10,7 +10,7 @@ from typing import Any
 from raybench.deploy import strategy_source
 from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
-from raybench.plan import Adapter, Configuration, Plan, homes
+from raybench.plan import Adapter, Configuration, Plan, homes, own_role
 from raybench.records import StrategyTraits
 from raybench.schemas import SCHEMA_VERSION
 from raybench.store import differing
@@ -25,9 +25,11 @@ def deployment(
 ) -> str:
     """Its row in the study's table: its role, if it has one, or its strategy's label with what varies."""
     known = traits[configuration.strategy]
-    if configuration.role != configuration.strategy:
+    if configuration.role != own_role(configuration.strategy, configuration.form, configuration.execution):
         return configuration.role
     details = [str(len(configuration.adapters))] if known.max_adapters > max(1, known.min_adapters) else []
+    details += [] if configuration.form is None else [configuration.form]
+    details += [] if configuration.execution == "eager" else ["compiled"]
     if configuration.adapter_dtype != "float32" and configuration.adapters:
         details.append("adapters in the base's type")
     details += ["base's shape"] if is_shape_only(configuration, model) else []
@@ -110,6 +112,7 @@ def describe(
                 "adapter_dtype": c.adapter_dtype,
                 "routing": c.routing,
                 "execution": c.execution,
+                "form": c.form or traits[c.strategy].forms[0],
                 "batch": c.batch,
                 "kv_cache": c.kv_cache,
                 "quantization": c.quantization,

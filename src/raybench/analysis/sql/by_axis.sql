@@ -2,7 +2,8 @@
 -- One row a deployment, measure and reference; a deployment without a reference has one with nulls.
 -- Columns:
 --   strategy, deployment              what it is compared as, and its row in the study's table
---   batch, dtype, adapter_dtype, kv_cache, quantization, routing, adapters   of its configurations; null where they differ
+--   batch, dtype, adapter_dtype, kv_cache, quantization, routing, execution, form, adapters   of its configurations; null
+--                                     where they differ
 --                                     (adapters: how many each has)
 --   measure                           end_to_end; of a language model also ttft (prefill) and tpot (mean decoding step)
 --   n, mean_ms                        timed samples, and mean wall time, of its complete configurations
@@ -18,6 +19,8 @@ WITH axes AS (
         CASE WHEN count(DISTINCT c.kv_cache) = 1 THEN any_value(c.kv_cache) END AS kv_cache,
         CASE WHEN count(DISTINCT coalesce(c.quantization, '')) = 1 THEN any_value(c.quantization) END AS quantization,
         CASE WHEN count(DISTINCT c.routing) = 1 THEN any_value(c.routing) END AS routing,
+        CASE WHEN count(DISTINCT c.execution) = 1 THEN any_value(c.execution) END AS execution,
+        CASE WHEN count(DISTINCT c.form) = 1 THEN any_value(c.form) END AS form,
         CASE WHEN count(DISTINCT len(c.adapters)) = 1 THEN any_value(len(c.adapters)) END AS adapters
     FROM configurations AS c
     GROUP BY c.deployment
@@ -29,7 +32,8 @@ served AS (
     WHERE k.complete
     GROUP BY m.deployment, m.measure
 )
-SELECT a.strategy, a.deployment, a.batch, a.dtype, a.adapter_dtype, a.kv_cache, a.quantization, a.routing, a.adapters,
+SELECT a.strategy, a.deployment, a.batch, a.dtype, a.adapter_dtype, a.kv_cache, a.quantization, a.routing,
+    a.execution, a.form, a.adapters,
     m.measure, m.n, CASE m.measure WHEN 'ttft' THEN d.ttft_ms WHEN 'tpot' THEN d.tpot_ms ELSE d.mean_ms END AS mean_ms,
     d.prompts_per_second, d.tokens_per_second,
     s.reference_strategy, s.reference_deployment, s.ratio, s.low, s.high, s.verdict

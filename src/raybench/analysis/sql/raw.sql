@@ -14,7 +14,7 @@
 --   configurations one configuration: name, strategy, role (what it is compared as: its strategy unless the plan
 --                  says otherwise), deployment (its row in the study's table), seed, tasks,
 --                  adapters, block (where its own samples are), dtype, adapter_dtype, routing, batch, kv_cache,
---                  quantization
+--                  quantization, execution (eager, compile), form (plain, peft, lean, fused, stacked, remerge)
 --   comparisons    one configuration against one reference configuration: configuration, deployment, block,
 --                  reference_strategy, reference, reference_block, via
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
@@ -103,7 +103,7 @@ SELECT unnest(json_transform(
         "configurations": [{"name": "VARCHAR", "strategy": "VARCHAR", "role": "VARCHAR", "deployment": "VARCHAR",
             "seed": "BIGINT", "tasks": ["VARCHAR"], "adapters": ["VARCHAR"], "block": "VARCHAR", "dtype": "VARCHAR",
             "adapter_dtype": "VARCHAR", "routing": "VARCHAR", "batch": "INTEGER", "kv_cache": "VARCHAR",
-            "quantization": "VARCHAR"}],
+            "quantization": "VARCHAR", "execution": "VARCHAR", "form": "VARCHAR"}],
         "comparisons": [{"configuration": "VARCHAR", "block": "VARCHAR", "reference_strategy": "VARCHAR", "via": "VARCHAR",
             "references": [{"configuration": "VARCHAR", "block": "VARCHAR"}]}]
     }'
@@ -117,7 +117,8 @@ CREATE OR REPLACE VIEW configurations AS
 SELECT row_number() OVER () AS position, c.name, c.strategy, c.role, c.deployment, c.seed, c.tasks, c.adapters, c.block,
     coalesce(c.dtype, 'auto') AS dtype, coalesce(c.adapter_dtype, 'float32') AS adapter_dtype,
     coalesce(c.routing, 'round_robin') AS routing, coalesce(c.batch, 1) AS batch,
-    coalesce(c.kv_cache, 'dynamic') AS kv_cache, c.quantization
+    coalesce(c.kv_cache, 'dynamic') AS kv_cache, c.quantization, coalesce(c.execution, 'eager') AS execution,
+    coalesce(c.form, CASE WHEN c.strategy IN ('lora_separate', 'multi_lora') THEN 'peft' ELSE 'plain' END) AS form
 FROM (SELECT unnest(configurations) AS c FROM raybench_description);
 
 CREATE OR REPLACE VIEW comparisons AS
