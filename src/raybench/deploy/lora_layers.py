@@ -139,7 +139,11 @@ def _saved(path: str, wrapper: Any, names: Sequence[str]) -> dict[str, Any]:
     from peft.utils.other import ModulesToSaveWrapper
 
     if isinstance(wrapper, ModulesToSaveWrapper):
-        return {name: wrapper.modules_to_save[name] for name in names if name in wrapper.modules_to_save}
+        found = {name: wrapper.modules_to_save[name] for name in names if name in wrapper.modules_to_save}
+        for name, module in found.items():
+            if next(_outermost(module), None) is not None:
+                raise _refused(path, name, "a module of its own with adapters in it (modules_to_save)")
+        return found
     for name in names:
         if name in wrapper._adapters:
             raise _refused(path, name, "tokens of its own (trainable_token_indices)")

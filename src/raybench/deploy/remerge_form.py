@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from raybench.deploy.linear_layers import check_unquantized, down, frozen, is_plain, up
 from raybench.deploy.lora_layers import LowRank, put_in_place, take_apart
 from raybench.deploy.merging import keep_untied
-from raybench.deploy.shared_inputs import weights_to_themselves
 from raybench.records import RaybenchError
 
 
@@ -25,7 +23,10 @@ class _Product(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """``weight`` as the model computes with it, ``kept`` as the base has it, and the product of each adapter."""
+    """``weight``, the model's parameter, ``kept`` as the base has it, and the product of each adapter.
+
+    The parameter itself, of which another may have moved the values by then.
+    """
 
     weight: torch.Tensor
     kept: torch.Tensor
@@ -87,13 +88,10 @@ def remerge(model: Any, names: Sequence[str]) -> tuple[Any, Callable[[str], None
         check_unquantized(model, "an adapter cannot be merged into it: use form lean or stacked")
         parts = take_apart(model, names)
         places = {id(module): name for name, module in parts.model.named_modules()}
-        own = weights_to_themselves(parts.model)
         layers = []
         for base, pairs in parts.low_rank.items():
             if not is_plain(base):
                 raise RaybenchError(f"{places[id(base)]} has a forward or hooks of its own: use form lean or stacked")
-            if base not in own:
-                base.weight = frozen(base.weight.detach().clone())
             layers.append(_layer(base, pairs))
         whole = [_whole(parts.model, original, saved, names) for original, saved in parts.saved.items()]
         keep_untied(parts.model)
@@ -103,23 +101,29 @@ def remerge(model: Any, names: Sequence[str]) -> tuple[Any, Callable[[str], None
     return parts.model, switch
 
 
-def _layer(base: nn.Module, pairs: Mapping[str, LowRank]) -> _Layer:
-    weight: torch.Tensor = base.weight.detach()  # type: ignore[operator,union-attr]
+def _layer(base: Any, pairs: Mapping[str, LowRank]) -> _Layer:
+    """Give ``base`` a weight of its own to write to, shared with nothing; what it had is kept."""
+    kept = base.weight.detach()
+    base.weight = frozen(kept.clone())
     products = {}
     for name, pair in pairs.items():
-        low, high = down(pair, weight), up(pair, weight)
+        low, high = down(pair, kept), up(pair, kept)
         # B A of shape (out, in), which Conv1D holds as (in, out).
         products[name] = _Product(low.t(), high) if isinstance(base, Conv1D) else _Product(high.t(), low)
-    return _Layer(weight, weight.clone(), products)
+    return _Layer(base.weight, kept, products)
 
 
 def _whole(model: Any, original: Any, saved: Mapping[str, Any], names: Sequence[str]) -> _Whole:
     """Put a module for whichever adapter is merged in the place of ``original``."""
     module = copy.deepcopy(original)
     put_in_place(model, {original: module})
-    brought = {name: list(saved.get(name, original).state_dict().values()) for name in names}
-    tensors = list(module.state_dict().values())
+    brought = {name: _tensors(saved.get(name, original)) for name in names}
+    tensors = _tensors(module)
     for name, others in brought.items():
         if [tensor.shape for tensor in others] != [tensor.shape for tensor in tensors]:
             raise RaybenchError(f"the module that adapter {name} brings is of another shape: load it by itself")
     return _Whole(tensors, brought)
+
+
+def _tensors(module: Any) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from raybench.deploy.fused_layers import Computes, Group
-from raybench.deploy.linear_layers import down, frozen, is_plain, rows, up
+from raybench.deploy.linear_layers import down, frozen, up
 from raybench.deploy.lora_layers import LowRank
 from raybench.records import RaybenchError
 
@@ -48,7 +48,8 @@ class Switch:
         if not places:
             raise RaybenchError("a mixed batch has no rows; name an adapter for each")
         if len(places) not in self._of_rows:
-            self._of_rows[len(places)] = self._one.new_empty(len(places))
+            with torch.inference_mode(False):  # or it could be written to in that mode alone
+                self._of_rows[len(places)] = self._one.new_empty(len(places))
         chosen = self._of_rows[len(places)]
         chosen.copy_(torch.tensor(places))
         before = self.index, self.rows
