@@ -43,9 +43,11 @@ def several(case: Family, base: str, settings: dict[str, dict[str, Any]], dtype:
     """A PeftModel of a family with several adapters, by name their settings; all weights are random, none is 0."""
     model: Any = None
     for seed, (name, changes) in enumerate(settings.items()):
-        config = peft.LoraConfig(
-            **{"r": 4, "lora_alpha": 8, "init_lora_weights": False, "task_type": case.task_type} | case.adapter | changes
-        )
+        chosen = {key: value for key, value in case.adapter.items() if key != "save_embedding_layers"}
+        if chosen["target_modules"] == "all-linear":  # of a second adapter also what is within the first one's head
+            chosen["target_modules"] = r".*\.(\w_proj|gate_proj|up_proj|down_proj)"
+        chosen = {"r": 4, "lora_alpha": 8, "init_lora_weights": False, "task_type": case.task_type} | chosen | changes
+        config = peft.LoraConfig(**chosen)
         torch.manual_seed(seed + 1)
         if model is None:
             model = peft.get_peft_model(case.plain(base), config, name)
@@ -135,7 +137,9 @@ def whole_numbers(**adapters: dict[str, Any]) -> tuple[Any, torch.Tensor, Any]:
 
     with torch.no_grad():
         found = {
-            name: layer(attention.out, name, torch.cat([layer(m, name, x) for m in (attention.q, attention.k, attention.v)], -1))
+            name: layer(
+                attention.out, name, torch.cat([layer(m, name, x) for m in (attention.q, attention.k, attention.v)], -1)
+            )
             for name in settings
         }
     return model.requires_grad_(False), x, found if adapters else found["default"]

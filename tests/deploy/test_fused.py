@@ -94,7 +94,7 @@ def test_what_is_fused_is_found_by_what_it_is_called_with(folders: Any) -> None:
     model = raybench.fused(adapted(LLAMA, folders(LLAMA)))
     attention, mlp = [f"model.layers.{i}.self_attn.q_proj" for i in range(2)], [16, 8, 8]
     assert fusions(model) == {
-        **{name: mlp for name in attention},
+        **dict.fromkeys(attention, mlp),
         **{f"model.layers.{i}.mlp.gate_proj": [32, 32] for i in range(2)},
     }
     first = model.get_submodule(attention[0])
@@ -125,10 +125,20 @@ def test_encoders_and_transposed_weights() -> None:
     assert torch.equal(logits(gpt2), expected)
 
 
-def test_a_layer_that_is_called_twice_has_no_fellows(folders: Any) -> None:
-    (case,) = (f for f in LINEAR if f.name == "deberta-v2")
-    model = raybench.fused(adapted(case, folders(case)))
-    assert all(len(sizes) == 1 for name, sizes in fusions(model).items() if "attention.self" in name)
+def test_a_layer_that_is_called_twice_has_no_fellows() -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (torch.nn.Linear(3, 3) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.a(x) + self.b(x) + self.c(x)
+            return found + self.a(2 * x)
+
+    model, x = Twice().eval(), torch.randn(2, 3)
+    expected = model(x)
+    assert fusions(raybench.fused(model, {"x": x})) == {"b": [3, 3]}
+    assert torch.allclose(model(x), expected)
 
 
 def test_weights_that_are_shared_stay_shared(folders: Any) -> None:
@@ -211,6 +221,7 @@ def test_the_weights_are_freed_group_by_group(monkeypatch: pytest.MonkeyPatch, f
 
     def counted(*arguments: Any) -> None:
         fuse(*arguments)
+        del arguments
         gc.collect()
         counts.append(sum(one() is not None for one in alive))
 

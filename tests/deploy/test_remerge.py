@@ -9,12 +9,23 @@ import pytest
 import torch
 
 import raybench
-from deploy.forms import LINEAR, OTHER, adapted, by_peft, family_folders, logits, name_of, no_peft_in, refusal, several
-from deploy.forms import whole_numbers
+from deploy.forms import (
+    LINEAR,
+    OTHER,
+    adapted,
+    by_peft,
+    family_folders,
+    logits,
+    name_of,
+    no_peft_in,
+    refusal,
+    several,
+    whole_numbers,
+)
 from deploy.shapes import difference
 from deploy.test_families import prompts
 from deploy.test_generation import by_generate
-from deploy.test_stacked import CLASSIFIER, HEADED, LLAMA, NAMES, ROBERTA, settings
+from deploy.test_stacked import CLASSIFIER, HEADED, LLAMA, NAMES, ROBERTA, WHOLE, settings
 from model.family_checkpoints import Family
 from raybench.deploy.gate import TOLERANCE
 from raybench.deploy.generation import Generator, generate
@@ -74,7 +85,7 @@ def test_ten_thousand_switches_do_not_drift(dtype: torch.dtype) -> None:
 
 
 def test_whole_numbers_are_exact() -> None:
-    model, x, expected = whole_numbers(a={}, b={"r": 3, "target_modules": ["k"]}, c={"target_modules": ["v", "out"]})
+    model, x, expected = whole_numbers(**WHOLE)
     plain, switch = raybench.remerge(model, NAMES)
     assert torch.equal(plain(x), expected["a"])
     for name in ("c", "b", "a"):

@@ -36,6 +36,11 @@ LLAMA, HEADED = (next(f for f in LINEAR if name_of(f) == f"CAUSAL_LM-{n}") for n
 CLASSIFIER, ROBERTA = (next(f for f in LINEAR if name_of(f) == f"SEQ_CLS-{n}") for n in ("llama", "roberta"))
 NAMES = ["a", "b", "c"]
 ROWS = ["c", "a", "b"]
+WHOLE: dict[str, dict[str, Any]] = {
+    "a": {},
+    "b": {"r": 3, "lora_alpha": 6, "target_modules": ["k"]},
+    "c": {"target_modules": ["v", "out"]},
+}
 
 
 def settings(case: Family) -> dict[str, dict[str, Any]]:
@@ -124,7 +129,7 @@ def test_modules_that_adapters_bring_are_chosen_with_them(case: Family, own: lis
 
 
 def test_whole_numbers_are_exact() -> None:
-    model, x, expected = whole_numbers(a={}, b={"r": 3, "target_modules": ["k"]}, c={"target_modules": ["v", "out"]})
+    model, x, expected = whole_numbers(**WHOLE)
     plain, switch = raybench.stacked(model, NAMES, {"input": x})
     assert isinstance(plain[0].q, StackedLinear)
     assert plain[0].q.stack.downs.shape == (3, 6, 2 + 3 + 2)

@@ -59,7 +59,7 @@ class Slices:
         self.awaited = 0
 
 
-class Computes(nn.Module):
+class Computes(nn.Module):  # type: ignore[misc]
     """The first of a group, which computes for all. ``fused``: the rows of all, shape (out of all, in)."""
 
     fused: nn.Parameter
@@ -94,7 +94,7 @@ class Computes(nn.Module):
         return None if self.fused_bias is None else self.fused_bias[self.rows_at(self.place)]
 
 
-class Fellow(nn.Module):
+class Fellow(nn.Module):  # type: ignore[misc]
     """A layer of a group that another one computes."""
 
     def __init__(self, first: Computes, place: int, name: str) -> None:

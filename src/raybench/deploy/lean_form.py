@@ -49,7 +49,7 @@ def lean_layer(base: Any, pair: LowRank, dtype: torch.dtype) -> nn.Module:
     return LeanBeside(base, pair, torch.empty(0, dtype=dtype, device=base.weight.device))
 
 
-class LeanLinear(nn.Module):
+class LeanLinear(nn.Module):  # type: ignore[misc]
     """A linear layer with an adapter; its weight is the base's own, shared with whatever shares it."""
 
     def __init__(self, base: Any, pair: LowRank) -> None:
@@ -67,7 +67,7 @@ class LeanLinear(nn.Module):
         return y
 
 
-class LeanBeside(nn.Module):
+class LeanBeside(nn.Module):  # type: ignore[misc]
     """An adapter beside a layer that computes in a way of its own, as a quantized one does."""
 
     def __init__(self, base: Any, pair: LowRank, like: torch.Tensor) -> None:

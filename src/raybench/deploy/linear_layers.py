@@ -37,7 +37,7 @@ def rows(module: Any) -> torch.Tensor:
 
 def down(pair: LowRank, like: torch.Tensor) -> torch.Tensor:
     """A of an adapter in the data type and on the device of ``like``, shape (rank, in)."""
-    return pair.down.to(like)  # type: ignore[no-any-return]
+    return pair.down.to(like)
 
 
 def up(pair: LowRank, like: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,7 @@ class Switch:
         return self._places[name]
 
 
-class Stack(nn.Module):
+class Stack(nn.Module):  # type: ignore[misc]
     """All adapters in the layers of one group. An adapter that leaves a layer alone has zeros there.
 
     ``downs`` of shape (adapters, in, ranks) and ``ups`` of shape (adapters, ranks, out of the adapted layers), where
@@ -136,12 +136,10 @@ class StackedLinear(Computes):
         return self.hand_out(x, y.split_with_sizes(self.sizes, -1))
 
 
-class StackedBeside(nn.Module):
+class StackedBeside(nn.Module):  # type: ignore[misc]
     """The adapters beside a layer that computes in a way of its own, as a quantized one does."""
 
-    def __init__(
-        self, base: Any, layer: Mapping[str, LowRank], like: torch.Tensor, switch: Switch, name: str
-    ) -> None:
+    def __init__(self, base: Any, layer: Mapping[str, LowRank], like: torch.Tensor, switch: Switch, name: str) -> None:
         super().__init__()
         self.base, self.stack, self.name = base, Stack([layer], like, switch), name
 

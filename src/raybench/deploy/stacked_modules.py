@@ -26,7 +26,7 @@ def stack_modules(modules: Sequence[Any], switch: Switch, name: str) -> nn.Modul
     return StackedModule(modules, switch, name)
 
 
-class StackedEmbedding(nn.Module):
+class StackedEmbedding(nn.Module):  # type: ignore[misc]
     """Embeddings of several adapters as one table; a row of ids looks in its adapter's part of it."""
 
     def __init__(self, modules: Sequence[nn.Embedding], switch: Switch, name: str) -> None:
@@ -43,7 +43,7 @@ class StackedEmbedding(nn.Module):
         return functional.embedding(ids + offset, self.table)
 
 
-class StackedModule(nn.Module):
+class StackedModule(nn.Module):  # type: ignore[misc]
     """Modules of any kind: the chosen one's parameters are taken out of the stack in each forward."""
 
     def __init__(self, modules: Sequence[Any], switch: Switch, name: str) -> None:
