@@ -46,8 +46,8 @@ WHOLE: dict[str, dict[str, Any]] = {
 def settings(case: Family) -> dict[str, dict[str, Any]]:
     """Of several ranks; the last one leaves layers alone that the others change."""
     targets = case.adapter["target_modules"]
-    fewer = targets[:1] if isinstance(targets, list) and len(targets) > 1 else targets
-    return {"a": {}, "b": {"r": 2, "lora_alpha": 3}, "c": {"r": 5, "target_modules": fewer}}
+    fewer: dict[str, Any] = {"target_modules": targets[:1]} if isinstance(targets, list) else {}
+    return {"a": {}, "b": {"r": 2, "lora_alpha": 3}, "c": {"r": 5} | fewer}
 
 
 @pytest.mark.parametrize("case", LINEAR, ids=name_of)

@@ -55,7 +55,7 @@ class Slices:
 
     def __init__(self) -> None:
         self.input: torch.Tensor | None = None
-        self.slices: tuple[torch.Tensor, ...] = ()
+        self.slices: Sequence[torch.Tensor] = ()
         self.awaited = 0
 
 
@@ -100,11 +100,11 @@ class Fellow(nn.Module):  # type: ignore[misc]
     def __init__(self, first: Computes, place: int, name: str) -> None:
         super().__init__()
         self.place, self.name, self.slices = place, name, first.slices
-        vars(self)["first"] = first  # no child of this one: it has a place of its own in the model
+        object.__setattr__(self, "first", first)  # no child of this one: it has a place of its own in the model
         self.in_features, self.out_features = first.in_features, first.sizes[place]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Its slice, shape (..., out). Raises RaybenchError where ``x`` is not what the first of the group was given."""
+        """Its slice, shape (..., out). Raises RaybenchError where ``x`` is not what the group's first was given."""
         kept = self.slices
         if x is not kept.input:
             raise RaybenchError(

@@ -54,8 +54,8 @@ def active_adapter(adapted: Any) -> str:
     names = list(adapted.active_adapters)
     if len(names) != 1:
         raise RaybenchError(
-            f"the model has {len(names)} active adapters ({', '.join(names)}); activate one by set_adapter, or use form "
-            "peft"
+            f"the model has {len(names)} active adapters ({', '.join(names)}); activate one by set_adapter, or use "
+            "form peft"
         )
     for path, layer in adapted.get_base_model().named_modules():
         if isinstance(layer, BaseTunerLayer):

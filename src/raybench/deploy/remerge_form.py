@@ -58,19 +58,19 @@ class Remerge:
         tensors |= {tensor for one in self._whole for brought in one.brought.values() for tensor in brought}
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
-    @torch.no_grad()
     def __call__(self, name: str) -> None:
         """From now on the model computes by adapter ``name``. Raises RaybenchError where it is none of them."""
         if name not in self.names:
             raise RaybenchError(f"no adapter {name} is kept; there are {', '.join(self.names)}")
-        for weight, kept, products in self._layers:
-            if name in products:
-                torch.addmm(kept, *products[name], out=weight)
-            else:
-                weight.copy_(kept)
-        for tensors, brought in self._whole:
-            for tensor, own in zip(tensors, brought[name], strict=True):
-                tensor.copy_(own)
+        with torch.no_grad():
+            for weight, kept, products in self._layers:
+                if name in products:
+                    torch.addmm(kept, *products[name], out=weight)
+                else:
+                    weight.copy_(kept)
+            for tensors, brought in self._whole:
+                for tensor, own in zip(tensors, brought[name], strict=True):
+                    tensor.copy_(own)
 
 
 def remerge(model: Any, names: Sequence[str]) -> tuple[Any, Callable[[str], None]]:

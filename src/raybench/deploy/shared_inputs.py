@@ -43,7 +43,7 @@ def fellows(model: Any, inputs: Mapping[str, Any] | None) -> list[list[Any]]:
 
 
 def weights_to_themselves(model: Any) -> set[Any]:
-    """Plain linear layers whose weight and bias no other module holds: what is copied of others would be twice there."""
+    """Plain linear layers whose weight and bias no other module holds; a copy of any other's would be a second one."""
     holders: dict[tuple[int, int], int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
@@ -72,9 +72,9 @@ def _calls(model: Any, modules: list[Any], inputs: Mapping[str, Any]) -> list[_C
     calls: list[_Call] = []
 
     def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        argument = arguments[0] if len(arguments) == 1 and not named else None
-        written = argument is not None and not argument.is_inference()
-        calls.append(_Call(module, argument, argument._version if written else 0))
+        argument: Any = arguments[0] if len(arguments) == 1 and not named else None
+        counted = isinstance(argument, torch.Tensor) and not argument.is_inference()
+        calls.append(_Call(module, argument, argument._version if counted else 0))
 
     hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
     try:

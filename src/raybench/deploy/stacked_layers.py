@@ -63,8 +63,8 @@ class Switch:
         """Raises RaybenchError where the first dimension of a layer's input is not that of the mixed batch."""
         if self.rows != 1 and x.shape[0] != self.rows:
             raise RaybenchError(
-                f"{name}: its input has {x.shape[0]} rows, adapters are named for {self.rows}; name one for each row of "
-                "the batch"
+                f"{name}: its input has {x.shape[0]} rows, adapters are named for {self.rows}; name one for each row "
+                "of the batch"
             )
 
     def _place(self, name: str) -> int:

@@ -17,7 +17,7 @@ from raybench.records import RaybenchError
 
 
 def stack_modules(modules: Sequence[Any], switch: Switch, name: str) -> nn.Module:
-    """What takes the place of ``modules``, one of each adapter. Raises RaybenchError where they are not of one shape."""
+    """What takes the place of ``modules``, one of each adapter. Raises RaybenchError where their shapes differ."""
     shapes = [{key: (value.shape, value.dtype) for key, value in one.state_dict().items()} for one in modules]
     if any(shape != shapes[0] for shape in shapes):
         raise RaybenchError(f"{name}: the adapters' own modules are of several shapes; load each by itself")
@@ -51,7 +51,8 @@ class StackedModule(nn.Module):  # type: ignore[misc]
         states = [module.state_dict() for module in modules]
         self.keys = list(states[0])
         self.values = nn.ParameterList(frozen(torch.stack([state[key] for state in states])) for key in self.keys)
-        vars(self)["shape"] = copy.deepcopy(modules[0]).to("meta").eval()  # what to do with them, without any
+        # What to do with them; no child, it has no weights of its own.
+        object.__setattr__(self, "shape", copy.deepcopy(modules[0]).to("meta").eval())
         self.switch, self.name = switch, name
 
     def forward(self, x: torch.Tensor, *arguments: Any, **named: Any) -> Any:
