@@ -145,7 +145,7 @@ class FusedLinear(Computes):
         self.fused = frozen(torch.cat([*group.weights, *lows]))
         bias = group.bias(rank)
         self.fused_bias = None if bias is None else frozen(bias)
-        self.up = frozen(torch.block_diag(*ups)) if adapters else None
+        self.up = frozen(torch.block_diag(*(up.t() for up in ups)).t()) if adapters else None
         self.width = len(self.fused)
         rest = self.width - rank - group.adapted_size
         self.parts = [group.adapted_size, *([rest] if rest else []), rank]
@@ -154,7 +154,8 @@ class FusedLinear(Computes):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of shape (..., in) to the layer's own (..., out); the fellows' are kept for them."""
         y = functional.linear(x, self.fused, self.fused_bias)
-        if self.up is not None:
+        up = self.up  # looked up once: torch looks for parameters in three places
+        if up is not None:
             parts = y.view(-1, self.width).split_with_sizes(self.parts, 1)
-            parts[0].addmm_(parts[-1], self.up)
+            parts[0].addmm_(parts[-1], up)
         return self.hand_out(x, y.split_with_sizes(self.all_sizes, -1))

