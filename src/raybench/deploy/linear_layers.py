@@ -43,8 +43,8 @@ def down(pair: LowRank, like: torch.Tensor) -> torch.Tensor:
 def up(pair: LowRank, like: torch.Tensor) -> torch.Tensor:
     """B of an adapter with its scaling in it, as the second factor of a product of rows, shape (rank, out).
 
-    Scaled in float32 at least, and rounded once. It lies in memory as (out, rank), like the weights of the base, so that
-    one and the same kernel computes with both: on a CPU that took 1 % of a small model's time.
+    Scaled in float32 at least, and rounded once. In memory it lies as (out, rank), as the base's weights lie, so that
+    one and the same kernel computes with both: on a CPU another one took 1 % of a small model's time.
     """
     wide = pair.up if pair.up.dtype == torch.float64 else pair.up.float()
     return (wide * pair.scaling).to(like).t()
