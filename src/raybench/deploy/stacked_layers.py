@@ -76,17 +76,18 @@ class Switch:
 class Stack(nn.Module):  # type: ignore[misc]
     """All adapters in the layers of one group. An adapter that leaves a layer alone has zeros there.
 
-    ``downs`` of shape (adapters, in, ranks) and ``ups`` of shape (adapters, ranks, out of the adapted layers), where
-    each layer has as many ranks as its largest adapter.
+    ``downs`` of shape (adapters, in, ranks) and ``ups`` of shape (adapters, ranks, out), where each layer has as
+    many ranks as its largest adapter. ``out``: outputs of the whole group, the adapted layers' first; zeros for those
+    of the others keep what is added to in one piece, which batched products on a CPU take apart otherwise.
     """
 
-    def __init__(self, layers: Sequence[Mapping[str, LowRank]], like: torch.Tensor, switch: Switch) -> None:
+    def __init__(self, layers: Sequence[Mapping[str, LowRank]], out: int, like: torch.Tensor, switch: Switch) -> None:
         super().__init__()
         ranks = [max(len(pair.down) for pair in layer.values()) for layer in layers]
         sizes = [len(next(iter(layer.values())).up) for layer in layers]
         features = next(iter(layers[0].values())).down.shape[1]
         count = len(switch.names)
-        downs, ups = like.new_zeros(count, features, sum(ranks)), like.new_zeros(count, sum(ranks), sum(sizes))
+        downs, ups = like.new_zeros(count, features, sum(ranks)), like.new_zeros(count, sum(ranks), out)
         for place, name in enumerate(switch.names):
             rank = row = 0
             for layer, most, size in zip(layers, ranks, sizes, strict=True):
@@ -96,15 +97,15 @@ class Stack(nn.Module):  # type: ignore[misc]
                     ups[place, rank : rank + len(low), row : row + size] = high
                 rank, row = rank + most, row + size
         self.downs, self.ups = frozen(downs), frozen(ups)
-        self.features, self.out, self.switch = features, sum(sizes), switch
+        self.features, self.out, self.switch = features, out, switch
 
     def add_to(self, y: torch.Tensor, x: torch.Tensor, name: str) -> None:
-        """Add what the chosen adapters make of ``x`` to the first outputs of ``y``, in place."""
+        """Add what the chosen adapters make of ``x`` to ``y``, in place."""
         switch = self.switch
         switch.check_rows(x, name)
         down, up = self.downs.index_select(0, switch.index), self.ups.index_select(0, switch.index)
         low = torch.bmm(x.reshape(switch.rows, -1, self.features), down)
-        y.view(switch.rows, -1, y.shape[-1]).narrow(2, 0, self.out).baddbmm_(low, up)
+        y.view(switch.rows, -1, self.out).baddbmm_(low, up)
 
 
 class StackedLinear(Computes):
@@ -123,7 +124,7 @@ class StackedLinear(Computes):
         bias = base.bias.detach() if alone and base.bias is not None else group.bias(0)
         self.fused_bias = None if bias is None else frozen(bias)
         adapted = [layers[member] for member in group.adapted]
-        self.stack = Stack(adapted, weight, switch) if adapted else None
+        self.stack = Stack(adapted, len(weight), weight, switch) if adapted else None
         self.name = name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,7 +142,8 @@ class StackedBeside(nn.Module):  # type: ignore[misc]
 
     def __init__(self, base: Any, layer: Mapping[str, LowRank], like: torch.Tensor, switch: Switch, name: str) -> None:
         super().__init__()
-        self.base, self.stack, self.name = base, Stack([layer], like, switch), name
+        out = len(next(iter(layer.values())).up)
+        self.base, self.stack, self.name = base, Stack([layer], out, like, switch), name
 
     @property
     def weight(self) -> Any:
