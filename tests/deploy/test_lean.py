@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,12 @@ from deploy.forms import (
     several,
     whole_numbers,
 )
-from deploy.shapes import difference
+from deploy.shapes import difference, read_from, save_adapter_of, save_shape, up
 from deploy.test_families import prompts
 from deploy.test_generation import by_generate
+from deploy.test_quantization import WAYS
 from model.family_checkpoints import Family
+from model.small_checkpoints import deploying
 from raybench.deploy.gate import TOLERANCE
 from raybench.deploy.generation import Generator, generate
 from raybench.deploy.lean_form import LeanBeside, LeanLinear
@@ -101,10 +106,36 @@ def test_a_layer_that_is_no_plain_one_is_called_as_it_is(folders: Any) -> None:
     assert called == [1]
 
 
-def test_importing_raybench_imports_no_torch(tmp_path: Path) -> None:
-    import subprocess
-    import sys
+@pytest.mark.parametrize("way", WAYS)
+def test_beside_a_quantized_base(way: str, tmp_path: Path) -> None:
+    base = save_shape("llama-wide", tmp_path / "base")
+    adapters = [
+        read_from(save_adapter_of("llama-wide", base, tmp_path / name, seed), name) for seed, name in enumerate("ab")
+    ]
+    configuration = deploying(*adapters, strategy="multi_lora", quantization=way)
+    model = up(configuration, base, "llama-wide").model
+    expected = {}
+    for name in "ab":
+        model.set_adapter(name)
+        expected[name] = logits(model)
+    assert difference(expected["a"], expected["b"]) > 1e-2
+    packed = "base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight is quantized, and "
+    assert refusal(raybench.fused, model) == packed + "its rows cannot be put beside others: use form lean"
+    line = packed + "an adapter cannot be merged into it: use form lean or stacked"
+    assert refusal(raybench.remerge, model, ["a"]) == line
+    stacked, switch = raybench.stacked(copy.deepcopy(model), ["a", "b"])
+    for name in "ab":
+        switch(name)
+        assert difference(logits(stacked), expected[name]) < TOLERANCE["float32"]
+    with switch.mixed("aba"):
+        rows = torch.stack([expected[name][row] for row, name in enumerate("aba")])
+        assert difference(logits(stacked), rows) < TOLERANCE["float32"]
+    plain = raybench.lean(model)
+    assert isinstance(plain.model.layers[0].self_attn.q_proj, LeanBeside)
+    assert difference(logits(plain), expected["b"]) < TOLERANCE["float32"]
 
+
+def test_importing_raybench_imports_no_torch(tmp_path: Path) -> None:
     code = "import sys, raybench; print('torch' in sys.modules); raybench.lean; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "False\nTrue\n"

@@ -7,9 +7,10 @@ from typing import Any
 import peft
 import pytest
 import torch
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import AutoConfig, GPT2LMHeadModel, LlamaForCausalLM, LlamaForSequenceClassification
 
 from deploy.forms import no_peft_in, refusal
+from model.family_checkpoints import LANGUAGE_MODELS
 from model.small_checkpoints import gpt2_config, llama_config
 from raybench.deploy.lora_layers import active_adapter, put_in_place, take_apart
 
@@ -53,6 +54,16 @@ def test_a_module_of_the_adapters_own_is_told_by_what_it_takes_the_place_of() ->
     assert parts.model.score is wrapper.original_module
 
 
+def test_adapters_within_a_module_of_the_adapters_own_are_refused() -> None:
+    model = with_lora(LlamaForSequenceClassification, modules_to_save=["score"])
+    wrapper = model.get_base_model().score
+    layer = model.get_base_model().get_submodule(Q)
+    wrapper.modules_to_save["default"] = torch.nn.Sequential(layer)
+    assert refusal(take_apart, model, ["default"]) == (
+        f"score: adapter default has a module of its own with adapters in it (modules_to_save), {ALONE}"
+    )
+
+
 def test_an_adapter_that_is_not_asked_for_is_dropped_whatever_it_is() -> None:
     model = with_lora()
     model.add_adapter("further", peft.LoraConfig(target_modules=["q_proj", "o_proj", "embed_tokens"], use_dora=True))
@@ -90,11 +101,7 @@ def test_what_is_more_than_plain_lora_is_refused(settings: dict[str, Any], place
 
 
 def test_parameters_of_experts_are_refused() -> None:
-    from model.family_checkpoints import LANGUAGE_MODELS
-
     (case,) = (f for f in LANGUAGE_MODELS if f.name == "mixtral")
-    from transformers import AutoConfig
-
     config = AutoConfig.for_model(case.model_type, **case.shape)
     model = peft.get_peft_model(case.auto.from_config(config), peft.LoraConfig(**case.adapter))
     line = refusal(take_apart, model, ["default"])
