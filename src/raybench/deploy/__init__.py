@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.deploy.fused_form import fused
     from raybench.deploy.gate import Gate, GateError
     from raybench.deploy.generation import Generator, generate, within_peft
+    from raybench.deploy.lean_form import lean
     from raybench.deploy.merging import merge
     from raybench.deploy.mixing import rows_of
+    from raybench.deploy.remerge_form import Remerge, remerge
+    from raybench.deploy.stacked_form import stacked
+    from raybench.deploy.stacked_layers import Switch
     from raybench.deploy.strategies import all_traits, deploy, strategy_class, strategy_source
     from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
     from raybench.model import Weights, peft_name
@@ -29,15 +34,21 @@ __all__ = [
     "Generator",
     "InputError",
     "LoadCosts",
+    "Remerge",
     "Strategy",
     "StrategyTraits",
+    "Switch",
     "Weights",
     "all_traits",
     "deploy",
+    "fused",
     "generate",
+    "lean",
     "merge",
     "peft_name",
+    "remerge",
     "rows_of",
+    "stacked",
     "strategy_class",
     "strategy_source",
     "within_peft",

@@ -44,7 +44,7 @@ def merge(adapted: Any) -> Merged:
             f"PEFT merged {left[0]} in part only: layers of the adapter are still there, and what it computes now is "
             "neither; measure this adapter by lora_separate"
         )
-    _keep_untied(model)
+    keep_untied(model)
     return Merged(model, untied_bytes or None)
 
 
@@ -151,7 +151,7 @@ def _change_once(adapted: Any, holders: Sequence[_Holder]) -> None:
             adapted.set_submodule(names[id(layer)], module)
 
 
-def _keep_untied(model: Any) -> None:
+def keep_untied(model: Any) -> None:
     """Let nothing tie again what is no longer the same weight: not ``tie_weights``, not a later save and load."""
     tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
     still = {a: b for a, b in tied.items() if _tensor(model, a) is _tensor(model, b)}

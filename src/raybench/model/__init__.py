@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
     from raybench.model.problems import FileCheck, check_files
     from raybench.model.prompts import Prompts, as_tensors
-    from raybench.model.quantization import stored_bytes
+    from raybench.model.quantization import is_packed, stored_bytes
     from raybench.model.shape import ModelShape, read_shape
     from raybench.model.sizes import AdapterSize, adapter_size, model_shape
     from raybench.model.text_files import Column, column_names, is_unicode
@@ -61,6 +61,7 @@ __all__ = [
     "draw_token_ids",
     "find_fine_tunes",
     "glue_tasks",
+    "is_packed",
     "is_unicode",
     "is_zero",
     "model_shape",

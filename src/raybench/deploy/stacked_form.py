@@ -1,0 +1,66 @@
+"""The form stacked: all resident adapters as tensors, of which one integer chooses, or one for each row of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from raybench.deploy.fused_layers import Group
+from raybench.deploy.linear_layers import is_plain
+from raybench.deploy.lora_layers import LowRank, put_in_place, take_apart
+from raybench.deploy.shared_inputs import fellows
+from raybench.deploy.stacked_layers import StackedBeside, StackedLinear, Switch
+from raybench.deploy.stacked_modules import stack_modules
+
+
+def stacked(model: Any, names: Sequence[str], inputs: Mapping[str, Any] | None = None) -> tuple[Any, Switch]:
+    """The adapters ``names`` of a PeftModel beside its base, with a switch that chooses one of them.
+
+    In each layer they are two tensors, of as many ranks as the largest has; layers that are given the same input are
+    fused as by `fused`, whose ``inputs`` these are. Modules that adapters bring whole are chosen with them. Returns the
+    plain model, in evaluation mode, and the `Switch`: ``switch(name)`` writes one integer, however many adapters there
+    are; in ``with switch.mixed(names)`` row i of each batch is computed by ``names[i]``. The first of ``names`` is
+    chosen. ``model`` is used up.
+
+    Raises RaybenchError where a name is no adapter of the model or twice there, where an adapter is more than plain
+    LoRA, where their own modules differ in shape, and where the forward that finds fellows fails.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        parts = take_apart(model, names)
+        plain, layers = parts.model, parts.low_rank
+        dtype = next(weight.dtype for weight in plain.parameters() if weight.is_floating_point())
+        switch = Switch(names, next(plain.parameters()).device)
+        places = {id(module): name for name, module in plain.named_modules()}
+        groups = fellows(plain, inputs)
+        grouped = {member for group in groups for member in group}
+        groups += [[base] for base in layers if base not in grouped]
+        del grouped
+        for original, saved in parts.saved.items():
+            modules = [saved.get(name, original) for name in names]
+            put_in_place(plain, {original: stack_modules(modules, switch, places[id(original)])})
+        while groups:
+            _stack(plain, groups.pop(), layers, switch, places, dtype)
+        plain.requires_grad_(False).eval()
+    return plain, switch
+
+
+def _stack(
+    model: Any,
+    members: list[Any],
+    layers: dict[Any, dict[str, LowRank]],
+    switch: Switch,
+    places: Mapping[int, str],
+    dtype: torch.dtype,
+) -> None:
+    """Put the layers of one group in place; nothing of the weights that they were is left here afterwards."""
+    first, name = members[0], places[id(members[0])]
+    if is_plain(first):
+        group = Group(members, layers)
+        put_in_place(model, group.places(StackedLinear(group, layers, switch, name), places))
+    else:
+        like = torch.empty(0, dtype=dtype, device=first.weight.device)
+        put_in_place(model, {first: StackedBeside(first, layers[first], like, switch, name)})
+    for member in members:
+        layers.pop(member, None)
