@@ -12,9 +12,9 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """What is written. `_ADDED` says which version added which columns; 5 added that commits may be compacted."""
-READABLE_VERSIONS: Final = (2, 3, 4, 5)
+READABLE_VERSIONS: Final = (2, 3, 4, 5, 6)
 
 SAMPLES: Final = pa.schema(
     [
@@ -106,6 +106,7 @@ LOADS: Final = pa.schema(
         pa.field("argmax_agreement", pa.float64()),
         pa.field("kl_divergence", pa.float64()),
         pa.field("untied_bytes", pa.int64()),
+        pa.field("form_ns", pa.int64()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -121,6 +122,7 @@ checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies b
 ``argmax_agreement``: share of the gate's outputs (labels; greedy tokens) whose most likely one is the adapter's own;
 ``kl_divergence``: mean Kullback-Leibler divergence of the outputs' distributions from the adapter's own, in nats; both
 null where ``gate_error`` is. ``untied_bytes``: of the copy that a merge made of tied embeddings; null without one.
+``form_ns``: to bring what was loaded into another form; null where none was asked for, and before version 6.
 """
 
 FAILURES: Final = pa.schema(
@@ -174,6 +176,7 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
         ),
         "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
     },
+    6: {"loads": ("form_ns",)},
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

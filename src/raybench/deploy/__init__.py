@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raybench.deploy.lean_form import lean
     from raybench.deploy.merging import merge
     from raybench.deploy.mixing import rows_of
+    from raybench.deploy.parameters import parameter_bytes
     from raybench.deploy.remerge_form import Remerge, remerge
     from raybench.deploy.stacked_form import stacked
     from raybench.deploy.stacked_layers import Switch
@@ -45,6 +46,7 @@ __all__ = [
     "generate",
     "lean",
     "merge",
+    "parameter_bytes",
     "peft_name",
     "remerge",
     "rows_of",

@@ -90,6 +90,9 @@ def _wrong(name: str, cls: object) -> str | None:
     for flag, value in flags.items():
         if not isinstance(value, bool):
             return f"has {flag} {str(value)[:60]!r}: it must be True or False"
+    forms = traits.forms
+    if not isinstance(forms, tuple) or not forms or not all(isinstance(form, str) and form for form in forms):
+        return f"has traits.forms {str(forms)[:60]!r}: they must be names, the usual first"
     if cls.adapter_alone and (low, high) != (1, 1):
         return f"has adapter_alone and takes {low} to {high} adapters: one alone is 1"
     if traits.mixes and high < 2:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from raybench.deploy import plugins
+from raybench.deploy.forms import of_one, of_several
 from raybench.deploy.merging import merge
 from raybench.deploy.mixing import rows_of
 from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
@@ -103,14 +104,6 @@ def _import(name: str, outside: plugins.Providers) -> None:
     STRATEGIES[name], _SOURCES[name] = cls, source
 
 
-def _alone(model: Any, configuration: Configuration, costs: LoadCosts) -> Deployment:
-    """A model of one adapter or of none, in the form that is asked for."""
-    if configuration.form is not None:
-        with costs.time("form"):
-            model = {"lean": lean, "fused": fused}[configuration.form](model)
-    return Deployment(model, model)
-
-
 def _base_with_adapters(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Any:
     """The base with all of the configuration's adapters beside it, a PeftModel."""
     with costs.time("load"):
@@ -128,7 +121,7 @@ class FullFineTune(Strategy):
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
         with costs.time("load"):
             model = weights.fine_tuned(configuration)
-        return _alone(model, configuration, costs)
+        return of_one(model, configuration.form, costs)
 
 
 @strategy
@@ -151,7 +144,7 @@ class LoraMerged(Strategy):
         adapted = _base_with_adapters(unquantized, weights, costs)
         with costs.time("merge"):
             model, costs.untied_bytes = merge(adapted)
-        return _alone(model, configuration, costs)
+        return of_one(model, configuration.form, costs)
 
 
 @strategy
@@ -162,7 +155,7 @@ class LoraSeparate(Strategy):
     adapter_alone = True
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        return _alone(_base_with_adapters(configuration, weights, costs), configuration, costs)
+        return of_one(_base_with_adapters(configuration, weights, costs), configuration.form, costs)
 
 
 @strategy
@@ -209,15 +202,25 @@ class MultiLora(Strategy):
         return not (configuration.quantization == "bnb-int8" and configuration.routing == "mixed")
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-        adapted = _base_with_adapters(configuration, weights, costs)
+        model = adapted = _base_with_adapters(configuration, weights, costs)
         names = {a.name: peft_name(a.name) for a in configuration.adapters}
+        if configuration.form is None:
 
-        def switch(name: str) -> None:
-            adapted.set_adapter(names[name], inference_mode=True)
+            def switch(name: str) -> None:
+                adapted.set_adapter(names[name], inference_mode=True)
 
-        def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
-            return rows_of(adapted, [names[name] for name in of_rows])
+            def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
+                return rows_of(adapted, [names[name] for name in of_rows])
+        else:
+            model, chosen = of_several(adapted, configuration.form, list(names.values()), costs)
+
+            def switch(name: str) -> None:
+                chosen(names[name])
+
+            def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
+                found: AbstractContextManager[None] = chosen.mixed([names[name] for name in of_rows])
+                return found
 
         if configuration.routing == "mixed":
-            return Deployment(adapted, adapted, mixed=mixed)
-        return Deployment(adapted, adapted, switch)
+            return Deployment(model, model, mixed=mixed)
+        return Deployment(model, model, switch)

@@ -38,6 +38,7 @@ class LoadCosts:
     """How long each step of bringing a configuration up took, in nanoseconds of the device's clock.
 
     ``untied_bytes``: of the copies that a merge made of weights which several layers shared; None where none was.
+    ``adapter_bytes``: of the adapters' parameters, where a form has put them among others; None: the model tells.
     """
 
     def __init__(self, device: Device) -> None:
@@ -45,11 +46,13 @@ class LoadCosts:
         self.load_ns = 0
         self.adapter_load_ns: int | None = None
         self.merge_ns: int | None = None
+        self.form_ns: int | None = None
         self.untied_bytes: int | None = None
+        self.adapter_bytes: int | None = None
 
     @contextlib.contextmanager
     def time(self, step: str) -> Iterator[None]:
-        """Time a step (``load``, ``adapter_load`` or ``merge``) until the device has finished it."""
+        """Time a step (``load``, ``adapter_load``, ``merge`` or ``form``) until the device has finished it."""
         started = self._device.clock()
         yield
         self._device.synchronize()

@@ -310,6 +310,8 @@ class PlanBuilder:
             self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {adapters}")
         if table.form is not None:
             self.check_choice(table.form, traits.forms, f"{key}.form", f"form of {table.strategy}")
+        if table.form == "remerge" and table.routing == "mixed":
+            self.problem(f"{key}.form", "remerge has one adapter in its weights at a time; stacked mixes several")
         if table.routing == "mixed" and adapters > 1 and not traits.mixes:
             self.problem(f"{key}.routing", f"{table.strategy} serves no batch of several adapters; multi_lora does")
 

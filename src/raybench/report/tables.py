@@ -152,6 +152,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "load_ms": ("load", _one),
             "adapter_load_ms": ("adapters", _one),
             "merge_ms": ("merge", _one),
+            "form_ms": ("form", _one),
             "weight_mb": ("weights", _two),
             "adapter_mb": ("adapters", _two),
             "resident_mb": ("resident", _one),

@@ -15,7 +15,16 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from raybench.deploy import Deployment, Gate, GateError, Generator, LoadCosts, deploy, strategy_class
+from raybench.deploy import (
+    Deployment,
+    Gate,
+    GateError,
+    Generator,
+    LoadCosts,
+    deploy,
+    parameter_bytes,
+    strategy_class,
+)
 from raybench.machine import Device
 from raybench.model import (
     ModelSpec,
@@ -24,7 +33,6 @@ from raybench.model import (
     Request,
     Weights,
     prepared,
-    stored_bytes,
     take_own_memory,
 )
 from raybench.plan import Configuration
@@ -281,7 +289,9 @@ def _load(
     deployment = deploy(configuration, weights, costs)
     take_own_memory(deployment.model)
     device.synchronize()
-    adapter_bytes, weight_bytes = _parameter_bytes(deployment.model)
+    adapter_bytes, weight_bytes = parameter_bytes(deployment.model)
+    if costs.adapter_bytes is not None:  # which lie among the others now
+        adapter_bytes, weight_bytes = costs.adapter_bytes, adapter_bytes + weight_bytes - costs.adapter_bytes
     noticed = weights.noticed()
     return deployment, {
         "visit": spec.visit,
@@ -291,6 +301,7 @@ def _load(
         "load_ns": costs.load_ns,
         "adapter_load_ns": costs.adapter_load_ns,
         "merge_ns": costs.merge_ns,
+        "form_ns": costs.form_ns,
         "untied_bytes": costs.untied_bytes,
         "weight_bytes": weight_bytes,
         "adapter_bytes": adapter_bytes,
@@ -299,18 +310,6 @@ def _load(
         "random_weights": noticed.random_weights,
         "unused_adapter": noticed.unused_adapter,
     }
-
-
-def _parameter_bytes(model: Any) -> tuple[int, int]:
-    """Bytes of the adapters' parameters (LoRA matrices and heads saved with them), and of all others."""
-    adapters = others = 0
-    for name, parameter in model.named_parameters():
-        size = stored_bytes(parameter)
-        if ".lora_" in name or ".modules_to_save." in name:
-            adapters += size
-        else:
-            others += size
-    return adapters, others
 
 
 def _failure(configuration: Configuration, error: Exception) -> Failed:
