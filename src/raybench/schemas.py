@@ -107,6 +107,7 @@ LOADS: Final = pa.schema(
         pa.field("kl_divergence", pa.float64()),
         pa.field("untied_bytes", pa.int64()),
         pa.field("form_ns", pa.int64()),
+        pa.field("compile_ns", pa.int64()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -122,7 +123,9 @@ checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies b
 ``argmax_agreement``: share of the gate's outputs (labels; greedy tokens) whose most likely one is the adapter's own;
 ``kl_divergence``: mean Kullback-Leibler divergence of the outputs' distributions from the adapter's own, in nats; both
 null where ``gate_error`` is. ``untied_bytes``: of the copy that a merge made of tied embeddings; null without one.
-``form_ns``: to bring what was loaded into another form; null where none was asked for, and before version 6.
+``form_ns``: to bring what was loaded into another form; null where none was asked for. ``compile_ns``: to serve one
+request of each shape first, with what compiling takes, or finding what an earlier visit on the machine has compiled;
+null where nothing is compiled. Both null before version 6.
 """
 
 FAILURES: Final = pa.schema(
@@ -176,7 +179,7 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
         ),
         "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
     },
-    6: {"loads": ("form_ns",)},
+    6: {"loads": ("form_ns", "compile_ns")},
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

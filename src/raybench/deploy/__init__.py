@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.deploy.compiling import as_it_is, own_cache
     from raybench.deploy.fused_form import fused
     from raybench.deploy.gate import Gate, GateError
     from raybench.deploy.generation import Generator, generate, within_peft
@@ -41,11 +42,13 @@ __all__ = [
     "Switch",
     "Weights",
     "all_traits",
+    "as_it_is",
     "deploy",
     "fused",
     "generate",
     "lean",
     "merge",
+    "own_cache",
     "parameter_bytes",
     "peft_name",
     "remerge",

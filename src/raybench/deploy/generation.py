@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from raybench.deploy.strategies import Deployment
+from raybench.deploy.strategy import Deployment
 from raybench.model import Prompts
 from raybench.plan import KvCache
 from raybench.records import RaybenchError

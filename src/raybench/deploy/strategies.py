@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from raybench.deploy import plugins
+from raybench.deploy.compiling import compiled
 from raybench.deploy.forms import of_one, of_several
 from raybench.deploy.merging import merge
 from raybench.deploy.mixing import rows_of
@@ -65,8 +66,9 @@ def strategy_source(name: str) -> str | None:
 
 
 def deploy(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-    """Bring ``configuration`` up by its strategy."""
-    return strategy_class(configuration.strategy)().load(configuration, weights, costs)
+    """Bring ``configuration`` up by its strategy, to be compiled where it is called first if that is asked for."""
+    found = strategy_class(configuration.strategy)().load(configuration, weights, costs)
+    return found if configuration.execution == "eager" else compiled(found, configuration)
 
 
 class _Traits(Mapping[str, StrategyTraits]):

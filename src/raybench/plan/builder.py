@@ -310,6 +310,8 @@ class PlanBuilder:
             self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {adapters}")
         if table.form is not None:
             self.check_choice(table.form, traits.forms, f"{key}.form", f"form of {table.strategy}")
+        if table.execution == "compile" and table.routing == "mixed" and table.form != "stacked":
+            self.problem(f"{key}.execution", "compile mixes adapters in form stacked only")
         if table.form == "remerge" and table.routing == "mixed":
             self.problem(f"{key}.form", "remerge has one adapter in its weights at a time; stacked mixes several")
         if table.routing == "mixed" and adapters > 1 and not traits.mixes:

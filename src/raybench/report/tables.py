@@ -153,6 +153,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "adapter_load_ms": ("adapters", _one),
             "merge_ms": ("merge", _one),
             "form_ms": ("form", _one),
+            "compile_ms": ("compile", _one),
             "weight_mb": ("weights", _two),
             "adapter_mb": ("adapters", _two),
             "resident_mb": ("resident", _one),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -21,7 +22,9 @@ from raybench.deploy import (
     GateError,
     Generator,
     LoadCosts,
+    as_it_is,
     deploy,
+    own_cache,
     parameter_bytes,
     strategy_class,
 )
@@ -32,6 +35,7 @@ from raybench.model import (
     Recipe,
     Request,
     Weights,
+    cache_folder,
     prepared,
     take_own_memory,
 )
@@ -216,11 +220,12 @@ class _Visit:
             self.busy_with(index)
             deployment, row = self.loaded[configuration.name][1], self.rows[configuration.name]
             try:
-                result = gate.check(configuration, deployment)
+                self.servers[configuration.name] = self.server(index, deployment)
+                with self.compiling(index, row):
+                    result = gate.check(configuration, deployment)
                 row["gate_error"], row["gate_tolerance"] = result.error, result.tolerance
                 row["adapter_effect"] = result.effect
                 row["argmax_agreement"], row["kl_divergence"] = result.agreement, result.divergence
-                self.servers[configuration.name] = self.server(index, deployment)
                 row["forward_peak_bytes"] = self.forward_peak_bytes(index)
             except Exception as error:  # noqa: BLE001
                 del self.loaded[configuration.name]
@@ -236,6 +241,28 @@ class _Visit:
             longest = max(longest_row(request) for request in self.spec.requests[index])
             generator = Generator(deployment, configuration.kv_cache, longest)
         return Server.of(deployment, adapters, generator)
+
+    @contextlib.contextmanager
+    def compiling(self, index: int, row: dict[str, Any]) -> Iterator[None]:
+        """Where a configuration is compiled, let one request of each shape do it, and keep what is compiled within too.
+
+        So nothing is compiled while requests are timed.
+        """
+        configuration = self.spec.configurations[index]
+        row["compile_ns"] = None
+        if configuration.execution == "eager":
+            yield
+            return
+        server, switch = self.servers[configuration.name], self.loaded[configuration.name][1].switch
+        shapes = {(r.task, padded_tokens(r), r.output_tokens): r for r in self.spec.requests[index]}
+        with own_cache(cache_folder(), configuration):
+            started = self.device.clock()
+            for request in shapes.values():
+                if switch is not None:
+                    switch(server.adapters[request.task])
+                server.serve(self.inputs[request.task, request.index], self.device)
+            row["compile_ns"] = self.device.clock() - started
+            yield
 
     def forward_peak_bytes(self, index: int) -> int:
         """Bytes that serving the configuration's largest request adds at its peak."""
@@ -260,12 +287,13 @@ class _Visit:
             on_turn=lambda s: self.busy_with(positions[s]),
             on_error=lambda s, error: failures.append(_failure(spec.configurations[positions[s]], error)),
         )
-        for batch in batches:
-            yield from failures
-            failures.clear()
-            if batch.num_rows:
-                self.warmup_ns += _warmup_ns(batch)
-                yield Samples(batch)
+        with as_it_is() if any(c.execution != "eager" for c in spec.configurations) else contextlib.nullcontext():
+            for batch in batches:
+                yield from failures
+                failures.clear()
+                if batch.num_rows:
+                    self.warmup_ns += _warmup_ns(batch)
+                    yield Samples(batch)
         self.busy_with(-1)
 
     def subject(self, index: int) -> Subject:

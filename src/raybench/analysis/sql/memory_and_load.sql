@@ -3,6 +3,7 @@
 --   deployment
 --   load_ms, adapter_load_ms, merge_ms   reading the weights; reading the adapters; folding the adapter in
 --   form_ms                              making what was loaded another form (null where none was asked for)
+--   compile_ms                           compiling it (the longest: later visits find what was compiled on their machine)
 --   weight_mb, adapter_mb                bytes of parameters, 10^6
 --   resident_mb                          memory that stays after loading, by the device's own counter
 --   load_peak_mb, forward_peak_mb        the most that loading, and one forward of the longest request, add to it
@@ -12,6 +13,7 @@ SELECT c.deployment,
     median(l.adapter_load_ns) / 1e6 AS adapter_load_ms,
     median(l.merge_ns) / 1e6 AS merge_ms,
     median(l.form_ns) / 1e6 AS form_ms,
+    max(l.compile_ns) / 1e6 AS compile_ms,
     median(l.weight_bytes) / 1e6 AS weight_mb,
     median(l.adapter_bytes) / 1e6 AS adapter_mb,
     median(l.resident_bytes) / 1e6 AS resident_mb,

@@ -46,7 +46,8 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configur
     NULL::BIGINT AS adapter_bytes, NULL::BIGINT AS resident_bytes, NULL::BIGINT AS load_peak_bytes,
     NULL::BIGINT AS forward_peak_bytes, NULL::DOUBLE AS gate_error, NULL::DOUBLE AS gate_tolerance,
     NULL::DOUBLE AS adapter_effect, NULL::VARCHAR AS random_weights, NULL::VARCHAR AS unused_adapter,
-    NULL::DOUBLE AS argmax_agreement, NULL::DOUBLE AS kl_divergence, NULL::BIGINT AS untied_bytes, NULL::BIGINT AS form_ns
+    NULL::DOUBLE AS argmax_agreement, NULL::DOUBLE AS kl_divergence, NULL::BIGINT AS untied_bytes, NULL::BIGINT AS form_ns,
+    NULL::BIGINT AS compile_ns
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_failures_columns AS
