@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from typing import Any
@@ -37,6 +38,7 @@ from raybench.deploy.generation import Generator, generate
 from raybench.deploy.lean_form import LeanLinear
 from raybench.deploy.merging import merge
 from raybench.deploy.strategies import Deployment
+from raybench.model.own_memory import take_own_memory
 from raybench.records import RaybenchError
 
 folders = family_folders
@@ -193,7 +195,19 @@ def test_nothing_is_kept_once_all_have_their_slices() -> None:
     del given, result
     gc.collect()
     assert gone() is None
-    assert plain[0].q.slices.slices == ()
+    assert plain[0].q.slices.held == (None, ())
+
+
+def test_a_copy_is_a_model_of_its_own() -> None:
+    model, x, expected = whole_numbers()
+    plain = raybench.fused(model, {"input": x})
+    copied = copy.deepcopy(plain)
+    take_own_memory(copied)
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.zero_()
+    assert torch.equal(copied(x), expected)
+    assert not plain(x).any()
 
 
 def test_an_input_that_is_written_to_between_two_calls_is_not_one_input() -> None:

@@ -141,6 +141,7 @@ def test_whole_numbers_are_exact() -> None:
         assert torch.equal(plain(x), torch.stack([expected["c"][0], expected["b"][1]]))
         with switch.mixed(["a", "a"]):
             assert torch.equal(plain(x), expected["a"])
+        assert torch.equal(plain(x), torch.stack([expected["c"][0], expected["b"][1]]))
     with switch.mixed(["c"]):
         assert torch.equal(plain(x[:1]), expected["c"][:1])
     assert torch.equal(plain(x), expected["b"])
@@ -172,6 +173,8 @@ def test_what_is_refused(folders: Any) -> None:
     with switch.mixed(["a", "b", "a"]):
         line = "0.q: its input has 2 rows, adapters are named for 3; name one for each row of the batch"
         assert refusal(plain, x) == line
+    with switch.mixed(["a"]):
+        assert refusal(plain, x).startswith("0.q: its input has 2 rows, adapters are named for 1; ")
     plain(x)
 
 

@@ -49,13 +49,16 @@ class Group:
 
 
 class Slices:
-    """What the first of a group computed for its fellows, until each has taken its own."""
+    """What the first of a group computed for its fellows, until each has taken its own.
 
-    __slots__ = ("awaited", "input", "slices")
+    ``held``: the input and what was computed of it, written and read as one, so that a second thread in the same model
+    meets an error and never the slices of another input.
+    """
+
+    __slots__ = ("awaited", "held")
 
     def __init__(self) -> None:
-        self.input: torch.Tensor | None = None
-        self.slices: Sequence[torch.Tensor] = ()
+        self.held: tuple[torch.Tensor | None, Sequence[torch.Tensor]] = (None, ())
         self.awaited = 0
 
 
@@ -75,7 +78,7 @@ class Computes(nn.Module):  # type: ignore[misc]
         """Keep the fellows' slices of what was computed of ``x``, and return one's own."""
         if self.fellows:
             kept = self.slices
-            kept.input, kept.slices, kept.awaited = x, slices, self.fellows
+            kept.held, kept.awaited = (x, slices), self.fellows
         return slices[self.place]
 
     def rows_at(self, place: int) -> slice:
@@ -106,17 +109,17 @@ class Fellow(nn.Module):  # type: ignore[misc]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Its slice, shape (..., out). Raises RaybenchError where ``x`` is not what the group's first was given."""
         kept = self.slices
-        if x is not kept.input:
+        given, slices = kept.held
+        if x is not given:
             raise RaybenchError(
                 f"{self.name} was called with another input than the layers that it is fused with, or before the first "
                 "of them: this forward is not the one by which they were found; give inputs that take this way, or use "
                 "form lean"
             )
-        found: torch.Tensor = kept.slices[self.place]
         kept.awaited -= 1
         if not kept.awaited:
-            kept.input, kept.slices = None, ()
-        return found
+            kept.held = (None, ())
+        return slices[self.place]
 
     @property
     def weight(self) -> torch.Tensor:

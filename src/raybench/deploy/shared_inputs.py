@@ -27,9 +27,8 @@ def fellows(model: Any, inputs: Mapping[str, Any] | None) -> list[list[Any]]:
     None: a few token ids. Raises RaybenchError where the forward fails.
     """
     parents, own = dict(_only_parents(model)), weights_to_themselves(model)
-    calls = _calls(
-        model, [module for module in parents if module in own], _few_tokens(model) if inputs is None else inputs
-    )
+    once = [module for module in parents if module in own]
+    calls = _calls(model, once, _few_tokens(model) if inputs is None else inputs)
     times: dict[Any, int] = {}
     for call in calls:
         times[call.module] = times.get(call.module, 0) + 1

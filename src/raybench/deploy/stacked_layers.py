@@ -27,7 +27,7 @@ class Switch:
         self._places = {name: place for place, name in enumerate(names)}
         self._one = torch.zeros(1, dtype=torch.int64, device=device)
         self._of_rows: dict[int, torch.Tensor] = {}
-        self.index, self.rows = self._one, 1
+        self._choose(None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,21 +47,29 @@ class Switch:
         places = [self._place(name) for name in names]
         if not places:
             raise RaybenchError("a mixed batch has no rows; name an adapter for each")
-        if len(places) not in self._of_rows:
-            with torch.inference_mode(False):  # or it could be written to in that mode alone
-                self._of_rows[len(places)] = self._one.new_empty(len(places))
-        chosen = self._of_rows[len(places)]
-        chosen.copy_(torch.tensor(places))
-        before = self.index, self.rows
-        self.index, self.rows = chosen, len(places)
+        before = self._of_batch
+        self._choose(places)
         try:
             yield
         finally:
-            self.index, self.rows = before
+            self._choose(before)
+
+    def _choose(self, of_batch: list[int] | None) -> None:
+        """Let the layers read one integer for each row of a batch; None: the one of all."""
+        self._of_batch, self._mixes = of_batch, of_batch is not None
+        if of_batch is None:
+            self.index, self.rows = self._one, 1
+            return
+        self.rows = len(of_batch)
+        if self.rows not in self._of_rows:
+            with torch.inference_mode(False):  # or it could be written to in that mode alone
+                self._of_rows[self.rows] = self._one.new_empty(self.rows)
+        self.index = self._of_rows[self.rows]  # one tensor for each number of rows, where a captured graph finds it
+        self.index.copy_(torch.tensor(of_batch))
 
     def check_rows(self, x: torch.Tensor, name: str) -> None:
         """Raises RaybenchError where the first dimension of a layer's input is not that of the mixed batch."""
-        if self.rows != 1 and x.shape[0] != self.rows:
+        if self._mixes and x.shape[0] != self.rows:
             raise RaybenchError(
                 f"{name}: its input has {x.shape[0]} rows, adapters are named for {self.rows}; name one for each row "
                 "of the batch"
