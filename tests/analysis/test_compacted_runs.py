@@ -116,7 +116,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "overlap": (lambda run: edit(run, lambda d: d.update(first=3)), "compacted/00000002.json: does not follow"),
     "backwards": (lambda run: edit(run, lambda d: d.update(sequence=1)), "compacted/00000002.json: does not follow"),
     "version": (
-        lambda run: edit(run, lambda d: d.update(schema_version=6)),
+        lambda run: edit(run, lambda d: d.update(schema_version=7)),
         "compacted/00000002.json: does not follow",
     ),
     "missing": (lambda run: (run / "compacted/00000001.json").unlink(), "compacted/00000002.json: does not follow"),
