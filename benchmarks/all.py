@@ -4,8 +4,9 @@
                              [--optimum-python PATH] [--list]
 
 What each says goes to the terminal and to NAME.txt, below the command, what the machine did and the versions; raw
-figures of those that give them to NAME.json. An hour and a half without ``equal-things``, which is another; the machine
-should have nothing else to do. Exits 1 where one of them failed, after the others.
+figures of those that give them to NAME.json. About an hour and a half without ``equal-things``, which is another, and
+``tables-3e8``, which is half of one; the machine should have nothing else to do. Exits 1 where one of them failed,
+after the others.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from raybench.schemas import SCHEMAS
 from raybench.store import RunStore, VisitKey
 from raybench.sweep.describe import describe
 
-MEAN_NS = {"full_ft": 2.0e6, "lora_merged": 2.0e6, "lora_separate": 2.6e6, "multi_lora": 2.8e6}
+MEAN_NS = {"full_ft": 2.0e6, "lora_merged": 2.0e6, "lora_separate": 2.6e6, "multi_lora": 2.8e6, "delay": 2.1e6}
 _VISIT = {"attempt": 0, "host": "node", "device": "GPU-0", "device_name": "none", "pid": 7, "environment": "{}"}
 _VISIT |= {"fork_ns": 1, "load_ns": 2, "warmup_ns": 0, "timing_ns": 4, "total_ns": 9, "process_peak_bytes": 1 << 20}
 _LOAD = {"load_ns": 5, "adapter_load_ns": 3, "weight_bytes": 10, "adapter_bytes": 2, "resident_bytes": 12}
@@ -81,7 +82,7 @@ def _samples(plan: Plan, block: Block, key: VisitKey, rng: np.random.Generator) 
         order = np.arange(begun, begun + count)
         columns: dict[str, Any] = {name: pa.repeat(value, count) for name, value in (same | {"batch": c.batch}).items()}
         columns |= {"task": task, "adapter": adapter, "request": request, "turn": order, "sequence": order}
-        columns |= {"tokens": rng.integers(10, 200, count), "started_ns": np.cumsum(wall_ns + 20_000)}
+        columns |= {"tokens": _tokens(task, request), "started_ns": np.cumsum(wall_ns + 20_000)}
         columns |= {"wall_ns": wall_ns, "host_ns": wall_ns}
         if len(c.adapters) > 1:
             columns["switch_ns"] = rng.integers(250_000, 350_000, count)
@@ -102,6 +103,13 @@ def _asked(plan: Plan, block: Block, c: Configuration, round_index: int) -> tupl
     asked = block.requests(c, first, count)
     tasks = [task for task, _ in asked]
     return tasks, [adapters.get(task) for task in tasks], [request for _, request in asked]
+
+
+def _tokens(tasks: Any, requests: Any) -> Any:
+    """A request's length, the same wherever it is served: 10 to 199."""
+    names = [tasks[0].as_py()] if isinstance(tasks, pa.Array) else tasks  # an array is of one task
+    salts = np.array([zlib.crc32(name.encode()) for name in names])
+    return 10 + (np.asarray(requests) * 7919 + salts) % 190
 
 
 def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:

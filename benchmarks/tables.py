@@ -5,9 +5,9 @@
 
 Each way is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 what is printed are medians, and ratios to this build within a repeat. ``--against``: a revision of this repository,
-which is checked out into a temporary folder; it must read runs of this schema version. ``--run``: one
-that is there. pandas and polars make fewer
-numbers (`same_numbers.py`), and of those the same: that is checked first.
+which is checked out into a temporary folder; it must read runs of this schema version. ``--run``: a run to read in
+place of one that is made. pandas and polars make fewer numbers (`same_numbers.py`), and of those the same: that is
+checked first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--plan", default="rq2")
     parser.add_argument("--against", metavar="REVISION")
-    parser.add_argument("--run", metavar="FOLDER", help="in place of one that is made as the options before say")
+    parser.add_argument("--run", metavar="FOLDER", help="a run to read in place of one that is made")
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--without", nargs="*", default=[], choices=["pandas", "polars"])
     asked = parser.parse_args()
@@ -81,7 +81,8 @@ def main() -> None:
             for name in random.Random(repeat).sample(list(ways), len(ways)):
                 spent = timed(*ways[name])
                 found[name].append((spent.wall_s, spent.peak_bytes))
-    write_raw(asked.raw, {"size": [Path(word).name for word in size], "seconds_and_peak_bytes": found})
+    what = [Path(asked.run).name] if asked.run else [Path(word).name for word in size]
+    write_raw(asked.raw, {"size": what, "samples": samples, "seconds_and_peak_bytes": found})
     print(f"{samples:,} samples, {asked.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':16} {'seconds':>9} {'of this':>8} {'GB':>7} {'of this':>8}")
     for name, runs in found.items():

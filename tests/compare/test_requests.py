@@ -90,6 +90,19 @@ def test_only_requests_that_both_served_are_compared(make: Make) -> None:
     assert found.notes[0].startswith("Compared on the requests that both runs served, not on all: fullft_mrpc_seed42, ")
 
 
+def test_where_whole_rounds_are_compared_what_is_kept_is_what_they_give_by_themselves(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = (opened(make(noise=0.3, seed=seed, rounds=rounds, requests=4)) for seed, rounds in ((1, 3), (6, 4)))
+    names = [c.name for c in a.description.configurations]
+    parts = compared_requests(a, b, names).parts
+    assert [part and part.whole_rounds() for part in parts] == [{0, 1, 2}, {0, 1, 2}]
+    kept = [measured(run, part) for run, part in zip((a, b), parts, strict=True)]
+    monkeypatch.setattr("raybench.compare.requests.Part.whole_rounds", lambda self: None)
+    assert [measured(run, part) for run, part in zip((a, b), parts, strict=True)] == kept
+    assert {len(visits) for visits in kept[1].relative.values()} == {3}
+
+
 def test_of_rounds_of_other_lengths_all_requests_are_compared_unpaired(make: Make) -> None:
     """What both served would be the first few visits of the longer rounds: there are more."""
     a, b = make(noise=0.3, seed=1), make(noise=0.05, seed=6, requests=6)

@@ -59,6 +59,8 @@ def measured(run: Views, part: Part | None) -> Measured:
     """The visits of a run, from the compared requests only: ``part``, or all of them."""
     if part is None:
         return _measured(run.query, run)
+    if (rounds := part.whole_rounds()) is not None:  # as where one run went on for longer: what is kept tells it
+        return _measured(run.query, run, rounds)
     with run.reading(), contextlib.closing(run.connect()) as connection:
         connection.register("compared_rounds", part.rounds)
         connection.register("compared_singly", part.singly)
@@ -68,16 +70,20 @@ def measured(run: Views, part: Part | None) -> Measured:
         return _measured(lambda sql: connection.sql(sql).to_arrow_table(), run)
 
 
-def _measured(query: Callable[[str], pa.Table], run: Views) -> Measured:
+def _measured(query: Callable[[str], pa.Table], run: Views, rounds: frozenset[int] | None = None) -> Measured:
+    """Of what ``query`` is answered from; of these ``rounds`` only, where they are given."""
     absolute: dict[tuple[str, str], dict[int, Visit]] = defaultdict(dict)
     relative: dict[tuple[Pair, str], dict[int, Visit]] = defaultdict(dict)
     # In the independent design the two sides of a ratio may come from different GPUs: rounds are the unit then.
     independent = run.description.plan.design == "independent"
     for row in query(shipped_sql("compare_visits")).to_pylist():
         key = row["configuration"], row["measure"]
-        absolute[key][row["round"]] = Visit(row["device"], (row["n"], row["requests"]), row["wall"])
+        if rounds is None or row["round"] in rounds:
+            absolute[key][row["round"]] = Visit(row["device"], (row["n"], row["requests"]), row["wall"])
     for row in query("FROM visit_ratios").to_pylist():
         name, measure, round_index = row["configuration"], row["measure"], row["round"]
+        if rounds is not None and round_index not in rounds:
+            continue
         served = (absolute[name, measure][round_index].served, row["n"])
         pair = name, row["reference_strategy"]
         device = "any" if independent else row["device"]

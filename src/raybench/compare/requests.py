@@ -30,6 +30,14 @@ class Part(NamedTuple):
     rounds: pa.Table
     singly: pa.Table
 
+    def whole_rounds(self) -> frozenset[int] | None:
+        """The rounds, where they are the same of all configurations and there is nothing else; None: there is more."""
+        of_name: dict[str, set[int]] = {}
+        for row in self.rounds.to_pylist():
+            of_name.setdefault(row["configuration"], set()).add(row["round"])
+        first, *others = of_name.values() if of_name else [set()]
+        return None if self.singly.num_rows or any(other != first for other in others) else frozenset(first)
+
 
 class Chosen(NamedTuple):
     """What is compared of A and of B (None: all of it) and what to say of that.

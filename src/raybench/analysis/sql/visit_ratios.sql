@@ -82,26 +82,25 @@ WHERE step_n > 0;
 
 -- Of each round by itself, and so made some rounds at a time: the times of a visit are held until they are paired.
 CREATE OR REPLACE VIEW raybench_visit_ratios AS
-WITH times AS MATERIALIZED (FROM raybench_side_times),
--- By itself: in one query with what follows, every side's times would be joined with every other's of the round first,
--- which grows with the square of the configurations.
-own_times AS MATERIALIZED (
-    SELECT c.configuration, c.deployment, c.reference_strategy, c.block, theirs.side AS reference_side, t.*
-    FROM raybench_compared AS c
-    JOIN raybench_sides AS own ON own.members = c.own
-    JOIN raybench_sides AS theirs ON theirs.members = c.theirs
-    JOIN times AS t ON t.side = own.side
+WITH times AS MATERIALIZED (
+    SELECT *, round * 4::BIGINT + list_position(['end_to_end', 'ttft', 'tpot'], measure) AS part
+    FROM raybench_side_times
 ),
 pairs AS (
-    SELECT t.configuration, t.deployment, t.reference_strategy, t.block, t.round, t.measure, t.device, t.n,
+    SELECT c.configuration, c.deployment, c.reference_strategy, c.block, t.round, t.measure, t.device, t.n,
         t.n = r.n AND t.requests = r.requests AS same_requests,
         ln(t.wall / r.wall) AS wall, ln(t.host / r.host) AS host, ln(t.device_time / r.device_time) AS device_time,
         ln(t.wall_median / r.wall_median) AS wall_median, ln(t.host_median / r.host_median) AS host_median,
         ln(t.device_median / r.device_median) AS device_median,
         CASE WHEN same_requests THEN raybench_paired(t.walls, r.walls) END AS wall_paired,
         t.wall / 1e6 AS compared_ms, r.wall / 1e6 AS reference_ms
-    FROM own_times AS t
-    JOIN times AS r ON r.side = t.reference_side AND r.round = t.round AND r.measure = t.measure
+    FROM raybench_compared AS c
+    JOIN raybench_sides AS own ON own.members = c.own
+    JOIN raybench_sides AS theirs ON theirs.members = c.theirs
+    JOIN times AS t ON t.side = own.side
+    -- By one number of all three: by round and measure alone every side's times would be joined with every other's first,
+    -- which grows with the square of the configurations.
+    JOIN times AS r ON r.side * 8_589_934_592 + r.part = theirs.side * 8_589_934_592 + t.part
 ),
 -- What lies apart is nothing as a rule: then neither of the two below reads more than a few samples.
 apart AS MATERIALIZED (
