@@ -190,7 +190,7 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    assert source.shipped_plans() == ("aa", "batch", "delays", "lm", "rq2", "smoke")
+    assert source.shipped_plans() == ("aa", "batch", "delays", "execution", "lm", "rq2", "smoke")
 
 
 def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:
@@ -218,6 +218,21 @@ def test_the_delays_plan_has_the_known_delays() -> None:
         "delay_35pct": 0.35,
     }
     assert {c.reference_strategy for c in plan.comparisons} == {"full_ft"}
+
+
+def test_the_execution_plan_compares_like_with_like() -> None:
+    plan, _ = plan_file.load_plan("execution", all_traits(), glue_tasks())
+    (block,) = plan.blocks
+    assert len(block.configurations) == len(plan.configurations) == 10
+    by_name = {c.name: c for c in plan.configurations}
+    pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
+    for form in ("peft", "fused"):
+        for end, other in (("", ""), ("_compiled", "_compiled")):
+            ours, theirs = f"separate_{form}{end}", ("merged_fused" if form == "fused" else "merged") + other
+            assert (ours, theirs) in pairs
+            assert by_name[ours].execution == by_name[theirs].execution
+    compared = {(by_name[a].role, by_name[b].role) for a, b in pairs}
+    assert {(claim.role, claim.reference) for claim in plan.claims} <= compared
 
 
 def test_rq2_claims_what_the_study_claims() -> None:

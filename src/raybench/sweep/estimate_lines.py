@@ -9,7 +9,7 @@ from raybench.machine import measure_core
 from raybench.model import ModelFiles, adapter_size, model_shape
 from raybench.plan import Plan
 from raybench.records import InputError
-from raybench.report import duration
+from raybench.report import count, duration
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
 
@@ -34,6 +34,11 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
         lines.append(
             f"  in it {_bytes(core.untied_bytes)} on a CPU, {_bytes(gpu.untied_bytes)} on a GPU for a copy of the "
             "embeddings, which the base ties to its output and an adapter that is merged changes on one side"
+        )
+    if compiled := sum(c.execution == "compile" for c in checked.plan.configurations):
+        lines.append(
+            f"  compiling comes on top: {count(compiled, 'configuration')}, about a minute each the first time on a "
+            "machine, and seconds in each later visit"
         )
     if gpu.models > 1 and all(_too_large(machine, made) for machine, made in on_gpus):
         lines.append("  more than any of these GPUs has: --design independent holds one model at a time")
