@@ -83,8 +83,8 @@ def test_the_counterparts_of_several_adapters_are_the_usual_ones(path: Path, tab
     ("text", "message"),
     [
         (
-            ADAPTERS + MATRIX + 'form = "stacked"\n',
-            "matrix[0].form: unknown form of lora_separate 'stacked'; expected one of fused, lean, peft",
+            ADAPTERS + MATRIX + 'form = "remerge"\n',
+            "matrix[0].form: unknown form of lora_separate 'remerge'; expected one of fused, lean, peft",
         ),
         (
             ADAPTERS + MATRIX.replace("lora_separate", "lora_merged") + 'form = "lean"\n',
