@@ -27,7 +27,9 @@ def test_neighbours_are_looked_at_together_as_far_as_they_fit(
     counts: list[int], at_once: int, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "ROWS_AT_ONCE", at_once)
-    assert list(batches.batches(dict(enumerate(counts)))) == expected
+    assert list(batches.batches("round", dict(enumerate(counts)))) == expected
+    tripled = {number: 3 * count for number, count in enumerate(counts)}
+    assert list(batches.batches("position", tripled)) == expected
 
 
 @pytest.mark.parametrize("compacted", [False, True])

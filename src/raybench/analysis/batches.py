@@ -9,6 +9,9 @@ from typing import Any, Final, Literal
 ROWS_AT_ONCE: Final = 2_000_000
 """Samples that are held at a time, where no configuration or round has more: some 100 bytes each."""
 
+_MORE: Final = {"round": 1, "position": 3}
+"""How many times as many: of configurations only times are held, and each part reads something of every file."""
+
 _OF: Final = {
     "round": "round IN ({})",
     "position": "block IN (SELECT block FROM configurations WHERE position IN ({}))",
@@ -47,12 +50,13 @@ def _set_files(which: str) -> str:
     )
 
 
-def batches(counts: Mapping[int, int]) -> Iterator[list[int]]:
-    """The keys of neighbours that have `ROWS_AT_ONCE` together at most, or of one that has more."""
+def batches(by: Literal["round", "position"], counts: Mapping[int, int]) -> Iterator[list[int]]:
+    """The keys of neighbours that have `ROWS_AT_ONCE` (or `_MORE`) together at most, or of one that has more."""
+    at_once = ROWS_AT_ONCE * _MORE[by]
     found: list[int] = []
     held = 0
     for number, count in counts.items():
-        if found and held + count > ROWS_AT_ONCE:
+        if found and held + count > at_once:
             yield found
             found, held = [], 0
         found.append(number)

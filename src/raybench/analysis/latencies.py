@@ -34,7 +34,8 @@ def read_latencies(query: Query, samples: Mapping[str, int]) -> Iterator[Latenci
     order = query(shipped_sql("visit_order")).to_pydict()
     names = list(samples)
     by_block = query("SELECT position FROM configurations ORDER BY block, position")["position"].to_pylist()
-    for places in batches({place: samples[names[place - 1]] for place in by_block}):  # positions count from 1
+    counts = {place: samples[names[place - 1]] for place in by_block}  # positions count from 1
+    for places in batches("position", counts):
         with narrowed(query, "position", places):
             table = query(shipped_sql("sample_times"), [places])
         position, visit, sequence = (table[column].to_numpy() for column in ("position", "visit", "sequence"))

@@ -51,7 +51,7 @@ def _take_in_samples(connection: duckdb.DuckDBPyConnection) -> None:
     Ten million take 1.7 GB otherwise, which is made in 2 s; compressed they take 0.2 GB and 10 s (DuckDB 2.0.0).
     """
     counts: dict[int, int] = dict(connection.execute(shipped_sql("rounds_of_samples")).fetchall())
-    parts = list(batches(counts))
+    parts = list(batches("round", counts))
     connection.execute("ATTACH ':memory:' AS raybench_held (COMPRESS)")
     connection.execute("CREATE TABLE raybench_held.samples AS FROM samples LIMIT 0")
     for rounds in parts:

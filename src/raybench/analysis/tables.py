@@ -124,7 +124,7 @@ def make_kept(connection: duckdb.DuckDBPyConnection, file: str) -> None:
         else:
             connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
             counts: dict[int, int] = dict(connection.execute(shipped_sql(_COUNTS[by])).fetchall())
-            for numbers in batches(counts):
+            for numbers in batches(by, counts):
                 with narrowed(connection.execute, by, numbers):
                     part = f"FROM {name} WHERE list_contains(?, {by})"
                     connection.execute(f"INSERT INTO {kept} {part}", [numbers])
