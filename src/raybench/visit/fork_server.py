@@ -36,6 +36,19 @@ def ensure_running() -> None:
         server._forkserver_address = f"{_DESCRIPTORS}{os.open(named, os.O_PATH | os.O_CLOEXEC)}"
 
 
+def start(process: Any) -> None:
+    """Start a process of the fork server, which is started before if none runs, or anew if it is just dying."""
+    ensure_running()
+    try:
+        process.start()
+    except ConnectionRefusedError:
+        # It was killed and not yet gone when it was looked for, and multiprocessing takes such a one for running.
+        server: Any = forkserver._forkserver
+        os.waitid(os.P_PID, server._forkserver_pid, os.WEXITED | os.WNOWAIT)
+        ensure_running()
+        process.start()
+
+
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[None]:
     """What multiprocessing puts in a folder while this lasts (a socket, shared memory with no room in /dev/shm)."""

@@ -144,14 +144,13 @@ class ProcessHost:
         return Died(configuration, kind, message, socket.gethostname(), self._described.get("device", ""))
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
-        fork_server.ensure_running()
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=target, args=(sender, *arguments), daemon=True)
         # multiprocessing would import this process's main module (Ray's worker) again in the fork.
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
-            process.start()
+            fork_server.start(process)
         finally:
             sys.modules["__main__"] = main
         sender.close()
