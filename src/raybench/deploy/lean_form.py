@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from raybench.deploy.linear_layers import down, frozen, is_plain, rows, up
+from raybench.deploy.linear_layers import Beside, down, frozen, is_plain, rows, up
 from raybench.deploy.lora_layers import LowRank, Parts, active_adapter, put_in_place, take_apart
 
 
@@ -67,24 +67,13 @@ class LeanLinear(nn.Module):  # type: ignore[misc]
         return y
 
 
-class LeanBeside(nn.Module):  # type: ignore[misc]
+class LeanBeside(Beside):
     """An adapter beside a layer that computes in a way of its own, as a quantized one does."""
 
     def __init__(self, base: Any, pair: LowRank, like: torch.Tensor) -> None:
-        super().__init__()
-        self.base = base
+        super().__init__(base)
         self.down, self.up = frozen(down(pair, like)), frozen(up(pair, like))
         self.rank, self.out_features = self.up.shape
-
-    @property
-    def weight(self) -> Any:
-        """The base's, which some models look at."""
-        return self.base.weight
-
-    @property
-    def bias(self) -> Any:
-        """The base's."""
-        return self.base.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of shape (..., in) to (..., out)."""

@@ -60,3 +60,21 @@ def check_unquantized(model: Any, why: str) -> None:
     for name, parameter in model.named_parameters():
         if is_packed(parameter):
             raise RaybenchError(f"{name} is quantized, and {why}")
+
+
+class Beside(nn.Module):  # type: ignore[misc]
+    """What adds to a layer that computes in a way of its own, as a quantized one does. ``base``: that layer."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.base = base
+
+    @property
+    def weight(self) -> Any:
+        """The base's, which some models look at."""
+        return self.base.weight
+
+    @property
+    def bias(self) -> Any:
+        """The base's."""
+        return self.base.bias

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from raybench.deploy.fused_layers import Computes, Group
-from raybench.deploy.linear_layers import down, frozen, up
+from raybench.deploy.linear_layers import Beside, down, frozen, up
 from raybench.deploy.lora_layers import LowRank
 from raybench.records import RaybenchError
 
@@ -145,23 +145,13 @@ class StackedLinear(Computes):
         return self.hand_out(x, y.split_with_sizes(self.sizes, -1))
 
 
-class StackedBeside(nn.Module):  # type: ignore[misc]
+class StackedBeside(Beside):
     """The adapters beside a layer that computes in a way of its own, as a quantized one does."""
 
     def __init__(self, base: Any, layer: Mapping[str, LowRank], like: torch.Tensor, switch: Switch, name: str) -> None:
-        super().__init__()
+        super().__init__(base)
         out = len(next(iter(layer.values())).up)
-        self.base, self.stack, self.name = base, Stack([layer], out, like, switch), name
-
-    @property
-    def weight(self) -> Any:
-        """The base's, which some models look at."""
-        return self.base.weight
-
-    @property
-    def bias(self) -> Any:
-        """The base's."""
-        return self.base.bias
+        self.stack, self.name = Stack([layer], out, like, switch), name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of shape (..., in) to (..., out)."""
