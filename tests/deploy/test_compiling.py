@@ -53,7 +53,5 @@ def test_a_part_that_is_left_to_python_is_an_error(model: Any, tmp_path: Path) -
 
 def test_a_forward_of_its_own_is_not_compiled(model: Any) -> None:
     configuration = deploying(strategy="delay", execution="compile")
-    with pytest.raises(
-        RaybenchError, match="chosen: delay has a forward of its own, which is not compiled; mea"
-    ):
+    with pytest.raises(RaybenchError, match="chosen: delay has a forward of its own, which is not compiled; mea"):
         compiled(Deployment(model.forward, model, opener=model), configuration)
