@@ -157,7 +157,7 @@ def test_it_is_due_once_there_are_many_entries_or_rows_or_bytes(
 
 def entry_of(sequence: int, count: int = 1) -> Entry:
     file = FileEntry(table="loads", path=f"loads/{sequence:08d}-00000000.parquet", sha256="0" * 64, rows=count, bytes=9)
-    return Entry(sequence=sequence, schema_version=5, committed_at=NOW, files=(file,), visits=())
+    return Entry(sequence=sequence, schema_version=6, committed_at=NOW, files=(file,), visits=())
 
 
 @pytest.mark.parametrize(

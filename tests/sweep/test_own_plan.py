@@ -200,6 +200,7 @@ def test_every_key_has_a_comment_and_every_key_of_a_plan_is_there_but_those_of_t
         "role",
         "delay_share",
         "execution",
+        "form",
         "adapters",
         "claims",
         "configurations",
@@ -541,7 +542,7 @@ def test_plan_prints_a_shipped_plan_as_it_is(tmp_path: Path, capsys: Capture) ->
     assert load_plan(str(mine), all_traits(), glue_lengths())[0] == load_plan("rq2", all_traits(), glue_lengths())[0]
     assert cli.main(["plan", str(mine), "--toml"]) == 2
     assert capsys.readouterr().err == (
-        f"raybench: --toml is for shipped plans (aa, batch, delays, lm, rq2, smoke); {mine} is a file already\n"
+        f"raybench: --toml is for shipped plans (aa, batch, delays, execution, lm, rq2, smoke); {mine} is a file already\n"
     )
 
 
