@@ -441,7 +441,7 @@ def test_a_reader_that_a_compaction_comes_in_between_reads_all_of_it(many: RunSt
             Hands(many.root).remove(name)
         with RunStore.resume(copy_run(many_commits, many.root)) as store:
             meddled = Meddled(open_storage(many.root), at, store.compact)
-            entries = read_manifest(meddled, 5)  # type: ignore[arg-type]
+            entries = read_manifest(meddled, many.schema_version)  # type: ignore[arg-type]
             assert set().union(*(entry.keys for entry in entries)) == expected
         if meddled.left > 0:
             break
