@@ -63,3 +63,18 @@ def batches(by: Literal["round", "position"], counts: Mapping[int, int]) -> Iter
         held += count
     if found:
         yield found
+
+
+def filled(
+    execute: Callable[..., Any], table: str, view: str, by: Literal["round", "position"], counts: Mapping[int, int]
+) -> Iterator[int]:
+    """Make ``table`` of what ``view`` over the samples holds, some groups at a time; after each, of how many parts.
+
+    ``execute``: of a connection. ``counts``: of samples by the number of each group, a column of ``view`` named ``by``.
+    """
+    execute(f"CREATE OR REPLACE TABLE {table} AS FROM {view} LIMIT 0")
+    parts = list(batches(by, counts))
+    for numbers in parts:
+        with narrowed(execute, by, numbers):
+            execute(f"INSERT INTO {table} FROM {view} WHERE list_contains(?, {by})", [numbers])
+        yield len(parts)

@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from raybench.analysis.batches import batches, narrowed
+from raybench.analysis.batches import filled
 from raybench.analysis.shipped import shipped_sql
 from raybench.schemas import SCHEMAS
 
@@ -51,13 +51,8 @@ def _take_in_samples(connection: duckdb.DuckDBPyConnection) -> None:
     Ten million take 1.7 GB otherwise, which is made in 2 s; compressed they take 0.2 GB and 10 s (DuckDB 2.0.0).
     """
     counts: dict[int, int] = dict(connection.execute(shipped_sql("rounds_of_samples")).fetchall())
-    parts = list(batches("round", counts))
     connection.execute("ATTACH ':memory:' AS raybench_held (COMPRESS)")
-    connection.execute("CREATE TABLE raybench_held.samples AS FROM samples LIMIT 0")
-    for rounds in parts:
-        with narrowed(connection.execute, "round", rounds):
-            part = "FROM samples WHERE list_contains(?, round)"
-            connection.execute(f"INSERT INTO raybench_held.samples {part}", [rounds])
-        if len(parts) > 1:
+    for parts in filled(connection.execute, "raybench_held.samples", "samples", "round", counts):
+        if parts > 1:
             connection.execute("CHECKPOINT raybench_held")  # which is what compresses
     connection.execute("CREATE OR REPLACE VIEW samples AS FROM raybench_held.samples")

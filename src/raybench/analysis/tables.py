@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raybench.analysis.batches import batches, narrowed
+from raybench.analysis.batches import filled
 from raybench.analysis.sandbox import hold, take_in
 from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.verdicts import Verdicts
@@ -122,12 +122,9 @@ def make_kept(connection: duckdb.DuckDBPyConnection, file: str) -> None:
         if by is None:
             connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
         else:
-            connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name} LIMIT 0")
             counts: dict[int, int] = dict(connection.execute(shipped_sql(_COUNTS[by])).fetchall())
-            for numbers in batches(by, counts):
-                with narrowed(connection.execute, by, numbers):
-                    part = f"FROM {name} WHERE list_contains(?, {by})"
-                    connection.execute(f"INSERT INTO {kept} {part}", [numbers])
+            for _ in filled(connection.execute, kept, name, by, counts):
+                pass
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
 
