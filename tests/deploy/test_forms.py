@@ -124,3 +124,14 @@ def test_a_stack_mixes_adapters_in_a_batch(plan: Plan, weights: Weights) -> None
     result = Gate(weights, mixed, {}).check(configuration, deployment)
     assert result.error is not None
     assert result.error < TOLERANCE["float32"]
+
+
+def test_a_form_that_is_held_to_the_usual_one_is_held_to_it_adapter_by_adapter(
+    plan: Plan, weights: Weights, probes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a strategy from outside that need not give each adapter's own answers."""
+    monkeypatch.setattr("raybench.deploy.strategies.MultiLora.reproduces_adapters", False)
+    configuration = named(plan, "multi_lora", form="stacked")
+    result = Gate(weights, probes, {}).check(configuration, up(configuration, weights)[0])
+    assert result.error is not None
+    assert result.error < TOLERANCE["float32"]

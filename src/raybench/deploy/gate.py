@@ -90,7 +90,7 @@ class Gate:
                 got = self._logits(configuration, deployment, probes)
                 self._check_finite(configuration, probes, got)
                 if not configuration.is_usual:
-                    found.append(self._against_usual(configuration, got, probes, tolerance))
+                    found.append(self._against_usual(configuration, adapter, got, probes, tolerance))
                 continue
             alone = deployment if own else self._adapter_alone(configuration, adapter)
             continued = [self._continuation(configuration, adapter, alone, probe) for probe in probes]
@@ -124,11 +124,18 @@ class Gate:
         return GateResult(whole.error, held_to, effect, whole.agreement, whole.divergence)
 
     def _against_usual(
-        self, configuration: Configuration, got: Any, probes: Sequence[Prompts], tolerance: float
+        self,
+        configuration: Configuration,
+        adapter: Adapter | None,
+        got: Any,
+        probes: Sequence[Prompts],
+        tolerance: float,
     ) -> Fidelity:
         """How far logits are from those that the strategy gives by itself, operation by operation."""
         usual = dataclasses.replace(configuration, form=None, execution="eager")
         by_itself = deploy(usual, self._weights, LoadCosts(self._weights.device))
+        if by_itself.switch is not None and adapter is not None:
+            by_itself.switch(adapter.name)
         found = compared(got, self._logits(usual, by_itself, probes))
         if not found.error <= tolerance:
             raise GateError(
