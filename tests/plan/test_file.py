@@ -233,6 +233,8 @@ def test_the_execution_plan_compares_like_with_like() -> None:
             assert by_name[ours].execution == by_name[theirs].execution
     compared = {(by_name[a].role, by_name[b].role) for a, b in pairs}
     assert {(claim.role, claim.reference) for claim in plan.claims} <= compared
+    # What `raybench decide` tells of each form.
+    assert {(c.role, c.strategy) for c in plan.configurations if c.role != c.strategy} <= compared
 
 
 def test_rq2_claims_what_the_study_claims() -> None:

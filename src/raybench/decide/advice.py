@@ -102,6 +102,41 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FormGain:
+    """A strategy in a further form or execution: how many times the usual's mean wall time it takes, and how to get it.
+
+    ``deployment``, ``usual``: rows of the study's table; ``usual`` is None where the run has none. ``lacks``: why there
+    is no ratio, and what brings it; None where there is one. ``ratio``, ``low``, ``high``: with its 95 % interval.
+    ``settled``: whether the verdict is more than inconclusive; ``more_rounds``: how many would settle it (None: not
+    known). ``no_interval``: why that is unknown (`stats.Unknown`). ``disputed``: a few requests make the difference.
+    ``through``: both were compared with this deployment and not with each other; the interval is wider than 95 % then.
+    ``mean_ms``, ``usual_ms``: what the ratio is of, where the two were compared with each other. ``compile_s``: the
+    longest that compiling it took. ``lines``: of a person's own program.
+    """
+
+    deployment: str
+    strategy: str
+    form: str
+    execution: str
+    role: str
+    usual: str | None
+    compile_s: float | None
+    lines: tuple[str, ...]
+    lacks: str | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: str | None = None
+    settled: bool = False
+    more_rounds: int | None = None
+    no_interval: str | None = None
+    disputed: bool = False
+    through: str | None = None
+    mean_ms: float | None = None
+    usual_ms: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Number:
     """A measured number that the advice rests on, and the table of the run that holds it.
 
@@ -123,6 +158,7 @@ class Advice:
     ``gpus_least``, ``gpus_most``: of the way, as its interval allows (None: not feasible there). ``may_be_better``:
     ways that would be advised instead somewhere within the interval of the two. ``settled``: one number, and one way.
     ``sentence``: the advice in words. ``ways``: each way, in the order that breaks ties. ``because``: why this way.
+    ``forms``: what strategies gain in further forms and executions, told also where there is no advice.
     ``cautions``: what to keep in mind. ``next_command``: what to type next.
     """
 
@@ -141,6 +177,7 @@ class Advice:
     ways: tuple[WayResult, ...]
     comparisons: tuple[Comparison, ...]
     numbers: tuple[Number, ...]
+    forms: tuple[FormGain, ...]
     cautions: tuple[str, ...]
     missing: tuple[str, ...]
     next_command: str

@@ -14,6 +14,7 @@ from raybench.decide.advice import Advice, Comparison, WayResult, advice_to_dict
 from raybench.decide.capacity import WAYS
 from raybench.decide.choice import best_of, may_be_better
 from raybench.decide.evidence import FOR_A_P95, Evidence
+from raybench.decide.forms import forms_of
 from raybench.decide.headline import reasons, sentence
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
 from raybench.decide.next_step import next_command, whole_plan
@@ -52,6 +53,7 @@ def decide(tables: Tables, needs: Needs) -> Advice:
         ways=ways,
         comparisons=_telling(best, compared),
         numbers=deciding_numbers(best, ways),
+        forms=forms_of(tables),
         cautions=cautions(evidence, needs, ways, compared),
         missing=missing,
         next_command=next_command(tables, evidence.lacks, best, ways),

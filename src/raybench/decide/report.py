@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.decide.advice import Advice, Comparison, Growth, Number, WayResult, milliseconds
+from raybench.decide.gains import gain_lines
 from raybench.decide.headline import gpu_range
 from raybench.decide.needs import MOST_TASKS
 from raybench.report import Screen, count, percent, print_line
@@ -32,6 +33,8 @@ def render(advice: Advice, console: Screen) -> None:
         print_line(console, "Mean wall times of the same requests in the same visits, no switch and no wait in them:")
     for compared in advice.comparisons:
         print_line(console, f"  {comparison_words(compared)}")
+    for line in gain_lines(advice.forms):
+        print_line(console, line)
     for caution in advice.cautions:
         print_line(console, f"Note: {caution}")
     print_line(console, f"Next: {advice.next_command}")

@@ -41,14 +41,14 @@ def comparisons_of(tables: Tables, rows: Mapping[str, Mapping[str, Any]]) -> dic
     for one, other in PAIRS:
         if (one, other) not in direct:
             through = [
-                _through(direct[_pair(one, third)].seen_from(one), direct[_pair(other, third)].seen_from(other))
+                through(direct[_pair(one, third)].seen_from(one), direct[_pair(other, third)].seen_from(other))
                 for third in STRATEGIES
                 if _pair(one, third) in direct and _pair(other, third) in direct
             ]
             if through:
                 found[one, other] = min(through, key=lambda c: (not c.decides, c.high - c.low))
     margin = 1 + tables.margin
-    return {pair: _within_margin(c, margin) if c.through else c for pair, c in found.items()}
+    return {pair: within_margin(c, margin) if c.through else c for pair, c in found.items()}
 
 
 def slack(compared: Mapping[Pair, Comparison], strategy: str, other: str) -> float:
@@ -82,7 +82,7 @@ def _both_ways(one: Comparison, other: Comparison) -> Comparison:
     return min(one, other, key=lambda c: (c.decides, c.verdict != "inconclusive"))
 
 
-def _through(one: Comparison, other: Comparison) -> Comparison:
+def through(one: Comparison, other: Comparison) -> Comparison:
     """Two strategies compared with one reference: their ratio, within the widest that both intervals allow."""
     low = one.low / other.high
     high = one.high / other.low if other.low else math.inf
@@ -99,7 +99,7 @@ def _through(one: Comparison, other: Comparison) -> Comparison:
     )
 
 
-def _within_margin(compared: Comparison, margin: float) -> Comparison:
+def within_margin(compared: Comparison, margin: float) -> Comparison:
     """A difference that surely lies within the margin is one that nobody has to act on, as in `stats.verdict`."""
     if 1 / margin < compared.low and compared.high < margin:
         return dataclasses.replace(compared, verdict="equivalent", decides=False)
