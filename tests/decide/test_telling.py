@@ -43,7 +43,7 @@ def test_through_a_third_only_intervals_apart_by_more_than_the_margin_decide(
         Comparison(name, "r", math.sqrt(low * high) if low else 1.0, low, high, "slower", True)
         for name, (low, high) in zip("ab", intervals, strict=True)
     )
-    found = telling._within_margin(telling._through(one, other), 1.02)
+    found = telling.within_margin(telling.through(one, other), 1.02)
     assert found.low == intervals[0][0] / intervals[1][1]
     assert found.high == intervals[0][1] / intervals[1][0]
     assert (found.verdict, found.decides) == expected

@@ -40,13 +40,13 @@ def comparisons_of(tables: Tables, rows: Mapping[str, Mapping[str, Any]]) -> dic
     direct = dict(found)
     for one, other in PAIRS:
         if (one, other) not in direct:
-            through = [
+            possible = [
                 through(direct[_pair(one, third)].seen_from(one), direct[_pair(other, third)].seen_from(other))
                 for third in STRATEGIES
                 if _pair(one, third) in direct and _pair(other, third) in direct
             ]
-            if through:
-                found[one, other] = min(through, key=lambda c: (not c.decides, c.high - c.low))
+            if possible:
+                found[one, other] = min(possible, key=lambda c: (not c.decides, c.high - c.low))
     margin = 1 + tables.margin
     return {pair: within_margin(c, margin) if c.through else c for pair, c in found.items()}
 
