@@ -6,14 +6,13 @@ Section 7 of the rule in `docs/decide.md`.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from raybench.analysis import Tables, shipped_sql
 from raybench.decide.advice import Comparison, FormGain
 from raybench.decide.capacity import STRATEGIES
-from raybench.decide.telling import through, within_margin
+from raybench.decide.telling import surest, through, told_by, within_margin
 
 _GIVEN: Final = {
     "full_ft": "model",
@@ -47,7 +46,7 @@ def forms_of(tables: Tables) -> tuple[FormGain, ...]:
     """Every strategy of raybench's own that the run has in a further form or execution, in the run's order."""
     rows = tables.rows(
         "SELECT * FROM by_strategy "
-        "WHERE clock = 'wall' AND measure = 'end_to_end' AND ratio IS NOT NULL AND via IS NULL"
+        "WHERE clock = 'wall' AND measure = 'end_to_end' AND verdict IS NOT NULL AND via IS NULL"
     )
     forms = tables.rows(shipped_sql("decide_forms"))
     return tuple(_gain(form, rows, tables.margin) for form in forms if form["strategy"] in STRATEGIES)
@@ -82,7 +81,7 @@ def _gain(form: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], margin: fl
         if key in usual
     ]
     if common:
-        return _told(gain, min(common, key=lambda c: (not c.decides, c.high - c.low)), None, (None, None))
+        return _told(gain, surest(common), None, (None, None))
     return dataclasses.replace(gain, lacks=_never_compared(form))
 
 
@@ -92,9 +91,7 @@ def _against(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _seen(row: Mapping[str, Any], reference: str) -> Comparison:
     """A row of `by_strategy`, by the names of its two deployments."""
-    low, high = (0.0, math.inf) if row["low"] is None else (row["low"], row["high"])
-    verdict = row["verdict"] or "inconclusive"
-    return Comparison(row["deployment"], reference, row["ratio"], low, high, verdict, verdict in ("slower", "faster"))
+    return told_by(row, row["deployment"], reference)
 
 
 def _told(

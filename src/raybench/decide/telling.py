@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from raybench.analysis import Tables
@@ -32,10 +32,7 @@ def comparisons_of(tables: Tables, rows: Mapping[str, Mapping[str, Any]]) -> dic
     ):
         one, other = strategies.get(row["deployment"], ""), row["reference_strategy"]
         if one and other in STRATEGIES:
-            decides = row["verdict"] in ("slower", "faster")
-            low, high = (0.0, math.inf) if row["low"] is None else (row["low"], row["high"])
-            new = Comparison(one, other, row["ratio"], low, high, row["verdict"], decides)
-            pair = _pair(one, other)
+            new, pair = told_by(row, one, other), _pair(one, other)
             found[pair] = _both_ways(found[pair], new) if pair in found else new
     direct = dict(found)
     for one, other in PAIRS:
@@ -46,7 +43,7 @@ def comparisons_of(tables: Tables, rows: Mapping[str, Mapping[str, Any]]) -> dic
                 if _pair(one, third) in direct and _pair(other, third) in direct
             ]
             if possible:
-                found[one, other] = min(possible, key=lambda c: (not c.decides, c.high - c.low))
+                found[one, other] = surest(possible)
     margin = 1 + tables.margin
     return {pair: within_margin(c, margin) if c.through else c for pair, c in found.items()}
 
@@ -80,6 +77,17 @@ def _both_ways(one: Comparison, other: Comparison) -> Comparison:
         low, high = min(one.low, other.low), max(one.high, other.high)
         return dataclasses.replace(one, low=low, high=high, verdict="inconclusive", decides=False)
     return min(one, other, key=lambda c: (c.decides, c.verdict != "inconclusive"))
+
+
+def told_by(row: Mapping[str, Any], one: str, other: str) -> Comparison:
+    """What a row of `by_strategy` that has a verdict says of ``one`` against ``other``, by these names."""
+    low, high = (0.0, math.inf) if row["low"] is None else (row["low"], row["high"])
+    return Comparison(one, other, row["ratio"], low, high, row["verdict"], row["verdict"] in ("slower", "faster"))
+
+
+def surest(found: Iterable[Comparison]) -> Comparison:
+    """Of several comparisons of the same two one that tells them apart, and of those the narrowest."""
+    return min(found, key=lambda c: (not c.decides, c.high - c.low))
 
 
 def through(one: Comparison, other: Comparison) -> Comparison:
