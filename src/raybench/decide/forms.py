@@ -65,7 +65,7 @@ def _gain(form: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], margin: fl
     )
     if form["usual"] is None:
         return dataclasses.replace(gain, lacks=_no_usual(form))
-    if not form["complete"]:
+    if form["complete"] < form["configurations"]:
         what = f"{form['complete']} of {form['configurations']} configurations complete"
         return dataclasses.replace(gain, lacks=f"{what}: `raybench status` says what stands in the way")
     ours = {_against(row): row for row in rows if row["deployment"] == form["deployment"]}
