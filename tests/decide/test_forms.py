@@ -24,7 +24,7 @@ from model.small_checkpoints import deploying, llama_config
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import FormGain, advice_to_dict
 from raybench.decide.capacity import STRATEGIES as ADVISED
-from raybench.decide.forms import lines_of
+from raybench.decide.forms import COMPILED, COMPILED_ON_CPU, lines_of
 from raybench.decide.gains import gain_lines, gain_words
 from raybench.deploy import compiling
 from raybench.deploy.strategies import STRATEGIES
@@ -207,7 +207,14 @@ def test_a_compiled_one_says_what_compiling_took(tmp_path: Path) -> None:
     )
     (gain,) = advise(tables).forms
     assert (gain.execution, gain.compile_s) == ("compile", 41.0)
+    assert gain.lines[-1] == f"model = torch.compile(model, {COMPILED})"
     assert gain_words(gain).endswith(": faster, settled; compiled once a machine, in 41 s")
+    tables.connection.execute(
+        "CREATE TABLE visits_as_made AS FROM visits; "
+        "CREATE OR REPLACE VIEW visits AS SELECT * REPLACE ('cpu@node' AS device) FROM visits_as_made"
+    )
+    (gain,) = advise(tables).forms
+    assert gain.lines[-1] == f"model = torch.compile(model, {COMPILED_ON_CPU})"
 
 
 # The lines of code
@@ -230,7 +237,7 @@ def test_the_line_of_a_form_makes_a_model_that_computes_what_peft_does(peft_mode
     alone.delete_adapter("other")
     expected = logits(alone)
     given: dict[str, Any] = {"raybench": raybench, "peft_model": alone}
-    exec("\n".join(lines_of("lora_separate", form, "eager")), given)
+    exec("\n".join(lines_of("lora_separate", form, "eager", True)), given)
     assert difference(logits(given["model"]), expected) < 1e-5
 
 
@@ -239,7 +246,7 @@ def test_the_line_of_several_adapters_makes_a_model_and_its_switch(peft_model: A
     names = ["one", "other"]
     expected = by_peft(peft_model, names)
     given: dict[str, Any] = {"raybench": raybench, "peft_model": copy.deepcopy(peft_model), "names": names}
-    exec("\n".join(lines_of("multi_lora", form, "eager")), given)
+    exec("\n".join(lines_of("multi_lora", form, "eager", True)), given)
     for name in reversed(names):
         given["switch"](name)
         assert difference(logits(given["model"]), expected[name]) < 1e-5
@@ -249,19 +256,23 @@ def test_the_line_of_several_adapters_makes_a_model_and_its_switch(peft_model: A
     ("strategy", "form"),
     [(name, form) for name in ADVISED for form in STRATEGIES[name].traits.forms],
 )
+@pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_the_lines_compile_as_a_configuration_is_compiled(
-    strategy: str, form: str, peft_model: Any, monkeypatch: pytest.MonkeyPatch
+    strategy: str, form: str, device: str, peft_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Another device than a CPU is any other here: nothing is computed on it."""
+    if device != "cpu":
+        peft_model = copy.deepcopy(peft_model).to(device)
     calls: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(torch, "compile", lambda model, **options: calls.append((model, options)) or model)
     model = peft_model if form == "peft" else peft_model.get_base_model()
     compiling.compiled(Deployment(model, model), deploying(execution="compile"))
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", False)
-    lines = lines_of(strategy, form, "compile")
+    lines = lines_of(strategy, form, "compile", on_cpu=device == "cpu")
     # What stands before the line that compiles has given `model`, or nothing had to.
     given = {"torch": torch, "model": model, "merged_model": model, "peft_model": peft_model}
     exec("\n".join(line for line in lines if "raybench" not in line), given)
     assert torch._dynamo.config.fail_on_recompile_limit_hit
     (of_raybench, of_person) = calls
     assert of_person[0] is of_raybench[0]
-    assert of_person[1] == of_raybench[1]
+    assert {"options": None} | of_person[1] == of_raybench[1]

@@ -19,7 +19,7 @@ from raybench.records import RaybenchError
 @pytest.fixture
 def model() -> Any:
     torch.manual_seed(0)
-    return LlamaForSequenceClassification(llama_config(initializer_range=0.2)).eval()
+    return LlamaForSequenceClassification(llama_config(initializer_range=0.2, num_hidden_layers=1)).eval()
 
 
 def test_one_version_serves_every_length_and_another_is_an_error(model: Any, tmp_path: Path) -> None:
@@ -36,12 +36,11 @@ def test_one_version_serves_every_length_and_another_is_an_error(model: Any, tmp
                 assert difference(got, expected) < 1e-5
             with pytest.raises(RuntimeError, match="recompile"):
                 found.forward(**rows(2, 12))
-        found.forward(**rows(2, 12))  # outside of it that is one more version
 
 
 def test_a_part_that_is_left_to_python_is_an_error(model: Any, tmp_path: Path) -> None:
     configuration = deploying(strategy="full_ft", execution="compile")
-    model.model.layers[1].register_forward_hook(lambda *_: torch._dynamo.graph_break())
+    model.model.layers[0].register_forward_hook(lambda *_: torch._dynamo.graph_break())
     found = compiled(Deployment(model, model), configuration)
     with (
         torch.inference_mode(),

@@ -23,7 +23,9 @@ from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, run
 @pytest.fixture
 def messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / "cache"))
-    base = save_model(LlamaForSequenceClassification, llama_config(initializer_range=0.2), tmp_path / "base")
+    base = save_model(
+        LlamaForSequenceClassification, llama_config(initializer_range=0.2, num_hidden_layers=1), tmp_path / "base"
+    )
     path = save_adapter(base, tmp_path / "mine", AutoModelForSequenceClassification, 0, task_type="SEQ_CLS")
     usual = deploying(adapter_at(path))
     compiled = dataclasses.replace(usual, name="compiled", form="fused", execution="compile", role="compiled")

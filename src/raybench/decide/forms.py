@@ -24,9 +24,11 @@ _GIVEN: Final = {
 _SWITCHING: Final = ("stacked", "remerge")
 COMPILED: Final = "fullgraph=True, dynamic=True, isolate_recompiles=True"
 """What `raybench.deploy.compiling` tells torch.compile, besides the model."""
+COMPILED_ON_CPU: Final = COMPILED + ', options={"cpp_wrapper": True}'
+"""The same where the run was one on CPUs."""
 
 
-def lines_of(strategy: str, form: str, execution: str) -> tuple[str, ...]:
+def lines_of(strategy: str, form: str, execution: str, on_cpu: bool) -> tuple[str, ...]:
     """The lines of a person's own program that make its model what was measured; they say nothing of imports."""
     given = _GIVEN[strategy]
     if form in _SWITCHING:
@@ -38,7 +40,7 @@ def lines_of(strategy: str, form: str, execution: str) -> tuple[str, ...]:
     model = "model" if lines else given
     if execution == "compile":
         lines.append("torch._dynamo.config.fail_on_recompile_limit_hit = True")
-        lines.append(f"model = torch.compile({model}, {COMPILED})")
+        lines.append(f"model = torch.compile({model}, {COMPILED_ON_CPU if on_cpu else COMPILED})")
     return tuple(lines)
 
 
@@ -61,7 +63,7 @@ def _gain(form: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], margin: fl
         role=form["role"],
         usual=form["usual"],
         compile_s=None if form["compile_ns"] is None else form["compile_ns"] / 1e9,
-        lines=lines_of(form["strategy"], form["form"], form["execution"]),
+        lines=lines_of(form["strategy"], form["form"], form["execution"], bool(form["on_cpu"])),
     )
     if form["usual"] is None:
         return dataclasses.replace(gain, lacks=_no_usual(form))

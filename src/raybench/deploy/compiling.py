@@ -12,11 +12,15 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 from raybench.deploy.generation import within_peft
 from raybench.deploy.strategy import Deployment
 from raybench.plan import Configuration
 from raybench.records import RaybenchError
+
+ON_CPU: Final[dict[str, Any]] = {"cpp_wrapper": True}
+"""Options of inductor on a CPU: what calls the kernels is C++, too, where Python's calls would take as long as they."""
 
 
 def compiled(deployment: Deployment, configuration: Configuration) -> Deployment:
@@ -32,8 +36,12 @@ def compiled(deployment: Deployment, configuration: Configuration) -> Deployment
             "it with execution eager"
         )
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    model = torch.compile(within_peft(deployment.model), fullgraph=True, dynamic=True, isolate_recompiles=True)
-    return dataclasses.replace(deployment, forward=model)
+    model = within_peft(deployment.model)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    call = torch.compile(
+        model, fullgraph=True, dynamic=True, isolate_recompiles=True, options=ON_CPU if on_cpu else None
+    )
+    return dataclasses.replace(deployment, forward=call)
 
 
 @contextlib.contextmanager

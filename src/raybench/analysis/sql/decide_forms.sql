@@ -5,6 +5,7 @@
 --   form, execution                   how it is computed, and how the model runs
 --   configurations, complete          how many it has, and how many of them measured every planned round
 --   compile_ns                        the longest that compiling (or capturing) it took; null where nothing is compiled
+--   on_cpu                            whether all of its visits ran on CPUs; null where none has finished
 --   usual, usual_role                 the deployment of the same strategy as it is by itself, operation by operation, of
 --                                     the same data type, cache, quantization and number of adapters; null: not in this run
 WITH deployed AS (
@@ -19,12 +20,13 @@ WITH deployed AS (
     GROUP BY c.deployment
 ),
 compiled AS (
-    SELECT c.deployment, max(l.compile_ns) AS compile_ns
+    SELECT c.deployment, max(l.compile_ns) AS compile_ns, bool_and(starts_with(v.device, 'cpu@')) AS on_cpu
     FROM loads AS l
     JOIN configurations AS c ON c.name = l.configuration AND c.block = l.block
+    LEFT JOIN visits AS v USING (visit)
     GROUP BY ALL
 )
-SELECT d.strategy, d.deployment, d.role, d.form, d.execution, d.configurations, d.complete, c.compile_ns,
+SELECT d.strategy, d.deployment, d.role, d.form, d.execution, d.configurations, d.complete, c.compile_ns, c.on_cpu,
     -- A role of the plan's own counts only where none is called as its strategy is.
     arg_min(u.deployment, (u.role <> u.strategy, u.position)) AS usual,
     arg_min(u.role, (u.role <> u.strategy, u.position)) AS usual_role
