@@ -38,11 +38,11 @@ QUESTIONS: dict[str, list[str]] = {
     ],
     "tables-1e8": [
         *("tables.py", "--plan", "{thousand}", "--rounds", "100", "--requests", "1000", "--repeats", "1"),
-        *("--without", "pandas", "polars", "--raw", "{raw}"),
+        *("--together", "20", "--without", "pandas", "polars", "--raw", "{raw}"),
     ],
     "tables-3e8": [
         *("tables.py", "--plan", "{thousand}", "--rounds", "300", "--requests", "1000", "--repeats", "1"),
-        *("--without", "pandas", "polars", "--raw", "{raw}"),
+        *("--together", "20", "--without", "pandas", "polars", "--raw", "{raw}"),
     ],
     "tables-10000-configurations": [
         *("tables.py", "--plan", "{large}", "--rounds", "3", "--requests", "10"),

@@ -1,9 +1,11 @@
 """Commit a run of a plan whose times are drawn, of any length: what the benchmarks of reading read.
 
-    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0] [--plan rq2] [--uncompacted]
+    python benchmarks/made_run.py FOLDER [--rounds 33] [--requests 1000] [--seed 0] [--plan rq2] [--together 1]
+                                  [--uncompacted]
 
-33 rounds of 1,000 requests of rq2 are 1.02 million samples, each visit a commit; these are compacted as a sweep's
-are unless ``--uncompacted`` is given. Visits differ by 1 %, requests by 5 %, and 2 % of them take half as long again.
+33 rounds of 1,000 requests of rq2 are 1.02 million samples. Each visit is a commit, or ``--together`` of them, as those
+are of a sweep that end within seconds; commits are compacted as a sweep's are unless ``--uncompacted`` is given. Visits
+differ by 1 %, requests by 5 %, and 2 % of them take half as long again.
 """
 
 from __future__ import annotations
@@ -38,15 +40,25 @@ _LOAD = {"load_ns": 5, "adapter_load_ns": 3, "weight_bytes": 10, "adapter_bytes"
 _LOAD |= {"load_peak_bytes": 12, "forward_peak_bytes": 3}
 
 
-def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "rq2", compacted: bool = True) -> Path:
-    """The run's own folder, ``folder``/run. ``compacted``: its commits, as a sweep does."""
+def make(
+    folder: Path,
+    rounds: int,
+    requests: int,
+    seed: int = 0,
+    name: str = "rq2",
+    compacted: bool = True,
+    together: int = 1,
+) -> Path:
+    """The run's own folder, ``folder``/run. ``compacted``: its commits, of ``together`` visits each, as by a sweep."""
     plan, _ = load_plan(name, all_traits(), glue_tasks(), Overrides(rounds=rounds, requests=requests))
     model = ModelSpec("micro", "preset_device")
     rng = np.random.default_rng(seed)
     blocks = {block.name: block for block in plan.blocks}
     with RunStore.create(folder, "run", describe("run", plan, GlueLengths(0), model, [], all_traits())) as store:
         write_views(store.root)
-        for number, visit in enumerate(plan.visits()):
+        waiting: list[tuple[VisitKey, dict[str, pa.Table]]] = []
+        visits = list(plan.visits())
+        for number, visit in enumerate(visits):
             block = blocks[visit.block]
             key = VisitKey(visit=visit_name(block.name, visit.round), block=block.name, round=visit.round, attempt=0)
             place = {"visit": key.visit, "block": key.block, "round": key.round}
@@ -56,7 +68,12 @@ def make(folder: Path, rounds: int, requests: int, seed: int = 0, name: str = "r
                 "visits": _table("visits", [place | _VISIT | {"started_at": began}]),
                 "loads": _table("loads", [place | _LOAD | {"configuration": c.name} for c in block.configurations]),
             }
-            store.commit(tables, [key])
+            waiting.append((key, tables))
+            if len(waiting) < together and number + 1 < len(visits):
+                continue
+            joined = {name: pa.concat_tables(of[name] for _, of in waiting) for name in tables}
+            store.commit(joined, [key for key, _ in waiting])
+            waiting.clear()
             if compacted and store.is_compaction_due():
                 store.compact()
         if compacted:
@@ -129,9 +146,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plan", default="rq2")
+    parser.add_argument("--together", type=int, default=1)
     parser.add_argument("--uncompacted", action="store_true")
     asked = parser.parse_args()
-    print(make(asked.folder, asked.rounds, asked.requests, asked.seed, asked.plan, not asked.uncompacted))
+    compacted = not asked.uncompacted
+    print(make(asked.folder, asked.rounds, asked.requests, asked.seed, asked.plan, compacted, asked.together))
 
 
 if __name__ == "__main__":

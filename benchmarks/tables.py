@@ -1,7 +1,7 @@
 """How long do all tables of a run take, and how much memory: this build, another one, pandas, polars.
 
     python benchmarks/tables.py [--rounds 33] [--requests 1000] [--plan rq2] [--repeats 3] [--against REVISION]
-                                [--without pandas] [--run FOLDER] [--raw FILE]
+                                [--without pandas] [--together 1] [--run FOLDER] [--raw FILE]
 
 Each way is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 what is printed are medians, and ratios to this build within a repeat. ``--against``: a revision of this repository,
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--plan", default="rq2")
     parser.add_argument("--against", metavar="REVISION")
+    parser.add_argument("--together", type=int, default=1, help="visits in a commit of the run that is made")
     parser.add_argument("--run", metavar="FOLDER", help="a run to read in place of one that is made")
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--without", nargs="*", default=[], choices=["pandas", "polars"])
@@ -69,6 +70,7 @@ def main() -> None:
         builds(asked.against, Path(folder)) as sources,
     ):
         size = ["--rounds", str(asked.rounds), "--requests", str(asked.requests), "--plan", asked.plan]
+        size += ["--together", str(asked.together)]
         root = asked.run or made_apart(Path(folder, "runs"), *size)
         listed = [file for entry in RunStore.open(Path(root)).entries() for file in entry.files]
         samples = sum(file.rows for file in listed if file.table == "samples")
