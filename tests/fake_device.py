@@ -45,6 +45,9 @@ class FakeDevice:
     def memory_bytes(self) -> int:
         return self.used_bytes
 
+    def kept_bytes(self) -> int:
+        return self.used_bytes
+
     def reset_peak(self) -> None:
         pass
 

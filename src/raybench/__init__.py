@@ -1,13 +1,14 @@
 """How to deploy a LoRA fine-tune, answered with evidence.
 
-``lean``, ``fused``, ``stacked`` and ``remerge`` make a PeftModel a plain one that computes the same with less: they are
-those of `raybench.deploy`, imported when they are asked for.
+``lean``, ``fused``, ``stacked`` and ``remerge`` make a PeftModel a plain one that computes the same with less,
+``captured`` has a classifier's forward run as CUDA graphs: they are those of `raybench.deploy`, imported when they are
+asked for.
 """
 
 import importlib
 from typing import Any
 
-__all__ = ["fused", "lean", "remerge", "stacked"]
+__all__ = ["captured", "fused", "lean", "remerge", "stacked"]
 
 __version__ = "0.1.0"
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """What is written. `_ADDED` says which version added which columns; 5 added that commits may be compacted."""
-READABLE_VERSIONS: Final = (2, 3, 4, 5, 6)
+READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7)
 
 SAMPLES: Final = pa.schema(
     [
@@ -108,6 +108,8 @@ LOADS: Final = pa.schema(
         pa.field("untied_bytes", pa.int64()),
         pa.field("form_ns", pa.int64()),
         pa.field("compile_ns", pa.int64()),
+        pa.field("compile_bytes", pa.int64()),
+        pa.field("compiled_shapes", pa.int32()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -125,7 +127,9 @@ checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies b
 null where ``gate_error`` is. ``untied_bytes``: of the copy that a merge made of tied embeddings; null without one.
 ``form_ns``: to bring what was loaded into another form; null where none was asked for. ``compile_ns``: to serve one
 request of each shape first, with what compiling takes, or finding what an earlier visit on the machine has compiled;
-null where nothing is compiled. Both null before version 6.
+null where nothing is compiled or captured. Both null before version 6. ``compile_bytes``: what is kept from other use
+more than before it, negative where that freed some; ``compiled_shapes``: how many shapes of requests that were, lengths
+or buckets of them. Both null where ``compile_ns`` is, and before version 7.
 """
 
 FAILURES: Final = pa.schema(
@@ -180,6 +184,7 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
         "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
     },
     6: {"loads": ("form_ns", "compile_ns")},
+    7: {"loads": ("compile_bytes", "compiled_shapes")},
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

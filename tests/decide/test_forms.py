@@ -20,7 +20,7 @@ import raybench
 from decide.advising import LATENCIES_MS, advise, make_run
 from deploy.forms import by_peft, logits
 from deploy.shapes import difference
-from model.small_checkpoints import deploying, llama_config
+from model.small_checkpoints import llama_config
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import FormGain, advice_to_dict
 from raybench.decide.capacity import STRATEGIES as ADVISED
@@ -28,7 +28,6 @@ from raybench.decide.forms import COMPILED, COMPILED_ON_CPU, lines_of
 from raybench.decide.gains import gain_lines, gain_words
 from raybench.deploy import compiling
 from raybench.deploy.strategies import STRATEGIES
-from raybench.deploy.strategy import Deployment
 from small_plans import SMALL_PLAN
 
 SEPARATE = """
@@ -252,6 +251,18 @@ def test_the_line_of_several_adapters_makes_a_model_and_its_switch(peft_model: A
         assert difference(logits(given["model"]), expected[name]) < 1e-5
 
 
+def test_by_length_and_captured_the_lines_say_what_rows_are_padded_to() -> None:
+    by_length = lines_of("lora_separate", "fused", "compile_static", on_cpu=False)
+    assert by_length[0] == "model = raybench.fused(peft_model)"
+    assert by_length[2:] == (
+        "model = torch.compile(model, fullgraph=True, dynamic=False, isolate_recompiles=True)",
+        "# with rows padded on the right to 16, 32, 64, ... tokens",
+    )
+    assert lines_of("full_ft", "plain", "cudagraph", on_cpu=False) == (
+        "forward = raybench.captured(model)  # pads rows on the right to 16, 32, 64, ... tokens",
+    )
+
+
 @pytest.mark.parametrize(
     ("strategy", "form"),
     [(name, form) for name in ADVISED for form in STRATEGIES[name].traits.forms],
@@ -266,7 +277,7 @@ def test_the_lines_compile_as_a_configuration_is_compiled(
     calls: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(torch, "compile", lambda model, **options: calls.append((model, options)) or model)
     model = peft_model if form == "peft" else peft_model.get_base_model()
-    compiling.compiled(Deployment(model, model), deploying(execution="compile"))
+    compiling.compiled(model)
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", False)
     lines = lines_of(strategy, form, "compile", on_cpu=device == "cpu")
     # What stands before the line that compiles has given `model`, or nothing had to.

@@ -190,7 +190,7 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    assert source.shipped_plans() == ("aa", "batch", "delays", "execution", "lm", "rq2", "smoke")
+    assert source.shipped_plans() == ("aa", "batch", "delays", "execution", "execution-cuda", "lm", "rq2", "smoke")
 
 
 def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:
@@ -235,6 +235,21 @@ def test_the_execution_plan_compares_like_with_like() -> None:
     assert {(claim.role, claim.reference) for claim in plan.claims} <= compared
     # What `raybench decide` tells of each form.
     assert {(c.role, c.strategy) for c in plan.configurations if c.role != c.strategy} <= compared
+
+
+def test_the_execution_plan_for_gpus_compares_like_with_like() -> None:
+    plan, _ = plan_file.load_plan("execution-cuda", all_traits(), glue_tasks())
+    (block,) = plan.blocks
+    assert len(block.configurations) == len(plan.configurations) == 13
+    by_name = {c.name: c for c in plan.configurations}
+    pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
+    for ours, theirs in {"peft": "merged", "lean": "merged", "fused": "merged_fused"}.items():
+        for end in ("", "_graph"):
+            assert (f"separate_{ours}{end}", f"{theirs}{end}") in pairs
+    compared = {(by_name[a].role, by_name[b].role) for a, b in pairs}
+    assert {(claim.role, claim.reference) for claim in plan.claims} <= compared
+    assert {(c.role, c.strategy) for c in plan.configurations if c.role != c.strategy} <= compared
+    assert {c.execution for c in plan.configurations} == {"eager", "compile", "cudagraph"}
 
 
 def test_rq2_claims_what_the_study_claims() -> None:

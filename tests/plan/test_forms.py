@@ -14,6 +14,7 @@ from raybench.sweep.describe import deployment
 FUSED = MATRIX.replace("x_{task}", "fused_{task}") + 'form = "fused"\n'
 MERGED = MATRIX.replace("x_{task}", "merged_{task}").replace("lora_separate", "lora_merged")
 MERGED_FUSED = MERGED.replace("merged_{task}", "merged_fused_{task}") + 'form = "fused"\n'
+LANGUAGE_MODEL = 'task_type = "CAUSAL_LM"\n[workload]\nprompt_tokens = [4]\noutput_tokens = 2\n'
 REFERENCES = 'references = ["lora_merged", "lora_merged_fused"]\n'
 
 
@@ -34,6 +35,20 @@ def made(path: Path, *more: str, table: str = MATRIX) -> Configuration:
         (('form = "peft"',), None, "eager", "lora_separate", "LoRA Separate"),
         (('form = "lean"',), "lean", "eager", "lora_separate_lean", "LoRA Separate (lean)"),
         (('execution = "compile"',), None, "compile", "lora_separate_compile", "LoRA Separate (compiled)"),
+        (
+            ('execution = "compile_static"',),
+            None,
+            "compile_static",
+            "lora_separate_compile_static",
+            "LoRA Separate (compiled by length)",
+        ),
+        (
+            ('form = "lean"', 'execution = "cudagraph"'),
+            "lean",
+            "cudagraph",
+            "lora_separate_lean_cudagraph",
+            "LoRA Separate (lean, CUDA graph)",
+        ),
         (
             ('form = "fused"', 'execution = "compile"'),
             "fused",
@@ -97,6 +112,17 @@ def test_the_counterparts_of_several_adapters_are_the_usual_ones(path: Path, tab
         (
             ADAPTERS + MULTI + 'execution = "compile"\nrouting = "mixed"\nbatch = 2\n',
             "configurations[0].execution: compile mixes adapters in form stacked only",
+        ),
+        (
+            ADAPTERS + MULTI + 'execution = "cudagraph"\n',
+            "configurations[0].execution: a captured graph keeps one of PEFT's adapters; give form stacked or remerge",
+        ),
+        *(
+            (
+                LANGUAGE_MODEL + ADAPTERS + MULTI + f'form = "stacked"\nexecution = "{execution}"\n',
+                f"configurations[0].execution: {execution} serves classifiers; a language model takes eager or compile",
+            )
+            for execution in ("compile_static", "cudagraph")
         ),
         (
             f"{REFERENCES}{ADAPTERS}{MATRIX}{MERGED}",

@@ -16,7 +16,7 @@ from raybench.cli import main
 from raybench.model.prepare import make_tokenizer
 from raybench.model.workload import GlueLengths, Request
 from raybench.plan.builder import Overrides
-from raybench.records import Problems
+from raybench.records import InputError, Problems
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 
 
@@ -226,6 +226,18 @@ def test_a_classifiers_requests_may_be_of_stated_lengths(tmp_path: Path) -> None
     requests = found.workload(found.model_on("cpu"))
     assert requests.describe() == {"source": "lengths", "seed": 0, "prompt_tokens": described}
     assert requests.request("a", 7).output_tokens == 0
+
+
+def test_cuda_graphs_are_refused_where_there_is_no_gpu(tmp_path: Path) -> None:
+    found = requests_of(tmp_path, 'execution = "cudagraph"\n', "micro", generates=False)
+    found.check_device("cuda")
+    with pytest.raises(InputError) as refused:
+        found.check_device("cpu")
+    name = found.plan.configurations[0].name
+    assert refused.value.lines == (
+        f"{found.plan.name}: {name} of execution cudagraph, which is for CUDA GPUs, and there is none: run it where "
+        "there is one, or have them eager or compiled",
+    )
 
 
 def test_a_classifiers_texts_are_cut_at_384_tokens_and_a_language_models_are_whole(tmp_path: Path) -> None:

@@ -542,7 +542,7 @@ def test_plan_prints_a_shipped_plan_as_it_is(tmp_path: Path, capsys: Capture) ->
     assert load_plan(str(mine), all_traits(), glue_lengths())[0] == load_plan("rq2", all_traits(), glue_lengths())[0]
     assert cli.main(["plan", str(mine), "--toml"]) == 2
     assert capsys.readouterr().err == (
-        "raybench: --toml is for shipped plans (aa, batch, delays, execution, lm, rq2, smoke); "
+        "raybench: --toml is for shipped plans (aa, batch, delays, execution, execution-cuda, lm, rq2, smoke); "
         f"{mine} is a file already\n"
     )
 

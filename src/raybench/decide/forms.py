@@ -38,9 +38,14 @@ def lines_of(strategy: str, form: str, execution: str, on_cpu: bool) -> tuple[st
     else:
         lines = [f"model = {given}.get_base_model()"] if given == "peft_model" and execution != "eager" else []
     model = "model" if lines else given
-    if execution == "compile":
+    if execution in ("compile", "compile_static"):
         lines.append("torch._dynamo.config.fail_on_recompile_limit_hit = True")
-        lines.append(f"model = torch.compile({model}, {COMPILED_ON_CPU if on_cpu else COMPILED})")
+        call = f"model = torch.compile({model}, {COMPILED_ON_CPU if on_cpu else COMPILED})"
+        lines.append(call if execution == "compile" else call.replace("dynamic=True", "dynamic=False"))
+    if execution == "compile_static":
+        lines.append("# with rows padded on the right to 16, 32, 64, ... tokens")
+    if execution == "cudagraph":
+        lines.append(f"forward = raybench.captured({model})  # pads rows on the right to 16, 32, 64, ... tokens")
     return tuple(lines)
 
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.deploy.buckets import Buckets, bucket_of
+    from raybench.deploy.capturing import captured
     from raybench.deploy.compiling import as_it_is, own_cache
+    from raybench.deploy.execution import BY_BUCKET
     from raybench.deploy.fused_form import fused
     from raybench.deploy.gate import Gate, GateError
     from raybench.deploy.generation import Generator, generate, within_peft
@@ -28,7 +31,9 @@ else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "BY_BUCKET",
     "Adapter",
+    "Buckets",
     "Configuration",
     "Deployment",
     "Gate",
@@ -43,6 +48,8 @@ __all__ = [
     "Weights",
     "all_traits",
     "as_it_is",
+    "bucket_of",
+    "captured",
     "deploy",
     "fused",
     "generate",

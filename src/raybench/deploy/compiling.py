@@ -1,4 +1,4 @@
-"""A deployment compiled by torch.compile: whole, with lengths left open, and never by falling back.
+"""A model's forward compiled by torch.compile: whole, with lengths left open or by buckets, and never by falling back.
 
 What torch would do in silence is an error here: a part that it leaves to Python (``fullgraph``), a version too many
 (``fail_on_recompile_limit_hit``), a compilation while requests are timed (`as_it_is`). Configurations share nothing:
@@ -9,39 +9,47 @@ earlier visit has compiled. Equal models would find each other's otherwise, and 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from raybench.deploy.buckets import Buckets, no_more_buckets
+from raybench.deploy.capturing import pad_token_of
 from raybench.deploy.generation import within_peft
-from raybench.deploy.strategy import Deployment
 from raybench.plan import Configuration
-from raybench.records import RaybenchError
 
 ON_CPU: Final[dict[str, Any]] = {"cpp_wrapper": True}
 """Options of inductor on a CPU: what calls the kernels is C++, too, where Python's calls would take as long as they."""
 
 
-def compiled(deployment: Deployment, configuration: Configuration) -> Deployment:
-    """``deployment`` with its model's forward compiled, once it is called.
+def compiled(model: Any) -> Callable[..., Any]:
+    """The forward of ``model`` as one graph for all lengths, compiled when it is called."""
+    return _compiled(within_peft(model), dynamic=True)
 
-    Raises RaybenchError where a strategy has a forward of its own, which need not be the model's.
+
+def compiled_by_length(model: Any) -> Buckets:
+    """The forward of a classifier as one graph for each bucket of lengths, compiled when it is first called there.
+
+    Raises RaybenchError where the model has no token to pad with.
     """
+    inner = within_peft(model)
+    forward = _compiled(inner, dynamic=False)
+
+    def make(tensors: Mapping[str, Any]) -> Callable[[], Any]:
+        return lambda: forward(**tensors)
+
+    return Buckets(pad_token_of(inner), make)
+
+
+def _compiled(model: Any, dynamic: bool) -> Callable[..., Any]:
     import torch
 
-    if deployment.forward is not deployment.model or deployment.opener is not None:
-        raise RaybenchError(
-            f"{configuration.name}: {configuration.strategy} has a forward of its own, which is not compiled; measure "
-            "it with execution eager"
-        )
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    model = within_peft(deployment.model)
     on_cpu = next(model.parameters()).device.type == "cpu"
-    call = torch.compile(
-        model, fullgraph=True, dynamic=True, isolate_recompiles=True, options=ON_CPU if on_cpu else None
+    found: Callable[..., Any] = torch.compile(
+        model, fullgraph=True, dynamic=dynamic, isolate_recompiles=True, options=ON_CPU if on_cpu else None
     )
-    return dataclasses.replace(deployment, forward=call)
+    return found
 
 
 @contextlib.contextmanager
@@ -55,8 +63,8 @@ def own_cache(folder: Path, configuration: Configuration) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_it_is() -> Iterator[None]:
-    """In it nothing is compiled any more: a request that no version serves raises an error, and says why."""
+    """In it nothing is compiled or captured any more: a request that nothing serves raises an error, and says why."""
     import torch
 
-    with torch.compiler.set_stance("fail_on_recompile"):
+    with torch.compiler.set_stance("fail_on_recompile"), no_more_buckets():
         yield

@@ -221,7 +221,8 @@ class Gate:
                     after = continued[place] if continued else None
                     logits = logits_after(Generator(deployment), probe, after).float()
                 else:
-                    logits = deployment.forward(**probe.values).logits.float()
+                    # Copied: a captured graph's are written over by the next probe's.
+                    logits = deployment.forward(**probe.values).logits.float().clone()
             if adapter is not None and len(set(probe.tasks)) > 1:
                 logits = logits[[row for row, task in enumerate(probe.tasks) if task == adapter.task]]
             found.append(logits.reshape(-1, logits.shape[-1]))

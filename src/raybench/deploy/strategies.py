@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from raybench.deploy import plugins
-from raybench.deploy.compiling import compiled
+from raybench.deploy.execution import executed
 from raybench.deploy.forms import of_one, of_several
 from raybench.deploy.merging import merge
 from raybench.deploy.mixing import rows_of
@@ -66,9 +66,8 @@ def strategy_source(name: str) -> str | None:
 
 
 def deploy(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
-    """Bring ``configuration`` up by its strategy, to be compiled where it is called first if that is asked for."""
-    found = strategy_class(configuration.strategy)().load(configuration, weights, costs)
-    return found if configuration.execution == "eager" else compiled(found, configuration)
+    """Bring ``configuration`` up by its strategy, to be compiled or captured where it is called first, if at all."""
+    return executed(strategy_class(configuration.strategy)().load(configuration, weights, costs), configuration)
 
 
 class _Traits(Mapping[str, StrategyTraits]):

@@ -59,6 +59,9 @@ class Device(Protocol):
     def memory_bytes(self) -> int:
         """Bytes in use now, by the device's own counter."""
 
+    def kept_bytes(self) -> int:
+        """Bytes that others cannot have now: in use, or kept for use by an allocator or a captured graph."""
+
     def reset_peak(self) -> None:
         """Start a new peak from what is in use now."""
 
@@ -124,6 +127,9 @@ class CpuDevice:
     def memory_bytes(self) -> int:
         return self._memory.now()
 
+    def kept_bytes(self) -> int:
+        return self._memory.now()
+
     def reset_peak(self) -> None:
         self._memory.reset_peak()
 
@@ -168,6 +174,9 @@ class CudaDevice:
 
     def memory_bytes(self) -> int:
         return int(self._cuda.memory_allocated())
+
+    def kept_bytes(self) -> int:
+        return int(self._cuda.memory_reserved())
 
     def reset_peak(self) -> None:
         self._cuda.reset_peak_memory_stats()

@@ -310,12 +310,24 @@ class PlanBuilder:
             self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {adapters}")
         if table.form is not None:
             self.check_choice(table.form, traits.forms, f"{key}.form", f"form of {table.strategy}")
-        if table.execution == "compile" and table.routing == "mixed" and table.form != "stacked":
-            self.problem(f"{key}.execution", "compile mixes adapters in form stacked only")
+        if table.execution != "eager":
+            self.check_execution(key, table, adapters)
         if table.form == "remerge" and table.routing == "mixed":
             self.problem(f"{key}.form", "remerge has one adapter in its weights at a time; stacked mixes several")
         if table.routing == "mixed" and adapters > 1 and not traits.mixes:
             self.problem(f"{key}.routing", f"{table.strategy} serves no batch of several adapters; multi_lora does")
+
+    def check_execution(self, key: str, table: DeploymentTable, adapters: int) -> None:
+        if table.routing == "mixed" and table.form != "stacked":
+            self.problem(f"{key}.execution", f"{table.execution} mixes adapters in form stacked only")
+        elif table.execution == "cudagraph" and adapters > 1 and table.form not in ("stacked", "remerge"):
+            self.problem(
+                f"{key}.execution", "a captured graph keeps one of PEFT's adapters; give form stacked or remerge"
+            )
+        if table.execution in ("compile_static", "cudagraph") and self.parsed.task_type == "CAUSAL_LM":
+            self.problem(
+                f"{key}.execution", f"{table.execution} serves classifiers; a language model takes eager or compile"
+            )
 
     def form(self, table: DeploymentTable) -> Form | None:
         """None where it is what the strategy does by itself, whether the plan says so or not."""

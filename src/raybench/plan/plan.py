@@ -19,8 +19,9 @@ Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
 """How a base is quantized as it is loaded: 4-bit NF4 or LLM.int8() by bitsandbytes, 8-bit weights only by torchao."""
 Form = Literal["plain", "peft", "lean", "fused", "stacked", "remerge"]
 """How a deployment is computed: as transformers or PEFT does it, or by less work for the same answer."""
-Execution = Literal["eager", "compile"]
-"""How the model runs: operation by operation, or compiled by torch.compile."""
+Execution = Literal["eager", "compile", "compile_static", "cudagraph"]
+"""How the model runs: operation by operation, compiled by torch.compile for all lengths or for a few that requests are
+padded to, or captured as CUDA graphs for such a few."""
 KvCache = Literal["dynamic", "static"]
 """What keeps keys and values while a language model generates: transformers' DynamicCache or StaticCache."""
 

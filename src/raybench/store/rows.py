@@ -23,7 +23,8 @@ _LEAST: Final[dict[str, dict[str, int]]] = {
     | {"output_tokens": 1, "prefill_host_ns": 1, "prefill_wall_ns": 1, "prefill_device_ns": 1},
     "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1},
     "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0}
-    | {"argmax_agreement": 0, "kl_divergence": 0, "untied_bytes": 0, "form_ns": 0, "compile_ns": 0},
+    | {"argmax_agreement": 0, "kl_divergence": 0, "untied_bytes": 0, "form_ns": 0, "compile_ns": 0}
+    | {"compiled_shapes": 1},
 }
 _MOST: Final[dict[str, dict[str, int]]] = {"loads": {"argmax_agreement": 1}}
 _FINITE: Final = {

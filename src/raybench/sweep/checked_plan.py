@@ -58,6 +58,15 @@ class CheckedPlan:
         """The model that was asked for, or the preset that suits the device."""
         return self.model or default_model(device_kind, self.plan.task_type)
 
+    def check_device(self, device_kind: Literal["cpu", "cuda"]) -> None:
+        """Raises InputError where the plan asks for what this kind of device cannot do."""
+        captured = [c.name for c in self.plan.configurations if c.execution == "cudagraph"]
+        if captured and device_kind == "cpu":
+            raise InputError(
+                f"{self.plan.name}: {first_of(captured, 3)} of execution cudagraph, which is for CUDA GPUs, and there "
+                "is none: run it where there is one, or have them eager or compiled"
+            )
+
     def workload(self, model: ModelSpec) -> Workload:
         """The requests, with token ids by ``model``'s tokenizer where they are texts. Raises InputError."""
         if self.requests is not None and model == self.model:

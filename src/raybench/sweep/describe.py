@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from raybench.deploy import strategy_source
 from raybench.machine import describe_machine, package_versions
 from raybench.model import ModelSpec, Workload
-from raybench.plan import Adapter, Configuration, Plan, homes, own_role
+from raybench.plan import Adapter, Configuration, Execution, Plan, homes, own_role
 from raybench.records import StrategyTraits
 from raybench.schemas import SCHEMA_VERSION
 from raybench.store import differing
@@ -18,6 +18,12 @@ from raybench.sweep.checked_plan import is_shape_only
 
 FIXED = ("plan", "model", "workload", "configurations", "comparisons")
 """What must be the same for a run to be gone on with."""
+
+_EXECUTIONS: Final[Mapping[Execution, str]] = {
+    "compile": "compiled",
+    "compile_static": "compiled by length",
+    "cudagraph": "CUDA graph",
+}
 
 
 def deployment(
@@ -29,7 +35,7 @@ def deployment(
         return configuration.role
     details = [str(len(configuration.adapters))] if known.max_adapters > max(1, known.min_adapters) else []
     details += [] if configuration.form is None else [configuration.form]
-    details += [] if configuration.execution == "eager" else ["compiled"]
+    details += [] if configuration.execution == "eager" else [_EXECUTIONS[configuration.execution]]
     if configuration.adapter_dtype != "float32" and configuration.adapters:
         details.append("adapters in the base's type")
     details += ["base's shape"] if is_shape_only(configuration, model) else []

@@ -35,7 +35,7 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
             f"  in it {_bytes(core.untied_bytes)} on a CPU, {_bytes(gpu.untied_bytes)} on a GPU for a copy of the "
             "embeddings, which the base ties to its output and an adapter that is merged changes on one side"
         )
-    if compiled := sum(c.execution == "compile" for c in checked.plan.configurations):
+    if compiled := sum(c.execution in ("compile", "compile_static") for c in checked.plan.configurations):
         lines.append(
             f"  compiling comes on top: {count(compiled, 'configuration')}, about a minute each the first time on a "
             "machine, and seconds in each later visit"

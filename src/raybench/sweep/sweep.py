@@ -41,6 +41,7 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
     ) as cluster:
         signals.install()  # again: ray.init replaces them
         signals.check()
+        sweep.checked.check_device(cluster.device_kind)
         model = sweep.checked.model_on(cluster.device_kind)
         recipe = Recipe.of(model.name, plan) if model.kind == "preset_files" else Recipe("", (), ())
         job = Job(plan, sweep.checked.workload(model), model, recipe, cluster.device_kind)

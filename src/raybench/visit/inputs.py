@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raybench.deploy import BY_BUCKET, bucket_of
 from raybench.machine import Device
 from raybench.model import Prompts, Request, as_tensors
+from raybench.plan import Execution
 from raybench.records import TaskType
 
 Inputs = Mapping[tuple[str, int], Prompts]
@@ -50,6 +52,15 @@ def probes_of(inputs: Inputs) -> dict[str, list[Prompts]]:
 def padded_tokens(request: Request) -> int:
     """Tokens of a request as the device has them: every row as long as the longest, its output included."""
     return len(request.prompts) * longest_row(request)
+
+
+def shape_of(request: Request, execution: Execution) -> tuple[int, int, int]:
+    """What requests have in common that one compiled or captured forward serves: rows, tokens of a row, output tokens.
+
+    Where requests are padded to buckets of lengths, tokens are those of the bucket.
+    """
+    tokens = longest_row(request)
+    return len(request.prompts), bucket_of(tokens) if execution in BY_BUCKET else tokens, request.output_tokens
 
 
 def longest_row(request: Request) -> int:

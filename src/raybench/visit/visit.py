@@ -41,7 +41,7 @@ from raybench.model import (
 )
 from raybench.plan import Configuration
 from raybench.records import FailureKind
-from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of
+from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
 from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Server
 from raybench.visit.turns import Identity, Subject, schedule, take_turns
@@ -244,24 +244,26 @@ class _Visit:
 
     @contextlib.contextmanager
     def compiling(self, index: int, row: dict[str, Any]) -> Iterator[None]:
-        """Where a configuration is compiled, let one request of each shape do it, and keep what is compiled within too.
+        """Where a configuration is compiled or captured, let one request of each shape do it, with its cache within.
 
         So nothing is compiled while requests are timed.
         """
         configuration = self.spec.configurations[index]
-        row["compile_ns"] = None
+        row["compile_ns"] = row["compile_bytes"] = row["compiled_shapes"] = None
         if configuration.execution == "eager":
             yield
             return
         server, switch = self.servers[configuration.name], self.loaded[configuration.name][1].switch
-        shapes = {(r.task, padded_tokens(r), r.output_tokens): r for r in self.spec.requests[index]}
+        shapes = {(r.task, shape_of(r, configuration.execution)): r for r in self.spec.requests[index]}
+        row["compiled_shapes"] = len({shape for _, shape in shapes})
         with own_cache(cache_folder(), configuration):
-            started = self.device.clock()
+            before, started = self.device.kept_bytes(), self.device.clock()
             for request in shapes.values():
                 if switch is not None:
                     switch(server.adapters[request.task])
                 server.serve(self.inputs[request.task, request.index], self.device)
             row["compile_ns"] = self.device.clock() - started
+            row["compile_bytes"] = self.device.kept_bytes() - before
             yield
 
     def forward_peak_bytes(self, index: int) -> int:

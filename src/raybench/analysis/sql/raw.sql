@@ -14,7 +14,7 @@
 --   configurations one configuration: name, strategy, role (what it is compared as: its strategy unless the plan
 --                  says otherwise), deployment (its row in the study's table), seed, tasks,
 --                  adapters, block (where its own samples are), dtype, adapter_dtype, routing, batch, kv_cache,
---                  quantization, execution (eager, compile), form (plain, peft, lean, fused, stacked, remerge)
+--                  quantization, execution (eager, compile, compile_static, cudagraph), form (plain, peft, lean, fused, stacked, remerge)
 --   comparisons    one configuration against one reference configuration: configuration, deployment, block,
 --                  reference_strategy, reference, reference_block, via
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
@@ -47,7 +47,7 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configur
     NULL::BIGINT AS forward_peak_bytes, NULL::DOUBLE AS gate_error, NULL::DOUBLE AS gate_tolerance,
     NULL::DOUBLE AS adapter_effect, NULL::VARCHAR AS random_weights, NULL::VARCHAR AS unused_adapter,
     NULL::DOUBLE AS argmax_agreement, NULL::DOUBLE AS kl_divergence, NULL::BIGINT AS untied_bytes, NULL::BIGINT AS form_ns,
-    NULL::BIGINT AS compile_ns
+    NULL::BIGINT AS compile_ns, NULL::BIGINT AS compile_bytes, NULL::INTEGER AS compiled_shapes
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_failures_columns AS

@@ -1,0 +1,70 @@
+"""A model's forward as CUDA graphs, one for each bucket of lengths: a request is one launch, whatever Python would do.
+
+A graph replays the kernels that one forward launched, on the tensors that it launched them on: what Python decided
+then, as which adapter PEFT has active, stays decided. Forms whose switch writes into tensors are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+
+from raybench.deploy.buckets import Buckets
+from raybench.deploy.generation import within_peft
+from raybench.records import RaybenchError
+
+_FORWARDS_BEFORE: Final = 3
+"""As PyTorch's documentation of CUDA graphs has it: libraries choose and set up on a side stream what they will use."""
+
+
+def captured(model: Any) -> Buckets:
+    """The forward of a classifier on a CUDA device, captured for each bucket of lengths when it is first called there.
+
+    Called with ``input_ids`` and ``attention_mask`` of shape (batch, tokens), on the model's device; requests are
+    padded to 16, 32, 64, ... tokens. The outputs that it returns are overwritten by the next request of the bucket.
+    Graphs share a pool of memory, so that a further one costs little; one model must not be called by two threads.
+
+    Raises RaybenchError where the model is on another device, and where it has no token to pad with.
+    """
+    inner = within_peft(model)
+    device = _device_of(inner)
+    if device.type != "cuda":
+        raise RaybenchError(f"a CUDA graph is captured on a GPU, the model is on {device}; move it, or run it eagerly")
+    pool = torch.cuda.graph_pool_handle()
+
+    def make(tensors: Mapping[str, torch.Tensor]) -> Callable[[], Any]:
+        here, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            for _ in range(_FORWARDS_BEFORE):
+                inner(**tensors)
+        here.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            outputs = inner(**tensors)
+
+        def replay() -> Any:
+            graph.replay()
+            return outputs
+
+        return replay
+
+    return Buckets(pad_token_of(inner), make)
+
+
+def _device_of(model: Any) -> torch.device:
+    found: torch.device = next(model.parameters()).device
+    return found
+
+
+def pad_token_of(model: Any) -> int:
+    """The token that a model's rows are padded with. Raises RaybenchError where its configuration names none."""
+    token = model.config.get_text_config().pad_token_id
+    if not isinstance(token, int):
+        raise RaybenchError(
+            "the model's configuration names no pad_token_id, and requests are padded to a bucket's length: name one "
+            "in its config.json, or use execution eager or compile"
+        )
+    return token
