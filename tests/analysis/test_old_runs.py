@@ -34,8 +34,8 @@ def test_its_tables_come_out_equal(tables: Tables, name: str) -> None:
     assert len(found) == len(TABLES[name])
     for row, before in zip(found, TABLES[name], strict=True):
         for column, value in before.items():
-            if column == "sd_ms":  # it was added up with what each addition is rounded by
-                assert row[column] == pytest.approx(value, rel=1e-14)
+            if isinstance(value, float) and math.isfinite(value):  # NumPy's log is another by a digit on other CPUs
+                assert row[column] == pytest.approx(value, rel=1e-13), (column, before)
                 continue
             assert row[column] == value or (value != value and math.isnan(row[column])), (column, before)
 

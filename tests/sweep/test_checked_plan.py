@@ -229,7 +229,11 @@ def test_a_classifiers_requests_may_be_of_stated_lengths(tmp_path: Path) -> None
 
 
 def test_cuda_graphs_are_refused_where_there_is_no_gpu(tmp_path: Path) -> None:
-    found = requests_of(tmp_path, 'execution = "cudagraph"\n', "micro", generates=False)
+    plan = tmp_path / "graphs.toml"
+    plan.write_text('name = "graphs"\n' + FULL.format(task="mrpc") + 'execution = "cudagraph"\n')
+    found, problems = checked(plan, "micro")
+    assert problems == []
+    assert found is not None
     found.check_device("cuda")
     with pytest.raises(InputError) as refused:
         found.check_device("cpu")
