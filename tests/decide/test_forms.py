@@ -146,7 +146,7 @@ def test_what_is_not_settled_says_so_and_what_would(tmp_path: Path) -> None:
     one = by_role(made(tmp_path / "one", SMALL_PLAN + FUSED, {"lora_separate_fused": (0.8,)}, rounds=1))
     (gain,) = one.values()
     assert (gain.ratio, gain.settled, gain.no_interval) == (pytest.approx(0.8, rel=1e-6), False, "one visit")
-    assert "0.8 times LoRA Separate [no interval] (4 ms for 5 ms): inconclusive, not settled: one visit" in gain_words(
+    assert "0.8 times LoRA Separate [no interval] (4 ms for 5 ms): inconclusive, not settled: one launch" in gain_words(
         gain
     )
 
@@ -170,15 +170,23 @@ def test_without_the_usual_or_a_comparison_there_is_no_number_but_the_remedy(tmp
     assert list(gain_lines([gain]))[1:] == [f"  LoRA Separate (fused): {gain.lacks}"]
 
 
-@pytest.mark.parametrize(("incomplete", "complete"), [("fused%", 0), ("fused_sst2", 1)])
-def test_a_form_that_was_not_measured_to_the_end_says_so(incomplete: str, complete: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("incomplete", "lacks"),
+    [
+        ("fused%", "0 of 2 configurations complete"),
+        ("fused_sst2", "1 of 2 configurations complete"),
+        ("lora_%", "of LoRA Separate 0 of 2 configurations complete"),
+        ("%_sst2%", "1 of 2 configurations complete, of LoRA Separate 1 of 2 configurations complete"),
+    ],
+)
+def test_a_form_that_was_not_measured_to_the_end_says_so(incomplete: str, lacks: str, tmp_path: Path) -> None:
     tables = made(tmp_path, SMALL_PLAN + FUSED, USUAL)
     tables.connection.execute(
         "CREATE OR REPLACE VIEW completeness AS SELECT k.* REPLACE "
         f"(k.complete AND k.configuration NOT LIKE '{incomplete}' AS complete) FROM raybench_kept_completeness AS k"
     )
     (gain,) = advise(tables).forms
-    assert gain.lacks == f"{complete} of 2 configurations complete: `raybench status` says what stands in the way"
+    assert gain.lacks == f"{lacks}: `raybench status` says what stands in the way"
 
 
 def test_what_the_forms_gain_is_told_also_where_there_is_no_advice(tmp_path: Path) -> None:

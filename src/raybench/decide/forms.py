@@ -72,9 +72,16 @@ def _gain(form: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], margin: fl
     )
     if form["usual"] is None:
         return dataclasses.replace(gain, lacks=_no_usual(form))
-    if form["complete"] < form["configurations"]:
-        what = f"{form['complete']} of {form['configurations']} configurations complete"
-        return dataclasses.replace(gain, lacks=f"{what}: `raybench status` says what stands in the way")
+    missing = [
+        f"{of}{form[complete]} of {form[configurations]} configurations complete"
+        for of, complete, configurations in (
+            ("", "complete", "configurations"),
+            (f"of {form['usual']} ", "usual_complete", "usual_configurations"),
+        )
+        if form[complete] < form[configurations]
+    ]
+    if missing:
+        return dataclasses.replace(gain, lacks=f"{', '.join(missing)}: `raybench status` says what stands in the way")
     ours = {_against(row): row for row in rows if row["deployment"] == form["deployment"]}
     usual = {_against(row): row for row in rows if row["deployment"] == form["usual"]}
     if row := ours.get((form["usual_role"], form["usual"])):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from raybench.decide.advice import FormGain
-from raybench.report import duration, more_rounds
+from raybench.report import duration, more_rounds, why_no_interval
 
 
 def gain_lines(forms: Sequence[FormGain]) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _settled(gain: FormGain) -> str:
     if gain.disputed:
         return "not settled: a few slow requests make the difference"
     if gain.no_interval is not None:
-        return f"not settled: {gain.no_interval}"
+        return f"not settled: {why_no_interval(gain.no_interval)}"
     if gain.more_rounds is not None:
         return f"not settled: about {more_rounds(gain.more_rounds)} would"
     return "not settled: more rounds may"

@@ -6,7 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.report.command import Parser, run_command
-    from raybench.report.numbers import count, duration, more_rounds, percent
+    from raybench.report.numbers import count, duration, more_rounds, percent, why_no_interval
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
     from raybench.report.study import MEASURES
@@ -44,6 +44,7 @@ __all__ = [
     "run_sql",
     "say",
     "shell_command",
+    "why_no_interval",
     "write_json",
     "write_text",
 ]

@@ -10,7 +10,11 @@ _NO_INTERVAL: Final[dict[str, str]] = {
     "equal visits": "all visits equal",
     "devices apart": "GPUs not told from blocks",
 }
-"""Why there is none, in few words, by the column ``unknown``."""
+
+
+def why_no_interval(unknown: str) -> str:
+    """Why a ratio has no interval, in few words, by its column ``unknown``."""
+    return _NO_INTERVAL[unknown]
 
 
 def percent(ratio: float | None) -> str:
@@ -25,7 +29,7 @@ def percent(ratio: float | None) -> str:
 def interval(row: dict[str, Any]) -> str:
     """The overhead of a row of ratios with its interval, or with why there is none."""
     if row["unknown"] is not None:
-        return f"{percent(row['ratio'])} [no interval: {_NO_INTERVAL[row['unknown']]}]"
+        return f"{percent(row['ratio'])} [no interval: {why_no_interval(row['unknown'])}]"
     return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
 
 

@@ -8,6 +8,7 @@
 --   on_cpu                            whether all of its visits ran on CPUs; null where none has finished
 --   usual, usual_role                 the deployment of the same strategy as it is by itself, operation by operation, of
 --                                     the same data type, cache, quantization and number of adapters; null: not in this run
+--   usual_configurations, usual_complete   the same of it
 WITH deployed AS (
     SELECT c.deployment, any_value(c.strategy) AS strategy, any_value(c.role) AS role, any_value(c.form) AS form,
         any_value(c.execution) AS execution, any_value(c.form) IN ('plain', 'peft') AND any_value(c.execution) = 'eager' AS is_usual,
@@ -29,7 +30,9 @@ compiled AS (
 SELECT d.strategy, d.deployment, d.role, d.form, d.execution, d.configurations, d.complete, c.compile_ns, c.on_cpu,
     -- A role of the plan's own counts only where none is called as its strategy is.
     arg_min(u.deployment, (u.role <> u.strategy, u.position)) AS usual,
-    arg_min(u.role, (u.role <> u.strategy, u.position)) AS usual_role
+    arg_min(u.role, (u.role <> u.strategy, u.position)) AS usual_role,
+    arg_min(u.configurations, (u.role <> u.strategy, u.position)) AS usual_configurations,
+    arg_min(u.complete, (u.role <> u.strategy, u.position)) AS usual_complete
 FROM deployed AS d
 LEFT JOIN compiled AS c USING (deployment)
 LEFT JOIN deployed AS u ON u.is_usual AND u.strategy = d.strategy AND u.adapters = d.adapters AND u.dtype = d.dtype
