@@ -45,7 +45,9 @@ _TASK = "mrpc"
 class Bare(Server):
     """Two readings of the clock around the call, and nothing else."""
 
-    def serve(self, prompts: Prompts, device: Device, opener: bool = False) -> Served:
+    def serve(
+        self, prompts: Prompts, device: Device, opener: bool = False, names: tuple[str, ...] | None = None
+    ) -> Served:
         model, inputs, clock = self.forward, prompts.values, time.perf_counter_ns
         began = clock()
         model(**inputs)
@@ -59,9 +61,11 @@ class TorchTimer(Server):
 
     timers: Mapping[int, Timer] = dataclasses.field(default_factory=dict)
 
-    def serve(self, prompts: Prompts, device: Device, opener: bool = False) -> Served:
+    def serve(
+        self, prompts: Prompts, device: Device, opener: bool = False, names: tuple[str, ...] | None = None
+    ) -> Served:
         if opener:
-            return super().serve(prompts, device, opener)
+            return super().serve(prompts, device, opener, names)
         (seconds,) = self.timers[id(prompts)].timeit(1).times
         elapsed = round(seconds * 1e9)
         return Served(Times(device.clock() - elapsed, elapsed, elapsed, None))

@@ -89,7 +89,7 @@ def test_these_are_the_strategies_and_what_they_take() -> None:
         "full_ft": (0, 0),
         "lora_merged": (1, 1),
         "lora_separate": (1, 1),
-        "multi_lora": (2, 64),
+        "multi_lora": (1, 4096),
     }
     assert all(name == t.name for name, t in all_traits().items())
     assert len({t.label for t in all_traits().values()}) == 5

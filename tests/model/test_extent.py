@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +41,7 @@ def longest_sent(plan: Plan, c: Configuration, workload: Workload) -> int:
 @settings(deadline=None)
 @given(
     tasks=st.integers(1, 5),
-    routing=st.sampled_from(["round_robin", "blocked", "mixed"]),
+    routing=st.sampled_from(get_args(Routing)),
     batch=st.integers(1, 9),
     rounds=st.integers(1, 4),
     requests=st.integers(1, 12),

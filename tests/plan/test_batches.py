@@ -85,6 +85,7 @@ def test_mixed_batches_are_refused_apart_from_their_counterparts(path: Path) -> 
 
 def test_a_batch_that_the_name_does_not_tell_is_refused(path: Path) -> None:
     told, _ = refusals(path, HEAD + ADAPTERS + BATCHES.replace("_b{batch}", ""))
-    assert (
-        told == "matrix[0].name: duplicate configuration 'x_mrpc'; every name must be its own ({task}, {seed}, {batch})"
+    assert told == (
+        "matrix[0].name: duplicate configuration 'x_mrpc'; every name must be its own "
+        "({task}, {seed}, {batch}, {resident})"
     )

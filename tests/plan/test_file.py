@@ -52,7 +52,11 @@ SPELLING = [
     pytest.param(
         MULTI,
         MULTI + 'routing = "round-robin"\n',
-        ["configurations[0].routing", "'round_robin', 'blocked' or 'mixed'", "did you mean 'round_robin'"],
+        [
+            "configurations[0].routing",
+            "'round_robin', 'blocked', 'mixed', ",
+            "did you mean 'round_robin'",
+        ],
         id="routing",
     ),
     pytest.param(

@@ -109,13 +109,13 @@ def test_a_mixed_batch_is_told_the_adapter_of_each_row_once_for_all_steps() -> N
         told.append("over")
 
     model = KnownModel()
-    server(model, mixed=mixed).serve(prompts(3, ("a", "b", "a")), FakeDevice())
+    server(model, mixed=mixed).serve(prompts(3, ("a", "b", "a")), FakeDevice(), names=("x", "y", "x"))
     assert told == [["x", "y", "x"], "over"]
     assert len(model.calls) == 3
     # A classifier's is of one forward.
     classifier = KnownModel()
     Server.of(Deployment(classifier, classifier, mixed=mixed), {"a": "x", "b": "y"}, None).serve(
-        Prompts(prompts(0, ("b", "a")).values, ("b", "a"), 0), FakeDevice()
+        Prompts(prompts(0, ("b", "a")).values, ("b", "a"), 0), FakeDevice(), names=("y", "x")
     )
     assert told[2:] == [["y", "x"], "over"]
     assert len(classifier.calls) == 1

@@ -168,6 +168,7 @@ class Agenda:
             attempt=attempt,
             configurations=tuple(c for c, _ in kept),
             requests=tuple(r for _, r in kept),
+            places=tuple(c.adapter_places(first, plan.requests) for c, _ in kept),
             model=self._job.model,
             recipe=self._job.recipe,
             warmups=plan.warmups,

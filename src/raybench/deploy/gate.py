@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -31,6 +32,8 @@ folding the adapter into the weights costs, grown through the layers.
 
 
 _SHOWN = 8
+_CHECKED = 4
+"""Of more adapters that share a task so many are checked: the first, the last, and others that a seed draws."""
 
 
 class GateError(RaybenchError):
@@ -187,7 +190,8 @@ class Gate:
             tasks = configuration.tasks if any(t in self._probes for t in configuration.tasks) else self._probes
             return [(own, list(self._probes[task])) for task in tasks if task in self._probes]
         everything = [probe for probes in self._probes.values() for probe in probes]
-        served = [(a, [probe for probe in everything if a.task in probe.tasks]) for a in configuration.adapters]
+        checked = _checked(configuration)
+        served = [(a, [probe for probe in everything if a.task in probe.tasks]) for a in checked]
         return [(adapter, probes) for adapter, probes in served if probes]
 
     def _continuation(self, configuration: Configuration, adapter: Adapter, alone: Deployment, probe: Prompts) -> Any:
@@ -210,12 +214,12 @@ class Gate:
         """Of all outputs in float32, shape (outputs, choices); of a mixed batch those of the adapter's own rows."""
         import torch
 
-        adapters = {a.task: a.name for a in configuration.adapters}
         found = []
         for place, probe in enumerate(probes):
             around: AbstractContextManager[Any] = contextlib.nullcontext()
+            names = _of_rows(configuration, adapter, probe, place)
             if deployment.mixed is not None:
-                around = deployment.mixed([adapters[task] for task in probe.tasks])
+                around = deployment.mixed(names)
             with around:
                 if probe.output_tokens:
                     after = continued[place] if continued else None
@@ -223,8 +227,8 @@ class Gate:
                 else:
                     # Copied: a captured graph's are written over by the next probe's.
                     logits = deployment.forward(**probe.values).logits.float().clone()
-            if adapter is not None and len(set(probe.tasks)) > 1:
-                logits = logits[[row for row, task in enumerate(probe.tasks) if task == adapter.task]]
+            if adapter is not None and len(set(names)) > 1:
+                logits = logits[[row for row, name in enumerate(names) if name == adapter.name]]
             found.append(logits.reshape(-1, logits.shape[-1]))
         return torch.cat(found)
 
@@ -242,6 +246,31 @@ class Gate:
             return self._alone[key]
         model = self._weights.attach(self._weights.base(configuration), adapter, configuration)
         return Deployment(model, model)
+
+
+def _checked(configuration: Configuration) -> Sequence[Adapter]:
+    """Its adapters, or some of them where many share a task."""
+    adapters = configuration.adapters
+    if not configuration.shares_task or len(adapters) <= _CHECKED:
+        return adapters
+    drawn = random.Random(configuration.seed).sample(range(1, len(adapters) - 1), _CHECKED - 2)
+    return [adapters[place] for place in (0, *sorted(drawn), len(adapters) - 1)]
+
+
+def _of_rows(configuration: Configuration, adapter: Adapter | None, probe: Prompts, place: int) -> list[str]:
+    """Who computes each row of probe number ``place``: the adapter of its task or, of those that share one, the next.
+
+    ``adapter``, which is checked, is then in another row of each probe.
+    """
+    adapters = configuration.adapters
+    if not configuration.shares_task:
+        by_task = {a.task: a.name for a in adapters}
+        return [by_task.get(task, "") for task in probe.tasks]
+    own = 0 if adapter is None else adapters.index(adapter)
+    if configuration.routing != "mixed":
+        return [adapters[own].name] * len(probe.tasks)
+    first = own - (own + place) % len(probe.tasks)
+    return [adapters[(first + row) % len(adapters)].name for row in range(len(probe.tasks))]
 
 
 def _key(adapter: Adapter, configuration: Configuration) -> tuple[str | None, ...]:

@@ -194,7 +194,7 @@ class Delay(FullFineTune):
 class MultiLora(Strategy):
     """Several adapters resident on one base; each request makes its own the active one, or each row of a batch does."""
 
-    traits = StrategyTraits("multi_lora", "Multi-adapter", 2, 64, mixes=True, forms=("peft", "stacked", "remerge"))
+    traits = StrategyTraits("multi_lora", "Multi-adapter", 1, 4096, mixes=True, forms=("peft", "stacked", "remerge"))
     reproduces_adapters = True
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raybench.model.workload import Workload
-from raybench.plan import Configuration, Plan
+from raybench.plan import DRAWN, Configuration, Plan, places
 
 Places = npt.NDArray[np.int64]
 
@@ -37,16 +37,17 @@ class Extents:
 
     def __init__(self, plan: Plan, workload: Workload) -> None:
         self.workload, self.count, self.round = workload, plan.rounds * plan.requests, plan.requests
-        self._known: dict[tuple[tuple[str, ...], str, int], Extent] = {}
+        self._known: dict[tuple[tuple[str, ...], str, int, int], Extent] = {}
 
     def of(self, configuration: Configuration) -> Extent:
         """Of its requests in all rounds, as `Configuration.requests` and `request_of` have them.
 
         A guest is asked nothing that its host is not.
         """
-        key = configuration.tasks, configuration.routing, configuration.batch
+        c = configuration
+        key = c.tasks, c.routing, c.batch, c.seed if c.routing in DRAWN else 0
         if key not in self._known:
-            self._known[key] = self._extent(configuration)
+            self._known[key] = self._extent(c)
         return self._known[key]
 
     def _extent(self, c: Configuration) -> Extent:
@@ -69,7 +70,7 @@ class Extents:
 
     def _called_by(self, c: Configuration) -> Places:
         """The place among its tasks of that which each request is called by, of shape (count,)."""
-        indices = np.arange(self.count)
-        if c.routing == "blocked":
-            return indices % self.round * len(c.tasks) // self.round
-        return indices % len(c.tasks)
+        if len(c.tasks) == 1:
+            return np.zeros(self.count, dtype=np.int64)
+        rounds = range(0, self.count, self.round)
+        return np.concatenate([places(c.routing, len(c.tasks), first, self.round, c.seed) for first in rounds])

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from raybench.plan.choices import first_of
     from raybench.plan.file import load_plan, parse_plan
     from raybench.plan.plan import Adapter, Block, Configuration, Execution, Form, KvCache, Plan, Visit, homes, own_role
+    from raybench.plan.routing import DRAWN, Routing, places
     from raybench.plan.schema import Lognormal, WorkloadTable
     from raybench.plan.source import PlanSource, read_plan, shipped_plans
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "DRAWN",
     "HUB_ID",
     "TEXT_FILES",
     "Adapter",
@@ -27,6 +29,7 @@ __all__ = [
     "Overrides",
     "Plan",
     "PlanSource",
+    "Routing",
     "Visit",
     "WorkloadTable",
     "first_of",
@@ -34,6 +37,7 @@ __all__ = [
     "load_plan",
     "own_role",
     "parse_plan",
+    "places",
     "read_plan",
     "shipped_plans",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.plan import (
@@ -20,6 +20,7 @@ from raybench.plan.plan import (
     make_comparisons,
     own_role,
 )
+from raybench.plan.rows import NUMBER, Row, adapters_of, rows
 from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadTable
 from raybench.records import Problems, StrategyTraits
 
@@ -73,13 +74,14 @@ class PlanBuilder:
         p = self.parsed
         self.check_name(p.name, "name")
         configurations = self.configurations(self.adapters())
-        roles = {t.role or own_role(t.strategy, self.form(t), t.execution) for _, t, *_ in self.rows()}
+        roles = {self.role(row) for row in rows(p)}
         for i, reference in enumerate(p.references):
             self.check_choice(reference, {*self.strategies, *roles}, f"references[{i}]", "strategy")
         for i, claim in enumerate(p.claims):
             self.check_choice(claim.strategy, roles, f"claims[{i}].strategy", "strategy")
             self.check_choice(claim.reference, p.references, f"claims[{i}].reference", "reference")
-        if overrides.design == "independent" and (mixed := [c.name for c in configurations if c.routing == "mixed"]):
+        mixed = [c.name for c in configurations if c.routing == "mixed" and len(c.tasks) > 1]
+        if overrides.design == "independent" and mixed:
             # Its counterparts serve the same batches only beside it.
             self.problem("configurations", f"{mixed[0]!r} has routing mixed, which only the paired design can compare")
         blocks = make_blocks(configurations, overrides.design)
@@ -187,73 +189,60 @@ class PlanBuilder:
                 self.problem(f"{key}.alpha", "missing; without a path there is no adapter to read it from")
             if table.path is None and isinstance(table.target_modules, str):
                 self.problem(f"{key}.target_modules", "a pattern goes with a path; list the modules' names")
-            for task, seed in _product(table.tasks, table.seeds):
-                name = _fill(table.name, task, seed)
+            for where, text in ((f"{key}.name", table.name), (f"{key}.path", table.path)):
+                if table.count is not None and text is not None and NUMBER not in text:
+                    self.problem(where, f"count makes numbered adapters; put {NUMBER} in it")
+            for name, path, task, seed in adapters_of(table):
                 good = self.check_name(name, f"{key}.name") and self.check_task(task, f"{key}.tasks")
                 if name in found:
                     self.problem(f"{key}.name", f"duplicate adapter {name!r}; put {{task}} and {{seed}} in the name")
-                found[name] = self.adapter(name, table, task, seed) if good else None
+                found[name] = self.adapter(name, path, table, task, seed) if good else None
         return found
 
-    def adapter(self, name: str, table: AdaptersTable, task: str, seed: int) -> Adapter:
+    def adapter(self, name: str, path: str | None, table: AdaptersTable, task: str, seed: int) -> Adapter:
         targets = table.target_modules
         stated = tuple(targets) if isinstance(targets, list) else targets
-        if table.path is None:
+        if path is None:
             return Adapter(name, task, seed, table.r or DEFAULT_R, table.alpha, stated or DEFAULT_TARGETS)
-        return Adapter(name, task, seed, table.r, table.alpha, stated, self.path(_fill(table.path, task, seed)))
+        return Adapter(name, task, seed, table.r, table.alpha, stated, self.path(path))
 
     def configurations(self, adapters: Mapping[str, Adapter | None]) -> tuple[Configuration, ...]:
         found: dict[str, Configuration] = {}
         seen: set[str] = set()
-        for key, table, task, seed, batch in self.rows():
-            name = _fill(table.name, task, seed, batch)
+        for row in rows(self.parsed):
+            key, name = row.key, row.fill(row.table.name)
             if name in seen:
                 self.problem(
                     f"{key}.name",
-                    f"duplicate configuration {name!r}; every name must be its own ({{task}}, {{seed}}, {{batch}})",
+                    f"duplicate configuration {name!r}; every name must be its own ({{task}}, {{seed}}, {{batch}}, "
+                    "{resident})",
                 )
             seen.add(name)
             if len(seen) > _MAX_CONFIGURATIONS:
                 self.problem(key, f"more than {_MAX_CONFIGURATIONS} configurations; split the plan")
                 break
             good = self.check_name(name, f"{key}.name")
-            made = self.configuration(key, table, name, task, seed, batch, adapters)
+            made = self.configuration(row, name, adapters)
             if good and made is not None:
                 found[name] = made
         if not seen:
             self.problem("configurations", "none; add a [[configurations]] or [[matrix]] table")
         return tuple(found.values())
 
-    def rows(self) -> Iterable[tuple[str, DeploymentTable, str | None, int, int]]:
-        """Each configuration's key, table, task, seed and batch."""
-        for i, matrix in enumerate(self.parsed.matrix):
-            for batch in _batches(matrix):
-                for task, seed in _product(matrix.tasks, matrix.seeds):
-                    yield f"matrix[{i}]", matrix, task, seed, batch
-        for i, single in enumerate(self.parsed.configurations):
-            for batch in _batches(single):
-                yield f"configurations[{i}]", single, single.task, single.seed, batch
-
-    def configuration(
-        self,
-        key: str,
-        table: Any,
-        name: str,
-        task: str | None,
-        seed: int,
-        batch: int,
-        adapters: Mapping[str, Adapter | None],
-    ) -> Configuration | None:
+    def configuration(self, row: Row, name: str, adapters: Mapping[str, Adapter | None]) -> Configuration | None:
         """None where it is not as it must be, which has been told."""
         before = len(self.problems.found)
+        key, table, task, batch = row.key, row.table, row.task, row.batch
         known = self.check_choice(table.strategy, self.strategies, f"{key}.strategy", "strategy")
-        names = [_fill(a, task, seed) for a in table.adapters]
+        names = row.adapters(adapters)
         for adapter in names:
             self.check_choice(adapter, adapters, f"{key}.adapters", "adapter")
         if twice := _repeated(names):
             self.problem(f"{key}.adapters", f"adapter {twice!r} is named twice")
+        if row.resident is not None:
+            self.check_resident(row, len(names))
         if table.role is not None:
-            self.check_name(table.role, f"{key}.role")
+            self.check_name(row.fill(table.role), f"{key}.role")
         if table.routing == "mixed" and (batch == 1 or len(names) < 2):
             self.problem(f"{key}.routing", "mixed goes with several adapters and a batch of 2 or more")
         if table.delay_share and table.strategy != "delay":
@@ -272,15 +261,16 @@ class PlanBuilder:
         if not tasks:
             self.problem(f"{key}.task", f"missing; {table.strategy} has no adapter that would tell its task")
             return None
-        if len(chosen) > 1 and len(tasks) != len(chosen):
-            self.problem(f"{key}.adapters", "each adapter must serve a task of its own")
-        if len(chosen) == 1 and chosen[0].task != tasks[0]:
+        served = {a.task for a in chosen}
+        if len(chosen) > 1 and (len(served) not in (1, len(chosen)) or len(served) != len(tasks)):
+            self.problem(f"{key}.adapters", "each adapter must serve a task of its own, or all of them one")
+        elif len(served) == 1 and chosen[0].task != tasks[0]:
             self.problem(f"{key}.adapters", f"adapter {chosen[0].name!r} serves {chosen[0].task}, not {tasks[0]}")
-        checkpoint = None if table.checkpoint is None else self.path(_fill(table.checkpoint, task, seed))
+        checkpoint = None if table.checkpoint is None else self.path(row.fill(table.checkpoint))
         return Configuration(
             name=name,
             strategy=table.strategy,
-            seed=seed,
+            seed=row.seed,
             tasks=tasks,
             adapters=tuple(chosen),
             checkpoint=checkpoint,
@@ -289,7 +279,7 @@ class PlanBuilder:
             routing=table.routing,
             execution=table.execution,
             form=self.form(table),
-            role=table.role or "",
+            role=self.role(row),
             delay_share=table.delay_share,
             batch=batch,
             kv_cache=table.kv_cache,
@@ -334,6 +324,19 @@ class PlanBuilder:
         traits = self.strategies[table.strategy] if table.form and table.strategy in self.strategies else None
         return None if traits is not None and table.form == traits.forms[0] else table.form
 
+    def role(self, row: Row) -> str:
+        """What a configuration is compared as."""
+        table = row.table
+        return row.fill(table.role) if table.role else own_role(table.strategy, self.form(table), table.execution)
+
+    def check_resident(self, row: Row, there: int) -> None:
+        """Whether there are as many numbered adapters as are to be resident."""
+        key, wanted = f"{row.key}.resident", row.resident or 0
+        if len(row.table.adapters) != 1 or NUMBER not in row.table.adapters[0]:
+            self.problem(key, f"goes with numbered adapters; name them in adapters once, with {NUMBER}")
+        elif there < wanted:
+            self.problem(key, f"{wanted} of {row.table.adapters[0]!r}, of which there are {there}; raise their count")
+
     def check_task(self, task: str, key: str) -> bool:
         if self.lengths_are_of_glue:
             return self.check_choice(
@@ -371,16 +374,3 @@ def _repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
-
-
-def _batches(table: DeploymentTable) -> Sequence[int]:
-    return [table.batch] if isinstance(table.batch, int) else table.batch
-
-
-def _fill(template: str, task: str | None, seed: int, batch: int = 1) -> str:
-    filled = template.replace("{task}", task or "{task}").replace("{seed}", str(seed))
-    return filled.replace("{batch}", str(batch))
-
-
-def _product(tasks: Iterable[str], seeds: Iterable[int]) -> Iterable[tuple[str, int]]:
-    return ((task, seed) for task in tasks for seed in seeds)

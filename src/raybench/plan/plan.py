@@ -10,11 +10,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from raybench.plan.routing import Routing, places
 from raybench.records import TaskType
 
 Design = Literal["paired", "independent"]
-Routing = Literal["round_robin", "blocked", "mixed"]
-"""How the requests of several adapters come: in turns, all of one after all of another, or mixed in each batch."""
 Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
 """How a base is quantized as it is loaded: 4-bit NF4 or LLM.int8() by bitsandbytes, 8-bit weights only by torchao."""
 Form = Literal["plain", "peft", "lean", "fused", "stacked", "remerge"]
@@ -48,6 +47,7 @@ class Adapter:
 class Configuration:
     """One thing measured. ``adapters`` are those it deploys; a full fine-tune has a checkpoint instead.
 
+    Several adapters serve a task each, or all of them one task.
     ``role``: what it is compared as: its strategy, with what it does beside the usual, unless the plan says otherwise.
     ``form``: how it is computed; None: as its strategy does it by itself.
     ``delay_share``: time that the ``delay`` strategy adds to each request, as a share of it.
@@ -87,12 +87,26 @@ class Configuration:
         """The (task, request index) that this configuration serves in a round of ``count`` requests.
 
         Request i of a task is the same model input in every configuration, so a ``multi_lora`` and its
-        separate counterparts meet on the same requests.
+        separate counterparts meet on the same requests, and so do all that serve one task, by however many adapters.
         """
-        tasks = self.tasks
-        if self.routing == "blocked":
-            return [(tasks[i * len(tasks) // count], first + i) for i in range(count)]
-        return [(tasks[(first + i) % len(tasks)], first + i) for i in range(count)]
+        chosen = places(self.routing, len(self.tasks), first, count, self.seed)
+        return [(self.tasks[place], first + i) for i, place in enumerate(chosen)]
+
+    @property
+    def shares_task(self) -> bool:
+        """Whether several adapters serve one task, so that it does not tell which of them a request is for."""
+        return len(self.adapters) > len(self.tasks)
+
+    def adapter_places(self, first: int, count: int) -> tuple[int, ...]:
+        """Where adapters share a task, the place of that which serves each request of a round of ``count``; else none.
+
+        In a mixed batch that of its first row; each further row is of the next adapter, as many as there are.
+        """
+        if not self.shares_task:
+            return ()
+        if self.routing == "mixed":
+            return tuple((first + i) * self.batch % len(self.adapters) for i in range(count))
+        return tuple(places(self.routing, len(self.adapters), first, count, self.seed))
 
 
 def own_role(strategy: str, form: str | None, execution: str) -> str:
@@ -249,13 +263,17 @@ class Peers:
         self._alike: dict[tuple[object, ...], Configuration] = {}
         self._by_adapter: dict[tuple[object, ...], Configuration] = {}
         for c in configurations:
-            self._alike.setdefault((c.role, c.tasks, c.seed, *_measured_as(c)), c)
+            self._alike.setdefault((c.role, max(1, len(c.adapters)), c.tasks, c.seed, *_measured_as(c)), c)
             if c.strategy == "lora_separate" and len(c.adapters) == 1 and c.is_usual:
                 self._by_adapter[c.adapters[0].name, c.adapter_dtype, *_measured_as(c)] = c
 
     def peer(self, c: Configuration, role: str) -> Configuration | None:
-        """The first configuration in ``role`` that deploys the same task and seed as ``c``, measured as it is."""
-        return self._alike.get((role, c.tasks, c.seed, *_measured_as(c)))
+        """The first configuration in ``role`` that deploys the same task and seed as ``c``, measured as it is.
+
+        One of as many adapters, else one that has no more than one.
+        """
+        rest = c.tasks, c.seed, *_measured_as(c)
+        return self._alike.get((role, len(c.adapters), *rest)) or self._alike.get((role, 1, *rest))
 
     def counterparts(self, multi: Configuration) -> tuple[Configuration, ...]:
         """The single-adapter configurations that deploy the same adapters as ``multi``, in its order."""
@@ -271,7 +289,7 @@ def _measured_as(c: Configuration) -> tuple[object, ...]:
 def make_blocks(configurations: Sequence[Configuration], design: Design) -> tuple[Block, ...]:
     """Group the configurations into what one visit measures side by side.
 
-    ``paired``: those of one (task, seed, batch) together; one with several adapters with its separate counterparts as
+    ``paired``: those of one (task, seed, batch) together; one of several tasks with its separate counterparts as
     guests. ``independent``: every configuration is a block of its own.
     """
     if design == "independent":
@@ -280,7 +298,7 @@ def make_blocks(configurations: Sequence[Configuration], design: Design) -> tupl
     groups: dict[tuple[str, int, int], list[Configuration]] = {}
     blocks: list[Block] = []
     for configuration in configurations:
-        if len(configuration.adapters) > 1:
+        if len(configuration.tasks) > 1:
             blocks.append(Block(configuration.name, (configuration,), peers.counterparts(configuration)))
         else:
             key = configuration.tasks[0], configuration.seed, configuration.batch
@@ -301,11 +319,11 @@ def make_comparisons(
     found: list[Comparison] = []
     for c in configurations:
         block = home[c.name]
-        together = peers.counterparts(c) if len(c.adapters) > 1 else ()
+        together = peers.counterparts(c) if len(c.tasks) > 1 else ()
         for strategy in references:
             if strategy == c.role:
                 continue
-            if len(c.adapters) > 1:
+            if len(c.tasks) > 1:
                 if len(together) != len(c.adapters):
                     continue
                 names = tuple(

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raybench.plan.plan import Execution, Form, KvCache, Quantization, Routing
+from raybench.plan.plan import Execution, Form, KvCache, Quantization
+from raybench.plan.routing import Routing
 from raybench.records import TaskType
 
 Seed = Annotated[int, Field(ge=0, le=2**62)]
@@ -15,6 +16,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 ModuleName = Annotated[str, Field(min_length=1, max_length=1000)]
 BatchSize = Annotated[int, Field(ge=1, le=4096)]
+AdapterCount = Annotated[int, Field(ge=1, le=4096)]
 TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -34,6 +36,10 @@ BatchSizes = Annotated[
     Annotated[BatchSize, Tag(AS[int])] | Annotated[list[BatchSize], Field(min_length=1), Tag(AS[list])],
     _one_of("a whole number or a list of them"),
 ]
+AdapterCounts = Annotated[
+    Annotated[AdapterCount, Tag(AS[int])] | Annotated[list[AdapterCount], Field(min_length=1), Tag(AS[list])],
+    _one_of("a whole number or a list of them"),
+]
 TargetModules = Annotated[
     Annotated[ModuleName, Tag(AS[str])] | Annotated[list[ModuleName], Field(min_length=1), Tag(AS[list])],
     _one_of("a list of names, or a pattern"),
@@ -47,12 +53,14 @@ class Table(pydantic.BaseModel):
 class AdaptersTable(Table):
     """Adapters drawn from a seed, or those at ``path``, of which r, alpha and target_modules are read if left out.
 
-    ``target_modules``: names, ends of names or whole ones, or for those at ``path`` a pattern.
+    ``target_modules``: names, ends of names or whole ones, or for those at ``path`` a pattern. ``count``: so many of
+    each, numbered from 1, which share their task.
     """
 
     name: Name
     tasks: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    count: AdapterCount | None = None
     alpha: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     r: Count | None = None
     target_modules: TargetModules | None = None
@@ -73,6 +81,7 @@ class DeploymentTable(Table):
     kv_cache: KvCache = "dynamic"
     quantization: Quantization | None = None
     batch: BatchSizes = 1
+    resident: AdapterCounts | None = None
 
 
 class ConfigurationTable(DeploymentTable):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from raybench.deploy import Deployment, Generator
 from raybench.machine import Device, Times
-from raybench.model import Prompts
+from raybench.model import Prompts, Request
+from raybench.plan import Configuration
 
 OPENER_TOKENS: Final = 8
 """Tokens that a language model generates in an opener, at most: caches and kernels are warm by then."""
@@ -26,6 +27,8 @@ class Served(NamedTuple):
 class Server:
     """What serves the requests of one configuration. ``adapters``: the one for each of its tasks.
 
+    ``by_request``: where adapters share a task, by a request's index the one that serves it, in a mixed batch one for
+    each row (`served_by`); empty elsewhere.
     ``opener`` serves the openers of its turns, where it is not ``forward`` that does. ``generator``: of a language
     model, in place of both. ``mixed``: as a deployment has it.
     """
@@ -35,15 +38,38 @@ class Server:
     opener: Callable[..., Any] | None = None
     generator: Generator | None = None
     mixed: Callable[..., Any] | None = None
+    by_request: Mapping[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, deployment: Deployment, adapters: Mapping[str, str], generator: Generator | None) -> Server:
+    def of(
+        cls,
+        deployment: Deployment,
+        adapters: Mapping[str, str],
+        generator: Generator | None,
+        by_request: Mapping[int, tuple[str, ...]] | None = None,
+    ) -> Server:
         """What serves requests by ``deployment``."""
-        return cls(deployment.forward, adapters, deployment.opener, generator, deployment.mixed)
+        return cls(deployment.forward, adapters, deployment.opener, generator, deployment.mixed, by_request or {})
 
-    def serve(self, prompts: Prompts, device: Device, opener: bool = False) -> Served:
-        """Serve one request and time it."""
-        names = None if self.mixed is None else tuple(self.adapters[task] for task in prompts.tasks)
+    def adapter(self, request: Request) -> str | None:
+        """The adapter that serves a request; None without one, or where each row has its own."""
+        if self.mixed is not None:
+            return None
+        if self.by_request:
+            return self.by_request[request.index][0]
+        # A configuration of one adapter serves by it whatever it is asked, as a guest is in mixed batches.
+        return next(iter(self.adapters.values())) if len(self.adapters) == 1 else self.adapters.get(request.task)
+
+    def rows(self, request: Request) -> tuple[str, ...] | None:
+        """The adapter of each row of a mixed batch; None of another request."""
+        if self.mixed is None:
+            return None
+        return self.by_request.get(request.index) or tuple(self.adapters[prompt.task] for prompt in request.prompts)
+
+    def serve(
+        self, prompts: Prompts, device: Device, opener: bool = False, names: tuple[str, ...] | None = None
+    ) -> Served:
+        """Serve one request and time it. ``names``: the adapter of each row of a mixed batch, as `rows` has them."""
         if self.generator is not None:
             tokens = min(prompts.output_tokens, OPENER_TOKENS) if opener else prompts.output_tokens
             return _generate(self.generator, prompts, names, tokens, device)
@@ -56,6 +82,21 @@ class Server:
         assert self.mixed is not None
         with self.mixed(of_rows):
             return self.forward(**inputs)
+
+
+def served_by(
+    configuration: Configuration, requests: Sequence[Request], places: Sequence[int]
+) -> dict[int, tuple[str, ...]]:
+    """By index of each of ``requests`` the names of the adapters that serve its rows, or all of it by one.
+
+    ``places``: of the adapter of its first row, as `Configuration.adapter_places` has them; none where tasks tell.
+    """
+    names = [adapter.name for adapter in configuration.adapters]
+    rows = range(configuration.batch if configuration.routing == "mixed" else 1)
+    return {
+        request.index: tuple(names[(place + row) % len(names)] for row in rows)
+        for request, place in (zip(requests, places, strict=True) if places else ())
+    }
 
 
 def _generate(

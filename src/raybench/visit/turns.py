@@ -35,14 +35,6 @@ class Subject:
     requests: tuple[Request, ...]
     switch: Callable[[str], None] | None = None
 
-    def adapter(self, task: str) -> str | None:
-        """The adapter that serves a request of ``task``; None without one, or where each row has its own."""
-        adapters = self.server.adapters
-        if self.server.mixed is not None:
-            return None
-        # A configuration of one adapter serves by it whatever it is asked, as a guest is in mixed batches.
-        return next(iter(adapters.values())) if len(adapters) == 1 else adapters.get(task)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
@@ -143,7 +135,7 @@ class Timings:
             "configuration": [s.configuration for s in subjects],
             "round": [self.identity.round] * count,
             "task": [s.request.task for s in steps],
-            "adapter": [subject.adapter(s.request.task) for subject, s in zip(subjects, steps, strict=True)],
+            "adapter": [subject.server.adapter(s.request) for subject, s in zip(subjects, steps, strict=True)],
             "request": [s.request.index for s in steps],
             "phase": [s.phase for s in steps],
             "turn": [s.turn for s in steps],
@@ -232,15 +224,14 @@ def _turns(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
 
 def _run(timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Prompts], device: Device) -> None:
     subject = timings.subjects[timings.steps[first].subject]
-    serve, clock, switch = subject.server.serve, device.clock, subject.switch
+    server, clock, switch = subject.server, device.clock, subject.switch
     for i in range(first, end):
         request = timings.steps[i].request
         prompts = inputs[request.task, request.index]
-        opener = timings.steps[i].phase == "opener"
-        if switch is not None:
-            adapter = subject.server.adapters[request.task]
+        opener, names = timings.steps[i].phase == "opener", server.rows(request)
+        if switch is not None and (adapter := server.adapter(request)) is not None:
             before = clock()
             switch(adapter)
             device.synchronize()
             timings.switch_ns[i] = clock() - before
-        timings.keep(i, serve(prompts, device, opener))
+        timings.keep(i, server.serve(prompts, device, opener, names))

@@ -43,7 +43,7 @@ from raybench.plan import Configuration
 from raybench.records import FailureKind
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
 from raybench.visit.orders import balanced_order
-from raybench.visit.serving import Server
+from raybench.visit.serving import Server, served_by
 from raybench.visit.turns import Identity, Subject, schedule, take_turns
 
 _MESSAGE_LIMIT = 2000
@@ -52,7 +52,10 @@ _LOAD_ORDER = 1  # keeps the order of loading apart from that of turns, which th
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VisitSpec:
-    """All that a visit needs to know. ``requests`` are those of each configuration, in the same order."""
+    """All that a visit needs to know. ``requests`` are those of each configuration, in the same order.
+
+    ``places``: of each configuration, as its `Configuration.adapter_places` for these requests.
+    """
 
     visit: str
     block: str
@@ -67,6 +70,7 @@ class VisitSpec:
     order_seed: tuple[int, ...]
     timeout_s: float
     device_kind: Literal["cpu", "cuda"]
+    places: tuple[tuple[int, ...], ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Requests as plain tuples, and once where configurations share them: as objects they are most of what
@@ -240,7 +244,8 @@ class _Visit:
         if self.spec.model.task_type == "CAUSAL_LM":
             longest = max(longest_row(request) for request in self.spec.requests[index])
             generator = Generator(deployment, configuration.kv_cache, longest)
-        return Server.of(deployment, adapters, generator)
+        by_request = served_by(configuration, self.spec.requests[index], self.spec.places[index])
+        return Server.of(deployment, adapters, generator, by_request)
 
     @contextlib.contextmanager
     def compiling(self, index: int, row: dict[str, Any]) -> Iterator[None]:
@@ -259,9 +264,9 @@ class _Visit:
         with own_cache(cache_folder(), configuration):
             before, started = self.device.kept_bytes(), self.device.clock()
             for request in shapes.values():
-                if switch is not None:
-                    switch(server.adapters[request.task])
-                server.serve(self.inputs[request.task, request.index], self.device)
+                if switch is not None and (adapter := server.adapter(request)) is not None:
+                    switch(adapter)
+                self.serve(server, request)
             row["compile_ns"] = self.device.clock() - started
             row["compile_bytes"] = self.device.kept_bytes() - before
             yield
@@ -271,9 +276,12 @@ class _Visit:
         largest = max(self.spec.requests[index], key=padded_tokens)
         self.device.reset_peak()
         before = self.device.memory_bytes()
-        self.servers[self.spec.configurations[index].name].serve(self.inputs[largest.task, largest.index], self.device)
+        self.serve(self.servers[self.spec.configurations[index].name], largest)
         self.device.synchronize()
         return max(0, self.device.peak_bytes() - before)
+
+    def serve(self, server: Server, request: Request) -> None:
+        server.serve(self.inputs[request.task, request.index], self.device, names=server.rows(request))
 
     def measure(self) -> Iterator[Message]:
         spec = self.spec

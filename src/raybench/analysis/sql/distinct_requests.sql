@@ -9,9 +9,9 @@ WITH asked AS (
     -- times its batch. A mixed batch has texts of all tasks, whichever it is called by. Without texts each request is
     -- another one.
     SELECT c.name AS configuration, c.block, c.position, c.batch, t.task,
-        CASE WHEN c.routing = 'mixed' THEN NULL ELSE t.task END AS texts_of,
-        CASE WHEN c.routing = 'mixed' THEN NULL ELSE d.workload.texts[t.task] END AS round_of,
-        CASE WHEN c.routing = 'mixed'
+        CASE WHEN c.routing = 'mixed' AND len(c.tasks) > 1 THEN NULL ELSE t.task END AS texts_of,
+        CASE WHEN c.routing = 'mixed' AND len(c.tasks) > 1 THEN NULL ELSE d.workload.texts[t.task] END AS round_of,
+        CASE WHEN c.routing = 'mixed' AND len(c.tasks) > 1
             THEN list_sum([coalesce(d.workload.distinct_texts[n], d.workload.texts[n]) FOR n IN c.tasks])
             ELSE coalesce(d.workload.distinct_texts[t.task], d.workload.texts[t.task]) END::BIGINT AS texts
     FROM configurations AS c, unnest(c.tasks) AS t(task), raybench_description AS d
