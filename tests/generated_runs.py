@@ -114,7 +114,8 @@ def generated(
 ) -> Any:
     """Commit a run of ``plan`` in which every request took what ``cost`` says; round r on device r modulo ``devices``.
 
-    ``loads``: of a strategy, values of its rows in that table. ``rounds``: how many of the plan's are committed.
+    ``loads``: of a configuration, or a strategy, values of its rows in that table. ``rounds``: how many of the plan's
+    are committed.
     """
     description = describe(run_id, plan, GlueLengths(0), model, [], all_traits())
     rows: dict[str, list[dict[str, Any]]] = {"samples": [], "visits": [], "loads": []}
@@ -128,7 +129,8 @@ def generated(
         rows["visits"][-1]["started_at"] = BEGAN + timedelta(seconds=number)
         sequence = 0
         for c in block.configurations:
-            rows["loads"].append(place | {"configuration": c.name} | _LOAD | dict((loads or {}).get(c.strategy, {})))
+            own = next((loads[key] for key in (c.name, c.strategy) if key in loads), {}) if loads else {}
+            rows["loads"].append(place | {"configuration": c.name} | _LOAD | dict(own))
             for task, request in block.requests(c, visit.round * plan.requests, plan.requests):
                 took = cost(c, task, request, visit.round)
                 rows["samples"].append(

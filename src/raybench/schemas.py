@@ -110,6 +110,8 @@ LOADS: Final = pa.schema(
         pa.field("compile_ns", pa.int64()),
         pa.field("compile_bytes", pa.int64()),
         pa.field("compiled_shapes", pa.int32()),
+        pa.field("adapter_add_ns", pa.int64()),
+        pa.field("adapter_remove_ns", pa.int64()),
     ]
 )
 """What bringing one configuration up cost in one visit.
@@ -130,6 +132,8 @@ request of each shape first, with what compiling takes, or finding what an earli
 null where nothing is compiled or captured. Both null before version 6. ``compile_bytes``: what is kept from other use
 more than before it, negative where that freed some; ``compiled_shapes``: how many shapes of requests that were, lengths
 or buckets of them. Both null where ``compile_ns`` is, and before version 7.
+``adapter_add_ns``: to bring one more adapter, from its files, beside those that are resident and share a task;
+``adapter_remove_ns``: to take it away again. Medians of a few times; null elsewhere, and before version 7.
 """
 
 FAILURES: Final = pa.schema(
@@ -184,7 +188,7 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
         "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
     },
     6: {"loads": ("form_ns", "compile_ns")},
-    7: {"loads": ("compile_bytes", "compiled_shapes")},
+    7: {"loads": ("compile_bytes", "compiled_shapes", "adapter_add_ns", "adapter_remove_ns")},
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

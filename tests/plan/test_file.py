@@ -194,7 +194,8 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    assert source.shipped_plans() == ("aa", "batch", "delays", "execution", "execution-cuda", "lm", "rq2", "smoke")
+    known = ("aa", "adapters", "batch", "delays", "execution", "execution-cuda", "lm", "mixed", "rank", "rq2", "smoke")
+    assert source.shipped_plans() == known
 
 
 def test_the_aa_plan_compares_each_configuration_with_itself_under_another_name() -> None:
@@ -291,3 +292,57 @@ def test_the_plan_batch_compares_batches_of_one_size_only() -> None:
         assert {sizes[r.configuration] for r in comparison.references} == {sizes[comparison.configuration]}
     compared = {c.configuration for c in plan.comparisons if c.reference_strategy == "lora_separate"}
     assert compared == {name for name in sizes if not name.startswith("separate")}
+
+
+def test_the_adapters_plan_has_every_number_in_one_block_on_the_same_requests() -> None:
+    plan, _ = plan_file.load_plan("adapters", all_traits(), glue_tasks())
+    (block,) = plan.blocks
+    stacked = [c for c in plan.configurations if c.form == "stacked" and c.routing == "round_robin"]
+    assert [len(c.adapters) for c in stacked] == [1, 2, 3, 8, 32, 128, 512, 1024]
+    assert [len(c.adapters) for c in plan.configurations if c.role == "multi_lora"] == [1, 2, 3, 8, 32, 128]
+    assert {c.routing: len(c.adapters) for c in plan.configurations if c.form == "stacked"} == {
+        "round_robin": 1024,
+        "uniform": 1024,
+        "zipf": 1024,
+        "geometric": 1024,
+    }
+    assert len({tuple(block.requests(c, 0, plan.requests)) for c in block.members}) == 1
+    pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
+    assert {
+        ("stacked_1024", "merged_fused"),
+        ("peft_128", "stacked_128"),
+        ("stacked_1024_zipf", "merged_fused"),
+    } <= pairs
+
+
+def test_the_mixed_plan_has_rows_of_as_many_adapters_beside_a_merged_model_of_the_same_batch() -> None:
+    plan, _ = plan_file.load_plan("mixed", all_traits(), glue_tasks())
+    assert [block.name for block in plan.blocks] == [
+        "service_seed1",
+        "service_seed1_batch2",
+        "service_seed1_batch8",
+        "service_seed1_batch32",
+    ]
+    pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
+    for batch in (1, 2, 8, 32):
+        assert (f"stacked_b{batch}", f"merged_fused_b{batch}") in pairs
+        assert (f"peft_b{batch}", f"stacked_b{batch}") in pairs
+    assert {len(c.adapters) for c in plan.configurations if c.strategy == "multi_lora"} == {32}
+    assert {(c.batch, c.routing) for c in plan.configurations if c.strategy == "multi_lora"} == {
+        (1, "round_robin"),
+        *((batch, "mixed") for batch in (2, 8, 32)),
+    }
+
+
+def test_the_rank_plan_has_a_row_for_each_form_rank_and_set_of_targets() -> None:
+    plan, _ = plan_file.load_plan("rank", all_traits(), glue_tasks())
+    assert [(block.name, len(block.members)) for block in plan.blocks] == [("qv_seed1", 14), ("all_seed1", 14)]
+    separate = [c for c in plan.configurations if c.strategy == "lora_separate"]
+    assert len({c.role for c in separate}) == len(separate) == 3 * 4 * 2
+    assert {(c.adapters[0].r, len(c.adapters[0].target_modules or ())) for c in separate} == {
+        (r, targets) for r in (4, 16, 64, 256) for targets in (2, 7)
+    }
+    pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
+    assert all(
+        (c.name, f"merged_fused_{c.tasks[0]}") in pairs and (c.name, f"merged_{c.tasks[0]}") in pairs for c in separate
+    )

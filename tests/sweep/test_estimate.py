@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import pytest
 
@@ -17,7 +18,20 @@ from raybench.plan.file import PlanSource, parse_plan
 from raybench.plan.plan import Plan
 from raybench.sweep import estimate_lines
 from raybench.sweep.checked_plan import CheckedPlan
-from raybench.sweep.estimate import GPUS, START_S, VISIT_S, Estimate, Machine, estimate, forward_s, this_core
+from raybench.sweep.estimate import (
+    BESIDE_S,
+    EACH_BESIDE_S,
+    GPUS,
+    SLOT_S,
+    START_S,
+    SWITCH_S,
+    VISIT_S,
+    Estimate,
+    Machine,
+    estimate,
+    forward_s,
+    this_core,
+)
 from raybench.sweep.estimate_lines import _alike, _bytes
 
 SHAPE = ModelShape(
@@ -223,3 +237,54 @@ def test_what_is_alike_is_told_once() -> None:
         "3 min on an L4, 2 min on an A10G, A100 or H100"
     )
     assert [_bytes(n) for n in (1, 2_400_000, 999_000_000, 1_340_000_000)] == ["1 MB", "2 MB", "999 MB", "1.3 GB"]
+
+
+MANY = (
+    HEAD
+    + """
+rounds = 1
+requests = 4
+warmups = 2
+[workload]
+prompt_tokens = 10
+[[adapters]]
+name = "a{number}"
+tasks = ["a"]
+seeds = [1]
+alpha = 8
+count = 6
+[[configurations]]
+name = "many"
+strategy = "multi_lora"
+seed = 1
+adapters = ["a{number}"]
+batch = 3
+"""
+)
+
+
+def classified(text: str, adapters: Mapping[str, AdapterSize]) -> Estimate | None:
+    return estimate(plan_of(text), Lengths(10, None, 0), SHAPE, adapters, CORE)
+
+
+def test_many_adapters_are_loaded_checked_and_switched_among() -> None:
+    sizes = {f"a{number}": AdapterSize(modules=20, parameters=50_000) for number in range(1, 7)}
+    peft, stacked = (classified(MANY + more, sizes) for more in ("", 'form = "stacked"\n'))
+    assert peft is not None
+    assert stacked is not None
+    # 4 checks and 4 of each of 4 adapters, 2 warm-ups, 4 timed requests with an opener each.
+    request, load = 0.06 + 0.01 + 20 * 1e-4, (4 * 2_000_000 + 4 * 6 * 50_000) / 1e9
+    forwards = (4 + 16 + 2 + 4 + 4) * request
+    assert stacked.visit_s == pytest.approx(VISIT_S + load + forwards + SLOT_S * 6 * 20)
+    one_by_one = 20 * (6 * BESIDE_S + (1 + 2 + 3 + 4 + 5) * EACH_BESIDE_S)
+    assert peft.visit_s == pytest.approx(VISIT_S + load + forwards + one_by_one + 10 * 6 * 20 * SWITCH_S)
+
+
+def test_a_mixed_batch_asks_as_many_adapters_as_it_has_rows_and_a_stack_all_at_once() -> None:
+    sizes = {f"a{number}": AdapterSize(modules=20, parameters=0) for number in range(1, 7)}
+    mixed = MANY + 'routing = "mixed"\n'
+    peft, stacked = (classified(mixed + more, sizes) for more in ("", 'form = "stacked"\n'))
+    assert peft is not None
+    assert stacked is not None
+    loading = 20 * (6 * BESIDE_S + 15 * EACH_BESIDE_S - 6 * SLOT_S)
+    assert peft.visit_s - stacked.visit_s == pytest.approx(30 * 2 * 20 * 1e-4 + loading)

@@ -201,6 +201,8 @@ def test_every_key_has_a_comment_and_every_key_of_a_plan_is_there_but_those_of_t
         "delay_share",
         "execution",
         "form",
+        "count",
+        "resident",
         "adapters",
         "claims",
         "configurations",
@@ -542,7 +544,8 @@ def test_plan_prints_a_shipped_plan_as_it_is(tmp_path: Path, capsys: Capture) ->
     assert load_plan(str(mine), all_traits(), glue_lengths())[0] == load_plan("rq2", all_traits(), glue_lengths())[0]
     assert cli.main(["plan", str(mine), "--toml"]) == 2
     assert capsys.readouterr().err == (
-        "raybench: --toml is for shipped plans (aa, batch, delays, execution, execution-cuda, lm, rq2, smoke); "
+        "raybench: --toml is for shipped plans (aa, adapters, batch, delays, execution, execution-cuda, lm, mixed, "
+        "rank, rq2, smoke); "
         f"{mine} is a file already\n"
     )
 

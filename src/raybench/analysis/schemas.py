@@ -84,6 +84,25 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("outliers", pa.int64()),
         ]
     ),
+    "adapter_growth": pa.schema(
+        [
+            ("strategy", pa.string()),
+            ("form", pa.string()),
+            ("execution", pa.string()),
+            ("routing", pa.string()),
+            ("batch", pa.int32()),
+            ("measure", pa.string()),
+            ("rounds", pa.int32()),
+            ("least", pa.int64()),
+            ("most", pa.int64()),
+            ("least_us", pa.float64()),
+            ("most_us", pa.float64()),
+            ("ns_per_adapter", pa.float64()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+            ("verdict", pa.string()),
+        ]
+    ),
     "cautions": pa.schema(
         [("configuration", pa.string()), ("code", pa.string()), ("message", pa.string()), ("hint", pa.string())]
     ),

@@ -38,6 +38,7 @@ VIEW_FILES = (
     "visit_ratios",
     "adapter_switch",
     "memory_and_load",
+    "adapters_resident",
     "fidelity",
     "load_notes",
     "distinct_requests",

@@ -19,6 +19,7 @@ from raybench.analysis.claims import judged
 from raybench.analysis.comparisons import Comparisons
 from raybench.analysis.conditions import caution_rows, diagnosis_rows, percentile_rows
 from raybench.analysis.diagnostics import Diagnosis, diagnose
+from raybench.analysis.growth import growth_rows
 from raybench.analysis.latencies import Latencies, Query, read_latencies
 from raybench.analysis.ratios import CLOCKS, MEASURES, WALL
 from raybench.analysis.run_order import VisitMean, visit_levels
@@ -59,6 +60,7 @@ class Verdicts:
             "significance": significance_rows(self._comparisons, compared),
             "percentiles": [row for measure in MEASURES for row in percentiles[measure]],
             "diagnostics": diagnosis_rows(diagnoses),
+            "adapter_growth": list(growth_rows(self._rows("FROM raybench_resident_rounds ORDER BY position, round"))),
             "cautions": caution_rows(
                 visit_levels(means),
                 diagnoses,

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from raybench.deploy.parameters import parameter_bytes
     from raybench.deploy.remerge_form import Remerge, remerge
     from raybench.deploy.stacked_form import stacked
-    from raybench.deploy.stacked_layers import Switch
     from raybench.deploy.strategies import all_traits, deploy, strategy_class, strategy_source
     from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
+    from raybench.deploy.switch import Switch
     from raybench.model import Weights, peft_name
     from raybench.plan import Adapter, Configuration
     from raybench.records import InputError, StrategyTraits

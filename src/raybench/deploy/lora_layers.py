@@ -103,6 +103,27 @@ def take_apart(adapted: Any, names: Sequence[str]) -> Parts:
     return Parts(model.eval(), parts.low_rank, parts.saved)
 
 
+def brought_by(adapted: Any, name: str) -> tuple[dict[str, LowRank], dict[str, Any]]:
+    """What the adapter ``name`` of a PeftModel adds to which layers, and the modules that it brings whole, by path.
+
+    The model stays as it is. Raises RaybenchError as `take_apart`.
+    """
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    _check_model(adapted)
+    if name not in adapted.peft_config:
+        raise RaybenchError(f"the model has no adapter {name}; it has {', '.join(adapted.peft_config)}")
+    pairs: dict[str, LowRank] = {}
+    saved: dict[str, Any] = {}
+    for path, module in _outermost(adapted.get_base_model()):
+        if isinstance(module, AuxiliaryTrainingWrapper):
+            if (own := _saved(path, module, [name]).get(name)) is not None:
+                saved[path] = own
+        elif (pair := _low_rank(path, module, [name]).get(name)) is not None:
+            pairs[path] = pair
+    return pairs, saved
+
+
 def put_in_place(model: Any, new: Mapping[Any, Any]) -> None:
     """Put modules in the place of others, wherever in ``model`` those are."""
     for parent in list(model.modules()):

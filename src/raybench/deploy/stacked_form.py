@@ -11,35 +11,43 @@ from raybench.deploy.fused_layers import Group
 from raybench.deploy.linear_layers import is_plain
 from raybench.deploy.lora_layers import LowRank, put_in_place, take_apart
 from raybench.deploy.shared_inputs import fellows
-from raybench.deploy.stacked_layers import StackedBeside, StackedLinear, Switch
+from raybench.deploy.stacked_layers import StackedBeside, StackedLinear
 from raybench.deploy.stacked_modules import stack_modules
+from raybench.deploy.switch import Switch
+from raybench.records import RaybenchError
 
 
-def stacked(model: Any, names: Sequence[str], inputs: Mapping[str, Any] | None = None) -> tuple[Any, Switch]:
+def stacked(
+    model: Any, names: Sequence[str], inputs: Mapping[str, Any] | None = None, *, capacity: int | None = None
+) -> tuple[Any, Switch]:
     """The adapters ``names`` of a PeftModel beside its base, with a switch that chooses one of them.
 
     In each layer they are two tensors, of as many ranks as the largest has; layers that are given the same input are
     fused as by `fused`, whose ``inputs`` these are. Modules that adapters bring whole are chosen with them. Returns the
     plain model, in evaluation mode, and the `Switch`: ``switch(name)`` writes one integer, however many adapters there
     are; in ``with switch.mixed(names)`` row i of each batch is computed by ``names[i]``. The first of ``names`` is
-    chosen. ``model`` is used up.
+    chosen. With a ``capacity`` there is room for so many: ``switch.add(name, peft_model)`` makes another resident, of
+    no other layers and no larger ranks than ``names`` have, and ``switch.remove(name)`` gives its place back. ``model``
+    is used up.
 
     Raises RaybenchError where a name is no adapter of the model or twice there, where an adapter is more than plain
-    LoRA, where their own modules differ in shape, and where the forward that finds fellows fails.
+    LoRA, where their own modules differ in shape, where there is no room for them, and where the forward that finds
+    fellows fails.
     """
+    if capacity is not None and capacity < len(names):
+        raise RaybenchError(f"capacity {capacity} is too small for {len(names)} adapters")
     with torch.inference_mode(False), torch.no_grad():
         parts = take_apart(model, names)
         plain, layers = parts.model, parts.low_rank
         dtype = next(weight.dtype for weight in plain.parameters() if weight.is_floating_point())
-        switch = Switch(names, next(plain.parameters()).device)
+        switch = Switch(names, len(names) if capacity is None else capacity, next(plain.parameters()).device)
         places = {id(module): name for name, module in plain.named_modules()}
         groups = fellows(plain, inputs)
         grouped = {member for group in groups for member in group}
         groups += [[base] for base in layers if base not in grouped]
         del grouped
         for original, saved in parts.saved.items():
-            modules = [saved.get(name, original) for name in names]
-            put_in_place(plain, {original: stack_modules(modules, switch, places[id(original)])})
+            put_in_place(plain, {original: stack_modules(original, saved, switch, places[id(original)])})
         while groups:
             _stack(plain, groups.pop(), layers, switch, places, dtype)
         plain.requires_grad_(False).eval()
@@ -55,12 +63,12 @@ def _stack(
     dtype: torch.dtype,
 ) -> None:
     """Put the layers of one group in place; nothing of the weights that they were is left here afterwards."""
-    first, name = members[0], places[id(members[0])]
+    first = members[0]
     if is_plain(first):
         group = Group(members, layers)
-        put_in_place(model, group.places(StackedLinear(group, layers, switch, name), places))
+        put_in_place(model, group.places(StackedLinear(group, layers, switch, places), places))
     else:
         like = torch.empty(0, dtype=dtype, device=first.weight.device)
-        put_in_place(model, {first: StackedBeside(first, layers[first], like, switch, name)})
+        put_in_place(model, {first: StackedBeside(first, layers[first], like, switch, places[id(first)])})
     for member in members:
         layers.pop(member, None)

@@ -13,6 +13,7 @@ from raybench.deploy.execution import executed
 from raybench.deploy.forms import of_one, of_several
 from raybench.deploy.merging import merge
 from raybench.deploy.mixing import rows_of
+from raybench.deploy.residents import by_switch, many_stacked, one_more_by_peft
 from raybench.deploy.strategy import Deployment, LoadCosts, Strategy
 from raybench.model import Weights, peft_name
 from raybench.plan import Configuration
@@ -203,25 +204,22 @@ class MultiLora(Strategy):
         return not (configuration.quantization == "bnb-int8" and configuration.routing == "mixed")
 
     def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
+        if configuration.form == "stacked" and len(configuration.tasks) == 1:
+            return many_stacked(configuration, weights, costs)
         model = adapted = _base_with_adapters(configuration, weights, costs)
         names = {a.name: peft_name(a.name) for a in configuration.adapters}
-        if configuration.form is None:
-
-            def switch(name: str) -> None:
-                adapted.set_adapter(names[name], inference_mode=True)
-
-            def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
-                return rows_of(adapted, [names[name] for name in of_rows])
-        else:
+        if configuration.form is not None:
             model, chosen = of_several(adapted, configuration.form, list(names.values()), costs)
+            return by_switch(configuration, model, chosen, names)
 
-            def switch(name: str) -> None:
-                chosen(names[name])
+        def switch(name: str) -> None:
+            adapted.set_adapter(names[name], inference_mode=True)
 
-            def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
-                found: AbstractContextManager[None] = chosen.mixed([names[name] for name in of_rows])
-                return found
+        def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
+            return rows_of(adapted, [names[name] for name in of_rows])
 
         if configuration.routing == "mixed":
-            return Deployment(model, model, mixed=mixed)
-        return Deployment(model, model, switch)
+            deployment = Deployment(model, model, mixed=mixed)
+        else:
+            deployment = Deployment(model, model, switch)
+        return one_more_by_peft(deployment, configuration, weights) if len(configuration.tasks) == 1 else deployment

@@ -25,6 +25,8 @@ class Deployment:
     each row: in it ``forward`` computes each row by its own, in the prefill as in every decoding step. To enter it
     costs something, which grows with the adapters that are resident; the forwards in it do not. None where a batch is
     of one adapter. A forward that raises in it leaves it as if it had not been entered.
+    ``add()`` brings one more adapter beside those that are resident, from where theirs come from, and ``remove()``
+    takes that away again: what either takes can be timed. None where that is not done.
     """
 
     forward: Callable[..., Any]
@@ -32,6 +34,8 @@ class Deployment:
     switch: Callable[[str], None] | None = None
     opener: Callable[..., Any] | None = None
     mixed: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
+    add: Callable[[], None] | None = None
+    remove: Callable[[], None] | None = None
 
 
 class LoadCosts:
@@ -52,11 +56,14 @@ class LoadCosts:
 
     @contextlib.contextmanager
     def time(self, step: str) -> Iterator[None]:
-        """Time a step (``load``, ``adapter_load``, ``merge`` or ``form``) until the device has finished it."""
-        started = self._device.clock()
+        """Time a step (``load``, ``adapter_load``, ``merge`` or ``form``) until the device has finished it.
+
+        One that comes in parts takes what they add up to.
+        """
+        started, before = self._device.clock(), getattr(self, f"{step}_ns") or 0
         yield
         self._device.synchronize()
-        setattr(self, f"{step}_ns", self._device.clock() - started)
+        setattr(self, f"{step}_ns", before + self._device.clock() - started)
 
 
 class Strategy(ABC):

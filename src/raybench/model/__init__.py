@@ -6,6 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.model.adapter_kinds import changes_base
+    from raybench.model.adapter_slot import AdapterSlot
     from raybench.model.adapters import is_zero, peft_name, without_low_rank
     from raybench.model.chat_template import chat_tokenizer
     from raybench.model.deployable import sharing
@@ -36,6 +37,7 @@ else:
 
 __all__ = [
     "AdapterSize",
+    "AdapterSlot",
     "Column",
     "FileCheck",
     "FineTune",

@@ -48,18 +48,21 @@ def load_adapter(
     autocast_adapter_dtype: bool,
     alone: bool = True,
     keep_base: bool = False,
+    key: str | None = None,
+    device: str | None = None,
 ) -> Any:
     """Put the LoRA adapter at ``path``, a folder or hub id, on ``model``, plain or a PeftModel. Returns a PeftModel.
 
     Raises InputError where it is no LoRA adapter for ``task_type`` or not what ``adapter`` says, where a weight that
     the model needs is not in its file, and where one of its file has no place in the model: PEFT would go on without.
     Not ``alone``, others are to share the base, so one that would change the base's own weights is refused as well.
-    ``keep_base``: one that would take its first weights out of the base is put on without that.
+    ``keep_base``: one that would take its first weights out of the base is put on without that. ``key``: what PEFT
+    calls it; None: as `peft_name` has it. ``device``: of its weights, where the base has none (torch's "meta").
     """
     import peft
 
     config = peft.PeftConfig.from_pretrained(path)
-    where, key = f"adapter {adapter.name} in {path}", peft_name(adapter.name)
+    where, key = f"adapter {adapter.name} in {path}", peft_name(adapter.name) if key is None else key
     if config.peft_type != peft.PeftType.LORA:
         raise InputError(f"{where} is {_word(config.peft_type)}, not LORA; only LoRA adapters are measured")
     if config.task_type not in (None, peft.TaskType(task_type)):
@@ -71,9 +74,9 @@ def load_adapter(
         raise InputError(why)
     if keep_base and changes_base(config):
         without_changing_base(config)
-    _check_stated(where, config, adapter)  # as it is read: PEFT rewrites long lists of target_modules
+    check_stated(where, config, adapter)  # as it is read: PEFT rewrites long lists of target_modules
     config.inference_mode = True
-    device = str(next(model.parameters()).device)
+    bare, device = device is not None, device or str(next(model.parameters()).device)
     try:
         if not isinstance(model, peft.PeftModel):
             model = peft.get_peft_model(model, config, key, autocast_adapter_dtype=autocast_adapter_dtype)
@@ -82,7 +85,14 @@ def load_adapter(
         else:
             # PeftModel's own way: a classifier's asks for a head of each adapter, which not every file has.
             peft.PeftModel.add_adapter(model, key, config, autocast_adapter_dtype=autocast_adapter_dtype)
+        if bare:
+            _give_memory(model, key, device)
         bases = {} if alone else _base_weights_in(path, model)
+        if bases and bare:
+            raise InputError(
+                f"{where} brings {_some(list(bases))} of the base itself, which is not looked at where many adapters "
+                "are loaded one by one; save it without (save_embedding_layers=False)"
+            )
         found = model.load_adapter(path, key, torch_device=device, autocast_adapter_dtype=autocast_adapter_dtype)
     except KeyError as error:  # how PEFT meets a file without a head that its configuration says it has
         raise InputError(_misfit(where, [str(error.args[0])], ())) from None
@@ -100,6 +110,17 @@ def load_adapter(
     return model
 
 
+def _give_memory(model: Any, key: str, device: str) -> None:
+    """Let the weights of adapter ``key``, made beside a base that has none, have some on ``device``."""
+    import torch
+
+    for name, parameter in list(model.named_parameters()):
+        if parameter.is_meta and re.search(rf"\.(lora_\w+|modules_to_save)\.{re.escape(key)}(\.|$)", name):
+            holder, _, last = name.rpartition(".")
+            own = torch.nn.Parameter(torch.empty_like(parameter, device=device), requires_grad=False)
+            model.get_submodule(holder).register_parameter(last, own)
+
+
 def _base_weights_in(path: str, model: Any) -> dict[str, Any]:
     """Copies of the PeftModel's base weights that the adapter's file holds as well, by name.
 
@@ -114,8 +135,8 @@ def _base_weights_in(path: str, model: Any) -> dict[str, Any]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters() if name in stored}
 
 
-def _check_stated(where: str, found: Any, adapter: Adapter) -> None:
-    """What the run's description says of an adapter is what is loaded; None stands for whatever that is."""
+def check_stated(where: str, found: Any, adapter: Adapter) -> None:
+    """Raises InputError unless the run's description says of an adapter what is loaded; None stands for whatever."""
     targets = sorted(_names(found.target_modules))
     said = (
         found.r if adapter.r is None else adapter.r,

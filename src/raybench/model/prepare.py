@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import raybench
-from raybench.model.adapters import peft_name
+from raybench.model.adapters import WEIGHTS
 from raybench.model.architecture import check_architecture
 from raybench.model.config_reader import ConfigReader
-from raybench.model.seeded import add_seeded_adapter
+from raybench.model.seeded import add_seeded_adapter, reseed
 from raybench.model.weights import PREPARED_MARK, ModelSpec, build, check_preset, preset_shape
 from raybench.plan import Adapter, Plan
 from raybench.records import InputError, TaskType
@@ -28,6 +28,8 @@ _CORPUS = (
     "rain is expected in the north while the south stays dry until the end of the week",
     "did the speaker say that every measured value must come with its error",
 )
+
+_SLOT = "slot"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,16 +124,7 @@ def _write_models(recipe: Recipe, folder: Path) -> None:
     tokenizer = make_tokenizer(recipe.preset)
     new(0).save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
-    for adapter in recipe.adapters:
-        model = add_seeded_adapter(new(0), adapter, recipe.task_type, autocast_adapter_dtype=True)
-        # Not the base's embeddings too, which PEFT saves with an adapter on them.
-        model.save_pretrained(folder / "adapters" / adapter.name, save_embedding_layers=False)
-        # PEFT puts an adapter that is not called "default" in a folder of the name that it has there.
-        inner = folder / "adapters" / adapter.name / peft_name(adapter.name)
-        if inner.is_dir():
-            for file in inner.iterdir():
-                file.rename(inner.parent / file.name)
-            inner.rmdir()
+    _write_adapters(recipe, folder / "adapters", new(0))
     for name in recipe.full_ft:
         sibling = new(0)
         noise = torch.Generator().manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
@@ -139,6 +132,28 @@ def _write_models(recipe: Recipe, folder: Path) -> None:
             for parameter in sibling.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=noise) * 0.1 * parameter.std())
         sibling.save_pretrained(folder / "full_ft" / name)
+
+
+def _write_adapters(recipe: Recipe, folder: Path, model: Any) -> None:
+    """Each in a folder as PEFT writes it, on the base ``model``. Those of one shape take turns in one slot of it."""
+    import peft
+    from safetensors.torch import save_file
+
+    by_shape: dict[tuple[object, ...], list[Adapter]] = {}
+    for adapter in recipe.adapters:
+        by_shape.setdefault((adapter.r, adapter.alpha, adapter.target_modules), []).append(adapter)
+    for adapters in by_shape.values():
+        model = add_seeded_adapter(model, adapters[0], recipe.task_type, autocast_adapter_dtype=True, key=_SLOT)
+        config = model.peft_config[_SLOT]
+        # Not the base's embeddings too, which PEFT saves with an adapter on them. The slot's own tensors, no copies.
+        tensors = peft.get_peft_model_state_dict(model, adapter_name=_SLOT, save_embedding_layers=False)
+        for adapter in adapters:
+            reseed(model, _SLOT, adapter)
+            own = folder / adapter.name
+            own.mkdir(parents=True)
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, own / WEIGHTS, {"format": "pt"})
+            config.save_pretrained(own)
+        model = model.unload()
 
 
 def make_tokenizer(preset: str) -> Any:

@@ -14,15 +14,21 @@ ADAPTER_STRENGTH = 0.3
 
 
 def add_seeded_adapter(
-    model: Any, adapter: Adapter, task_type: TaskType = "SEQ_CLS", *, autocast_adapter_dtype: bool
+    model: Any,
+    adapter: Adapter,
+    task_type: TaskType = "SEQ_CLS",
+    *,
+    autocast_adapter_dtype: bool,
+    key: str | None = None,
 ) -> Any:
     """Add a LoRA adapter with seeded weights, B not zero, to a plain model or a PeftModel.
 
+    ``key``: what PEFT calls it; None: as `peft_name` has it.
     Raises InputError where the model has not all of the adapter's target modules, or one that PEFT has no LoRA for.
     """
     import peft
 
-    targets = adapter.target_modules
+    targets, key = adapter.target_modules, key or peft_name(adapter.name)
     assert isinstance(targets, tuple)  # a pattern, or none, only comes with a path
     have = [f".{name}" for name, _ in model.named_modules()]
     if absent := sorted(t for t in targets if not any(name.endswith(f".{t}") for name in have)):
@@ -37,25 +43,34 @@ def add_seeded_adapter(
     )
     try:
         if isinstance(model, peft.PeftModel):
-            model.add_adapter(peft_name(adapter.name), config, autocast_adapter_dtype=autocast_adapter_dtype)
+            model.add_adapter(key, config, autocast_adapter_dtype=autocast_adapter_dtype)
         else:
-            model = peft.get_peft_model(
-                model, config, peft_name(adapter.name), autocast_adapter_dtype=autocast_adapter_dtype
-            )
+            model = peft.get_peft_model(model, config, key, autocast_adapter_dtype=autocast_adapter_dtype)
     except ValueError as error:
         raise InputError(f"adapter {adapter.name}: {error}; mend target_modules") from None
-    seed_weights(model, adapter.name, adapter_seed(adapter))
+    seed_weights(model, adapter.name, adapter_seed(adapter), key)
     return model
 
 
-def seed_weights(model: Any, name: str, seed: int) -> None:
+def reseed(model: Any, key: str, adapter: Adapter) -> None:
+    """Give what PEFT calls ``key`` in a PeftModel, an adapter of its shape, the weights that ``adapter`` is drawn."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):  # seeded weights are added to a head as the base has it
+            module.modules_to_save[key].load_state_dict(module.original_module.state_dict())
+    seed_weights(model, adapter.name, adapter_seed(adapter), key)
+
+
+def seed_weights(model: Any, name: str, seed: int, key: str | None = None) -> None:
     """Give adapter ``name`` of a PeftModel seeded weights: its LoRA layers, of whatever kind, and its copy of the head.
 
+    ``key``: what PEFT calls it; None: as `peft_name` has it.
     Raises InputError with the name and kind of a layer that cannot be given any.
     """
     import torch
 
-    key, generator = peft_name(name), torch.Generator().manual_seed(seed)
+    key, generator = key or peft_name(name), torch.Generator().manual_seed(seed)
     places = {layer: place for place, layer in model.named_modules()}
     with torch.no_grad():
         for layer in lora_layers(model):

@@ -168,7 +168,7 @@ class Weights:
         ``keep_base``: also one that takes its first weights out of the base (PiSSA) leaves the base as it is, and then
         computes something else: what it changes can be told by that.
         """
-        return self._ready(self._put_on(model, adapter, configuration, keep_base))
+        return self._ready(self.put_beside(model, adapter, configuration, keep_base))
 
     def attach_all(self, model: Any, adapters: Sequence[Adapter], configuration: Configuration) -> Any:
         """Put all of ``adapters`` on ``model``, one after the other; the first one is then the active one.
@@ -176,25 +176,20 @@ class Weights:
         What walks through all modules is done once: with each adapter they are more.
         """
         for adapter in adapters:
-            model = self._put_on(model, adapter, configuration, keep_base=False)
+            model = self.put_beside(model, adapter, configuration, keep_base=False)
         return self._ready(model)
 
     def _ready(self, adapted: Any) -> Any:
         drop_dropout(adapted)
         return adapted.to(self.device.kind).eval()
 
-    def _put_on(self, model: Any, adapter: Adapter, configuration: Configuration, keep_base: bool) -> Any:
+    def put_beside(self, model: Any, adapter: Adapter, configuration: Configuration, keep_base: bool = False) -> Any:
+        """Put ``adapter`` on ``model`` as PEFT leaves it: with dropout, and with its weights where PEFT puts them."""
         autocast = configuration.adapter_dtype == "float32"
-        path = adapter.path
-        if path is None and self.spec.kind == "prepared":
-            path = str(Path(self.spec.location or "", "adapters", adapter.name))
+        path = self.adapter_path(adapter)
         if path is None:
             model = add_seeded_adapter(model, adapter, self.spec.task_type, autocast_adapter_dtype=autocast)
         else:
-            if Path(path).is_dir() and not Path(path, WEIGHTS).is_file():
-                raise InputError(f"{path}: no {WEIGHTS}; only safetensors adapters are loaded")
-            if adapter.path is None and not Path(path).is_dir():
-                raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
             model = load_adapter(
                 model,
                 adapter,
@@ -205,6 +200,35 @@ class Weights:
                 keep_base=keep_base,
             )
         return model
+
+    def adapter_path(self, adapter: Adapter) -> str | None:
+        """The folder or hub id of an adapter's files; None for one that is drawn.
+
+        Raises InputError where a folder has no weights, or none that a prepared model should have is there.
+        """
+        path = adapter.path
+        if path is None and self.spec.kind == "prepared":
+            path = str(Path(self.spec.location or "", "adapters", adapter.name))
+            if not Path(path).is_dir():
+                raise InputError(f"{path}: no such adapter; run `raybench prepare` for this plan")
+        if path is not None and Path(path).is_dir() and not Path(path, WEIGHTS).is_file():
+            raise InputError(f"{path}: no {WEIGHTS}; only safetensors adapters are loaded")
+        return path
+
+    def skeleton(self, configuration: Configuration) -> torch.nn.Module:
+        """The base without its weights, on torch's device "meta"."""
+        import torch
+        from transformers import AutoConfig
+
+        dtype, task_type = torch_dtype(configuration.dtype, self.device.kind), self.spec.task_type
+        if self.spec.kind == "preset_device":
+            return build(self.spec.name, dtype, "meta", 0, configuration.num_labels, task_type=task_type)
+        labels = {} if configuration.num_labels is None else {"num_labels": configuration.num_labels}
+        taken = labels if task_type == "SEQ_CLS" else {}
+        config = AutoConfig.from_pretrained(self.spec.base_location, trust_remote_code=False, **taken)
+        with torch.device("meta"):
+            model: torch.nn.Module = family(task_type).auto.from_config(config, dtype=dtype)
+        return model.eval()
 
     def noticed(self) -> Noticed:
         """What was found in the files read since this was last asked."""

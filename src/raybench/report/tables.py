@@ -33,6 +33,8 @@ _AXES: Final[dict[str, str]] = {
     "form": "form",
 }
 """Columns of ``by_axis``; how many adapters there are says a deployment's name."""
+_APART: Final = "WHERE configuration NOT IN (SELECT configuration FROM adapters_resident)"
+"""Where each adapter has a row of its own: of many that share a task there is a table by their number."""
 
 
 def print_summary(tables: Tables, console: Screen) -> None:
@@ -130,8 +132,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
     _table(
         console,
         "Choosing an adapter (milliseconds)",
-        "FROM adapter_switch",
-        tables.rows("FROM adapter_switch"),
+        f"FROM adapter_switch {_APART}",
+        tables.rows(f"FROM adapter_switch {_APART}"),
         {
             "configuration": ("configuration", str),
             "adapter": ("adapter", str),
@@ -142,6 +144,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "request_ms": ("which takes", _ms),
         },
     )
+    residents_tables(tables, console)
     _table(
         console,
         "Memory (10^6 bytes) and load (milliseconds)",
@@ -163,6 +166,48 @@ def print_everything(tables: Tables, console: Screen) -> None:
     )
     console.print()
     caution_lines(tables, console)
+
+
+def residents_tables(tables: Tables, console: Screen) -> None:
+    """What changes as more adapters of one task are resident, and what each further one costs."""
+    _table(
+        console,
+        "As adapters become more (switch in microseconds, times in milliseconds, memory in 10^6 bytes)",
+        "FROM adapters_resident",
+        tables.rows("FROM adapters_resident"),
+        {
+            "strategy": ("strategy", str),
+            "routing": ("routing", str),
+            "batch": ("batch", _count),
+            "resident": ("resident", _count),
+            "switch_us": ("switch", _one),
+            "mean_ms": ("request", _ms),
+            "add_ms": ("add one", _ms),
+            "remove_ms": ("remove one", _ms),
+            "adapter_load_ms": ("load all", _one),
+            "resident_mb": ("memory", _one),
+        },
+    )
+    _table(
+        console,
+        "Each further adapter (nanoseconds that it adds, 95 % interval over rounds)",
+        "FROM adapter_growth",
+        tables.rows("FROM adapter_growth"),
+        {
+            "strategy": ("strategy", str),
+            "routing": ("routing", str),
+            "batch": ("batch", _count),
+            "measure": ("of", str),
+            "least": ("from", _count),
+            "most": ("to", _count),
+            "least_us": ("first, us", _one),
+            "most_us": ("last, us", _one),
+            "ns_per_adapter": ("ns each", _two),
+            "low": ("95 % from", _two),
+            "high": ("to", _two),
+            "verdict": ("verdict", str),
+        },
+    )
 
 
 def axis_table(tables: Tables, console: Screen) -> None:

@@ -24,7 +24,7 @@ _LEAST: Final[dict[str, dict[str, int]]] = {
     "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1},
     "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0}
     | {"argmax_agreement": 0, "kl_divergence": 0, "untied_bytes": 0, "form_ns": 0, "compile_ns": 0}
-    | {"compiled_shapes": 1},
+    | {"compiled_shapes": 1, "adapter_add_ns": 0, "adapter_remove_ns": 0},
 }
 _MOST: Final[dict[str, dict[str, int]]] = {"loads": {"argmax_agreement": 1}}
 _FINITE: Final = {

@@ -31,6 +31,11 @@ START_S, VISIT_S, LOAD_BYTES_S = 12.0, 1.0, 1e9
 """Starting Ray, a visit's process, and reading weights, as seen on a shared 2-core machine."""
 CHECKS = 4
 """Requests of each configuration in a visit before warm-ups: the gate's, and one for the peak of memory."""
+CHECKED, CHECKS_OF_ONE = 4, 4
+"""Of adapters that share a task the gate checks so many at most, each with so many forwards, beside `CHECKS`."""
+SLOT_S, BESIDE_S, EACH_BESIDE_S, SWITCH_S = 0.12e-3, 0.9e-3, 20e-6, 11e-6
+"""For each module that an adapter changes: to load it into a slot; beside others by PEFT, and that for each of the
+others besides; PEFT's switch, for each of those that are resident. As seen on a shared 2-core machine, on micro."""
 _ASKED_OF = 64
 """Requests of a task that its mean lengths are taken of."""
 
@@ -159,7 +164,9 @@ class _Work:
         sizes = [self.adapters[a.name].modules for a in c.adapters if a.name in self.adapters]
         if c.strategy == "lora_merged" or not sizes:
             return 0
-        return sum(sizes) if c.routing == "mixed" else max(sizes)
+        if c.routing == "mixed" and c.form != "stacked":
+            return sum(sorted(sizes)[-c.batch :])
+        return max(sizes)
 
     def request_s(self, c: Configuration, task: str, most: float = math.inf) -> float:
         """Of one request, which generates ``most`` tokens at most."""
@@ -182,7 +189,21 @@ class _Work:
             opener_s = sum(self.request_s(c, task, OPENER_TOKENS) for task in c.tasks) / len(c.tasks)
             total += (CHECKS + self.plan.warmups + timed) * mean_s + openers * opener_s
             total += self.weight_bytes(c) / LOAD_BYTES_S
+            if c.shares_task:
+                total += min(CHECKED, len(c.adapters)) * CHECKS_OF_ONE * mean_s
+                total += self.loading_s(c) + self.switch_s(c) * (self.plan.warmups + timed + openers)
         return total
+
+    def loading_s(self, c: Configuration) -> float:
+        """Of many adapters, one after the other."""
+        sizes = [self.adapters[a.name].modules for a in c.adapters if a.name in self.adapters]
+        if c.form == "stacked":
+            return SLOT_S * sum(sizes)
+        return sum(modules * (BESIDE_S + EACH_BESIDE_S * others) for others, modules in enumerate(sizes))
+
+    def switch_s(self, c: Configuration) -> float:
+        """Of a request of many adapters: a stack's is nothing beside it."""
+        return 0.0 if c.form == "stacked" or c.routing == "mixed" else SWITCH_S * self.beside(c) * len(c.adapters)
 
     def weight_bytes(self, c: Configuration) -> int:
         """Of its model, and of its adapters beside it: these are in float32 unless the plan says otherwise."""
@@ -192,7 +213,8 @@ class _Work:
             total -= round((self.shape.linear or 0) * (size - QUANTIZED_BYTES[c.quantization]))
         total += self.untied_bytes(c)
         if c.strategy != "lora_merged":
-            total += self.adapter_values(c) * (size if c.adapter_dtype == "same" else DTYPE_BYTES["float32"])
+            same = c.adapter_dtype == "same" or c.form is not None  # forms have adapters in the base's data type
+            total += self.adapter_values(c) * (size if same else DTYPE_BYTES["float32"])
         return total
 
     def untied_bytes(self, c: Configuration) -> int:

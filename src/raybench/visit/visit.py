@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import os
 import socket
+import statistics
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -47,6 +48,8 @@ from raybench.visit.serving import Server, served_by
 from raybench.visit.turns import Identity, Subject, schedule, take_turns
 
 _MESSAGE_LIMIT = 2000
+_TIMES = 5
+"""How often one more adapter is added and removed."""
 _LOAD_ORDER = 1  # keeps the order of loading apart from that of turns, which the same seed draws
 
 
@@ -330,7 +333,8 @@ def _load(
     adapter_bytes, weight_bytes = parameter_bytes(deployment.model)
     if costs.adapter_bytes is not None:  # which lie among the others now
         adapter_bytes, weight_bytes = costs.adapter_bytes, adapter_bytes + weight_bytes - costs.adapter_bytes
-    noticed = weights.noticed()
+    noticed, resident_bytes, load_peak_bytes = weights.noticed(), device.memory_bytes(), device.peak_bytes()
+    add_ns, remove_ns = _one_more(deployment, device)
     return deployment, {
         "visit": spec.visit,
         "block": spec.block,
@@ -343,11 +347,27 @@ def _load(
         "untied_bytes": costs.untied_bytes,
         "weight_bytes": weight_bytes,
         "adapter_bytes": adapter_bytes,
-        "resident_bytes": device.memory_bytes() - before,
-        "load_peak_bytes": device.peak_bytes() - before,
+        "resident_bytes": resident_bytes - before,
+        "load_peak_bytes": load_peak_bytes - before,
+        "adapter_add_ns": add_ns,
+        "adapter_remove_ns": remove_ns,
         "random_weights": noticed.random_weights,
         "unused_adapter": noticed.unused_adapter,
     }
+
+
+def _one_more(deployment: Deployment, device: Device) -> tuple[int | None, int | None]:
+    """Median nanoseconds to add one more adapter to those that are resident, and to remove it again."""
+    if deployment.add is None or deployment.remove is None:
+        return None, None
+    taken: dict[str, list[int]] = {"add": [], "remove": []}
+    for _ in range(_TIMES):
+        for what, do in (("add", deployment.add), ("remove", deployment.remove)):
+            started = device.clock()
+            do()
+            device.synchronize()
+            taken[what].append(device.clock() - started)
+    return statistics.median_low(taken["add"]), statistics.median_low(taken["remove"])
 
 
 def _failure(configuration: Configuration, error: Exception) -> Failed:

@@ -47,7 +47,8 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configur
     NULL::BIGINT AS forward_peak_bytes, NULL::DOUBLE AS gate_error, NULL::DOUBLE AS gate_tolerance,
     NULL::DOUBLE AS adapter_effect, NULL::VARCHAR AS random_weights, NULL::VARCHAR AS unused_adapter,
     NULL::DOUBLE AS argmax_agreement, NULL::DOUBLE AS kl_divergence, NULL::BIGINT AS untied_bytes, NULL::BIGINT AS form_ns,
-    NULL::BIGINT AS compile_ns, NULL::BIGINT AS compile_bytes, NULL::INTEGER AS compiled_shapes
+    NULL::BIGINT AS compile_ns, NULL::BIGINT AS compile_bytes, NULL::INTEGER AS compiled_shapes,
+    NULL::BIGINT AS adapter_add_ns, NULL::BIGINT AS adapter_remove_ns
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_failures_columns AS

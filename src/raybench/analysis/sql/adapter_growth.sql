@@ -1,0 +1,12 @@
+-- Question: what does each further resident adapter cost: does a switch, a request, an addition or a removal take longer?
+-- Made by growth.py from medians of each round: in a round a line through them by least squares, over the number of
+-- adapters that are resident; its slopes over rounds give the interval (Student's t).
+-- Columns:
+--   strategy, form, execution, routing, batch   of the configurations that differ in how many adapters are resident
+--   measure                           switch (making an adapter the active one), request (its wall time), add, remove
+--   rounds                            in which all of them were measured
+--   least, most                       the fewest and the most adapters resident
+--   least_us, most_us                 what the measure takes there, microseconds: the median over rounds
+--   ns_per_adapter, low, high         what each further adapter adds, nanoseconds, and its 95 % interval
+--   verdict                           grows, shrinks, or flat: the interval holds 0 (null of one round, which has none)
+CREATE OR REPLACE VIEW adapter_growth AS FROM read_parquet(getvariable('raybench_run') || '/tables/adapter_growth.parquet', hive_partitioning = false);

@@ -1,0 +1,81 @@
+"""Many adapters, loaded one after the other into one slot of a model that has no other.
+
+PEFT's own loading takes longer with each adapter that is there: it visits them all. Here a PeftModel of one adapter, on
+a base without weights, takes each of them in turn, for whoever moves it elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from raybench.model.adapters import WEIGHTS, check_stated, load_adapter
+from raybench.model.seeded import add_seeded_adapter, reseed
+from raybench.model.weights import Weights
+from raybench.plan import Adapter, Configuration
+
+_OF_THE_FILE = frozenset({"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"})
+"""What a configuration says of where and how it was made, and not of what it is."""
+
+
+class AdapterSlot:
+    """Loads adapters of ``configuration``; those that are drawn onto a whole base, which it then holds."""
+
+    name: Final = "slot"
+    """What PEFT calls whichever adapter is in it."""
+
+    def __init__(self, weights: Weights, configuration: Configuration) -> None:
+        self._weights, self._configuration = weights, configuration
+        self._model: Any = None
+        self._like: object = None
+        self._tensors: dict[str, Any] = {}
+
+    def load(self, adapter: Adapter) -> Any:
+        """A PeftModel of ``adapter`` alone, until the next one is loaded. Raises InputError as `load_adapter`."""
+        path = self._weights.adapter_path(adapter)
+        if path is None:
+            self._draw(adapter)
+        else:
+            self._read(adapter, path)
+        return self._model
+
+    def _read(self, adapter: Adapter, path: str) -> None:
+        import peft
+        from safetensors.torch import load_file
+
+        config = peft.PeftConfig.from_pretrained(path)
+        like = {key: value for key, value in config.to_dict().items() if key not in _OF_THE_FILE}
+        file = Path(path, WEIGHTS)
+        if like == self._like and file.is_file():
+            tensors = load_file(file)
+            if {k: t.shape for k, t in tensors.items()} == {k: t.shape for k, t in self._tensors.items()}:
+                check_stated(f"adapter {adapter.name} in {path}", config, adapter)
+                for key, tensor in tensors.items():
+                    self._tensors[key].copy_(tensor)
+                return
+        # The first of its kind goes PEFT's way, with every weight accounted for.
+        self._model = load_adapter(
+            self._weights.skeleton(self._configuration),
+            adapter,
+            path,
+            self._weights.spec.task_type,
+            autocast_adapter_dtype=self._configuration.adapter_dtype == "float32",
+            alone=False,
+            key=self.name,
+            device=self._weights.device.kind,
+        )
+        self._like = like
+        self._tensors = peft.get_peft_model_state_dict(self._model, adapter_name=self.name, save_embedding_layers=False)
+
+    def _draw(self, adapter: Adapter) -> None:
+        like = adapter.r, adapter.alpha, adapter.target_modules
+        if like != self._like:
+            self._model = add_seeded_adapter(
+                self._weights.base(self._configuration),
+                adapter,
+                self._weights.spec.task_type,
+                autocast_adapter_dtype=self._configuration.adapter_dtype == "float32",
+                key=self.name,
+            )
+            self._like = like
+        reseed(self._model, self.name, adapter)
