@@ -87,14 +87,14 @@ def asked_for(name: str, words: list[str], into: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
+    parser.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=[], help="whatever is left out")
     parser.add_argument("--leave-out", nargs="+", choices=list(QUESTIONS), default=[])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     parser.add_argument("--into", type=Path, default=HERE / "results" / today)
     parser.add_argument("--optimum-python", help="of an environment with optimum-benchmark: see designs.py")
     parser.add_argument("--list", action="store_true", help="only say what would be run")
     asked = parser.parse_args()
-    names = [name for name in asked.only if name not in asked.leave_out]
+    names = asked.only or [name for name in QUESTIONS if name not in asked.leave_out]
     questions = {name: QUESTIONS[name] for name in names}
     if asked.optimum_python is not None and "designs" in questions:
         questions["designs"] = [*questions["designs"], "--optimum-python", asked.optimum_python]

@@ -52,7 +52,7 @@ def test_what_cannot_be_told_from_a_slow_strategy_is_planned_with_its_own_number
     assert advice.sentence.startswith("Merge: 1 GPU for 1 task at 190 requests/s within p95 50 ms.")
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(FACTORS, ASKED, st.sampled_from(["inconclusive", "equivalent", "slower", "gone"]))
 def test_no_comparison_turns_a_number(
     known_tables: Tables, factors: dict[Any, float], asked: Needs, verdict: str
@@ -83,7 +83,7 @@ def test_no_comparison_turns_a_number(
         assert way.requests_per_second_per_gpu == carried
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(FACTORS, ASKED)
 def test_another_way_is_named_only_where_the_interval_of_the_two_allows_it(
     known_tables: Tables, factors: dict[Any, float], asked: Needs

@@ -49,6 +49,20 @@ def test_through_a_third_only_intervals_apart_by_more_than_the_margin_decide(
     assert (found.verdict, found.decides) == expected
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_through_a_third_a_disputed_comparison_tells_nothing_apart(place: int) -> None:
+    """Neither slower, as intervals far apart would be, nor equivalent, as those within the margin."""
+    for intervals in (((1.2, 1.3), (0.9, 1.1)), ((1.004, 1.005), (1.001, 1.002))):
+        row = {"verdict": "inconclusive", "ratio": 1.0, "disputed": None}
+        one, other = (
+            telling.told_by(row | {"low": low, "high": high, "disputed": at == place}, name, "r")
+            for at, (name, (low, high)) in enumerate(zip("ab", intervals, strict=True))
+        )
+        found = telling.within_margin(telling.through(one, other), 1.02)
+        assert (found.verdict, found.decides, found.disputed) == ("inconclusive", False, True)
+        assert found.seen_from("b").disputed
+
+
 @pytest.mark.parametrize(
     ("one_way", "other_way", "found", "decides"),
     [

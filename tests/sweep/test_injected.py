@@ -23,7 +23,7 @@ from raybench.plan.builder import Overrides
 from raybench.plan.plan import Configuration
 from runs import measure
 
-RUNS = 4
+RUNS = 2
 
 
 class Time:
@@ -73,6 +73,6 @@ def test_intervals_hold_the_delay_that_was_put_in(tmp_path: Path, monkeypatch: p
     assert held >= 0.93 - 3 * math.sqrt(0.93 * 0.07 / len(found))
     for truth in {truth for truth, *_ in found}:
         mean = np.mean([math.log(ratio / truth) for known, _, ratio, _ in found if known == truth])
-        assert abs(mean) < 0.0075  # four standard errors
-    # Over all of them a bias of a part in 300 would show.
-    assert abs(np.mean([math.log(ratio / truth) for truth, _, ratio, _ in found])) < 0.0032
+        assert abs(mean) < 0.0106  # four standard errors
+    # Over all of them a bias of a part in 220 would show.
+    assert abs(np.mean([math.log(ratio / truth) for truth, _, ratio, _ in found])) < 0.0045

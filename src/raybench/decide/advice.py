@@ -73,7 +73,8 @@ class Comparison:
     """Mean wall time of one strategy against another: ratio, 95 % interval, verdict, and whether that tells them apart.
 
     ``through``: both were compared with this strategy and not with each other; the interval then runs from the one's
-    low over the other's high to the opposite, wider than 95 %.
+    low over the other's high to the opposite, wider than 95 %. ``disputed``: a few slow requests make the difference,
+    here or in one of the two that it goes through, so that it tells nothing apart.
     """
 
     strategy: str
@@ -84,6 +85,7 @@ class Comparison:
     verdict: str
     decides: bool
     through: str | None = None
+    disputed: bool = False
 
     def seen_from(self, strategy: str) -> Comparison:
         """The same comparison as that of ``strategy``, one of the two, against the other."""
@@ -98,6 +100,7 @@ class Comparison:
             {"slower": "faster", "faster": "slower"}.get(self.verdict, self.verdict),
             self.decides,
             self.through,
+            self.disputed,
         )
 
 

@@ -124,7 +124,7 @@ def _told(
         settled=seen.verdict != "inconclusive",
         more_rounds=None if row is None else row["more_rounds"],
         no_interval=None if row is None else row["unknown"],
-        disputed=row is not None and bool(row["disputed"]),
+        disputed=seen.disputed,
         through=seen.through,
         mean_ms=means_ms[0],
         usual_ms=means_ms[1],

@@ -82,7 +82,8 @@ def _both_ways(one: Comparison, other: Comparison) -> Comparison:
 def told_by(row: Mapping[str, Any], one: str, other: str) -> Comparison:
     """What a row of `by_strategy` that has a verdict says of ``one`` against ``other``, by these names."""
     low, high = (0.0, math.inf) if row["low"] is None else (row["low"], row["high"])
-    return Comparison(one, other, row["ratio"], low, high, row["verdict"], row["verdict"] in ("slower", "faster"))
+    verdict, disputed = row["verdict"], bool(row["disputed"])
+    return Comparison(one, other, row["ratio"], low, high, verdict, verdict in ("slower", "faster"), disputed=disputed)
 
 
 def surest(found: Iterable[Comparison]) -> Comparison:
@@ -91,10 +92,14 @@ def surest(found: Iterable[Comparison]) -> Comparison:
 
 
 def through(one: Comparison, other: Comparison) -> Comparison:
-    """Two strategies compared with one reference: their ratio, within the widest that both intervals allow."""
+    """Two strategies compared with one reference: their ratio, within the widest that both intervals allow.
+
+    It is inconclusive where one of the two comparisons is disputed, whatever the intervals of means say.
+    """
     low = one.low / other.high
     high = one.high / other.low if other.low else math.inf
-    verdict = "slower" if low > 1 else "faster" if high < 1 else "inconclusive"
+    disputed = one.disputed or other.disputed
+    verdict = "inconclusive" if disputed else "slower" if low > 1 else "faster" if high < 1 else "inconclusive"
     return Comparison(
         one.strategy,
         other.strategy,
@@ -104,11 +109,12 @@ def through(one: Comparison, other: Comparison) -> Comparison:
         verdict,
         verdict != "inconclusive",
         one.reference,
+        disputed,
     )
 
 
 def within_margin(compared: Comparison, margin: float) -> Comparison:
     """A difference that surely lies within the margin is one that nobody has to act on, as in `stats.verdict`."""
-    if 1 / margin < compared.low and compared.high < margin:
+    if not compared.disputed and 1 / margin < compared.low and compared.high < margin:
         return dataclasses.replace(compared, verdict="equivalent", decides=False)
     return compared
