@@ -5,22 +5,30 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.machine.calibration import Calibration, calibrate
     from raybench.machine.core_speed import CoreSpeed, measure_core
     from raybench.machine.device import Device, Times, open_device, torch_dtype
     from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
+    from raybench.machine.instructions import instructions_of
+    from raybench.machine.operations import Operations, operations_of
     from raybench.machine.priority import priority_notice, take_priority
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "Calibration",
     "CoreSpeed",
     "Device",
+    "Operations",
     "Times",
+    "calibrate",
     "describe_machine",
     "gpu_settings",
     "in_ray_job",
+    "instructions_of",
     "measure_core",
     "open_device",
+    "operations_of",
     "package_versions",
     "priority_notice",
     "take_priority",

@@ -1,0 +1,214 @@
+"""What a call has PyTorch do: operations dispatched, their FLOPs and the bytes that they move.
+
+By a `TorchDispatchMode`, which sees every operation below autograd, and the formulas of `torch.utils.flop_counter`.
+A dispatch mode does not see into what torch.compile has generated: `generated_code` looks there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+_aten: Final = torch.ops.aten
+_SAME_FLOPS: Final[Mapping[Any, Any]] = {
+    _aten.addmm_: _aten.addmm,
+    _aten.baddbmm_: _aten.baddbmm,
+    _aten._scaled_dot_product_flash_attention_for_cpu: _aten._scaled_dot_product_flash_attention,
+    _aten._scaled_dot_product_fused_attention_overrideable: _aten._scaled_dot_product_flash_attention,
+}
+"""Operations for which torch 2.13 has no formula, and those whose formula is theirs too."""
+_DROPOUTS: Final = (_aten.dropout, _aten.alpha_dropout, _aten.feature_dropout, _aten.feature_alpha_dropout)
+_KNOWN: Final = ("aten", "prim", "prims")
+"""Namespaces of operations that compute no product unless there is a formula for it."""
+
+_MAKE_TENSORS: Final = ("_reinterpret_tensor", "_empty_strided_cpu")
+"""Functions of C++ by which generated code makes a tensor and computes nothing: they cost about what a view does."""
+
+
+@dataclasses.dataclass(slots=True)
+class Operations:
+    """Of one call. ``operations`` are all but ``views``: calls from Python that give a tensor another shape
+    or nothing new at all.
+
+    ``flops``: two for each multiplication with an addition, of ``products`` of matrices and of ``attention``, whose
+    share is ``attention_flops``; what is masked is counted too. ``weight_bytes`` and ``activation_bytes``: what
+    operations read and write, of the model's own tensors and of others; ``product_bytes``: what of both products do.
+    ``generated``: kernels that a compiler has written, among ``operations``. ``unknown``: operations of which nobody
+    says whether they compute products.
+    """
+
+    flops: int = 0
+    attention_flops: int = 0
+    weight_bytes: int = 0
+    activation_bytes: int = 0
+    product_bytes: int = 0
+    operations: int = 0
+    views: int = 0
+    products: int = 0
+    attention: int = 0
+    generated: int = 0
+    unknown: list[str] = dataclasses.field(default_factory=list)
+
+
+def operations_of(
+    call: Callable[[], object], weights: Iterable[torch.Tensor] = (), compiled: bool = False
+) -> Operations:
+    """What one ``call`` has PyTorch do. ``weights``: the model's own tensors. Raises what ``call`` raises.
+
+    ``compiled``: it is of torch.compile on a CPU; counted is then what is within the generated code.
+    """
+    counting = _Counting(weights)
+    with generated_code(counting) if compiled else counting:
+        call()
+    return counting.found
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[misc]
+    def __init__(self, weights: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.found, self._depth = Operations(), 0
+        self._weights = {_storage(weight) for weight in weights}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, packet = kwargs or {}, func._overloadpacket
+        formula = flop_registry.get(_SAME_FLOPS.get(packet, packet))
+        if (
+            packet in _DROPOUTS and not args[2]
+        ):  # not in training: its input, of which torch makes a copy in a mode only
+            self.found.views += not self._depth
+            return args[0]
+        if formula is None and func is not torch.ops.prim.device.default:
+            made = self._composite(func, args, kwargs)
+            if made is not NotImplemented:
+                return made
+        made = func(*args, **kwargs)
+        given = (args, [value for name, value in kwargs.items() if name not in _written_only(func)])
+        read = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
+        written = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+        if written or read:
+            self._count(func, read, written, formula and formula(*args, **kwargs, out_val=made))
+        return made
+
+    def _composite(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Of an operation that stands for others these are counted; NotImplemented where it stands for none.
+
+        Views within it are a part of it: from C++ they cost a fraction of what one from Python does. Where there is
+        nothing else in it, as in a cast to the type that it has, it counts as one view itself.
+        """
+        found, self._depth = self.found, self._depth + 1
+        operations, views = found.operations, found.views
+        try:
+            with self:
+                made = func.decompose(*args, **kwargs)
+        finally:
+            self._depth -= 1
+        if made is not NotImplemented and not self._depth:
+            found.views = views + (found.operations == operations)
+        return made
+
+    def generated(self, arguments: Iterable[Any]) -> None:
+        """A kernel that a compiler wrote was called; each tensor that it is given it reads or writes once."""
+        self.found.operations += 1
+        self.found.generated += 1
+        self._move(leaf for leaf in arguments if isinstance(leaf, torch.Tensor))
+
+    def _count(self, func: Any, read: list[torch.Tensor], written: list[torch.Tensor], flops: int | None) -> None:
+        found = self.found
+        if written and not func._schema.is_mutable and {*map(_storage, written)} <= {*map(_storage, read)}:
+            found.views += 1
+            return
+        found.operations += 1
+        moved = self._move((*read, *written))
+        if flops is not None:
+            found.flops += flops
+            if "attention" in func._schema.name:
+                found.attention += 1
+                found.attention_flops += flops
+            else:
+                found.products += 1
+                found.product_bytes += moved
+        elif func.namespace not in _KNOWN and func._schema.name not in found.unknown:
+            found.unknown.append(func._schema.name)
+
+    def _move(self, tensors: Iterable[torch.Tensor]) -> int:
+        moved = 0
+        for tensor in tensors:
+            size = tensor.numel() * tensor.element_size()
+            moved += size
+            if _storage(tensor) in self._weights:
+                self.found.weight_bytes += size
+            else:
+                self.found.activation_bytes += size
+        return moved
+
+
+@functools.cache
+def _written_only(func: Any) -> frozenset[str]:
+    """Keywords of an operation by which it is told where to write."""
+    return frozenset(argument.name for argument in func._schema.arguments if argument.is_out)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage().data_ptr())
+
+
+@contextlib.contextmanager
+def generated_code(counting: _Counting) -> Iterator[None]:
+    """Within what torch.compile has generated for a CPU, ``counting`` is entered, and told of each generated kernel.
+
+    It cannot be entered before: torch.compile looks at the modes that are on, and compiles anew. The generated Python
+    finds its kernels, functions of C++, by their names in its module: those are put in wrappers while this lasts.
+    Raises RuntimeError where no generated code was called.
+    """
+    from torch._inductor.codecache import PyCodeCache
+
+    modules = [vars(module) for module in PyCodeCache.modules]
+    kernels = [
+        (module, name, value)
+        for module in modules
+        for name, value in module.items()
+        if (getattr(value, "__module__", None) or "").endswith(".kernel")
+    ]
+    of_modules, entered, times = {*map(id, modules)}, list[FrameType](), 0
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal times
+        if event == "c_call" and entered and argument.__name__ in _MAKE_TENSORS and id(frame.f_globals) in of_modules:
+            counting.found.views += 1
+        elif event == "call" and not entered and frame.f_code.co_name == "call" and id(frame.f_globals) in of_modules:
+            entered.append(frame)
+            times += 1
+            counting.__enter__()
+        elif event == "return" and entered and frame is entered[0]:
+            counting.__exit__(None, None, None)
+            entered.clear()
+
+    before = sys.getprofile()
+    try:
+        for module, name, kernel in kernels:
+            module[name] = functools.partial(_called, counting, kernel)
+        sys.setprofile(watch)
+        yield
+    finally:
+        sys.setprofile(before)
+        for module, name, kernel in kernels:
+            module[name] = kernel
+    if not times:
+        raise RuntimeError("no code that torch.compile generated was called")
+
+
+def _called(counting: _Counting, kernel: Callable[..., Any], *arguments: Any) -> Any:
+    counting.generated(arguments)
+    return kernel(*arguments)

@@ -1,0 +1,121 @@
+"""What a call has PyTorch do, against what can be worked out by hand, and against PyTorch's own counter of FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from raybench.machine.operations import Operations, operations_of
+from raybench.machine.small_layers import WIDTH, Layers
+
+FLOAT = 4
+
+
+class Tiny(nn.Module):
+    """One product with a bias, a nonlinearity, one of another shape, and an addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 4), nn.Linear(4, 6, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = x + self.second(functional.silu(self.first(x)))
+        return found
+
+
+def of(call: Callable[[], object], model: nn.Module | None = None) -> Operations:
+    with torch.inference_mode():
+        return operations_of(call, () if model is None else model.parameters())
+
+
+def test_a_tiny_model_by_hand() -> None:
+    model, x = Tiny(), torch.ones(3, 6)
+    found = of(lambda: model(x), model)
+    assert found == Operations(
+        flops=2 * 3 * 6 * 4 + 2 * 3 * 4 * 6,
+        weight_bytes=FLOAT * (6 * 4 + 4 + 4 * 6),
+        # The first product reads 3 x 6 and writes 3 x 4; silu reads and writes 3 x 4; the second reads that and writes
+        # 3 x 6; the addition reads two of 3 x 6 and writes one.
+        activation_bytes=FLOAT * (18 + 12 + 12 + 12 + 12 + 18 + 18 + 18 + 18),
+        product_bytes=FLOAT * (6 * 4 + 4 + 4 * 6 + 18 + 12 + 12 + 18),
+        operations=4,
+        products=2,
+    )
+
+
+def test_what_is_written_in_place_is_read_and_written() -> None:
+    y, low, up = torch.ones(5, 4), torch.ones(5, 2), torch.ones(2, 4)
+    found = of(lambda: y.addmm_(low, up))
+    assert (found.flops, found.products, found.operations) == (2 * 5 * 2 * 4, 1, 1)
+    assert found.activation_bytes == FLOAT * (20 + 10 + 8 + 20)
+    batch, lows, ups = torch.ones(3, 5, 4), torch.ones(3, 5, 2), torch.ones(3, 2, 4)
+    assert of(lambda: batch.baddbmm_(lows, ups)).flops == 3 * 2 * 5 * 2 * 4
+
+
+def test_attention_is_two_products_of_its_own_kind() -> None:
+    q, k, v = torch.ones(1, 2, 5, 8), torch.ones(1, 2, 7, 8), torch.ones(1, 2, 7, 8)
+    found = of(lambda: functional.scaled_dot_product_attention(q, k, v))
+    assert (found.attention, found.products, found.operations) == (1, 0, 1)
+    assert found.flops == found.attention_flops == 2 * (2 * 5 * 7 * 8) * 2
+
+
+@pytest.mark.parametrize(
+    ("call", "views", "operations"),
+    [
+        (lambda x: x.view(2, 12), 1, 0),
+        (lambda x: x.transpose(0, 1), 1, 0),
+        (lambda x: x.split([1, 3], 0), 1, 0),  # two tensors by one call
+        (lambda x: x.reshape(2, 12), 1, 0),
+        (lambda x: x.t().reshape(2, 12), 1, 1),  # it has to be copied
+        (lambda x: x.to(torch.float64), 0, 1),
+        (lambda x: functional.linear(x, torch.ones(5, 6)), 0, 2),  # its views are a part of it; and the ones
+        (lambda x: torch.dropout(x, 0.5, train=False), 1, 0),
+    ],
+)
+def test_views_are_apart_from_operations(call: Callable[[torch.Tensor], object], views: int, operations: int) -> None:
+    x = torch.ones(4, 6)
+    found = of(lambda: call(x))
+    assert (found.views, found.operations) == (views, operations)
+
+
+def test_flops_are_those_of_pytorchs_own_counter_where_it_knows_the_operations() -> None:
+    layers, x = Layers(2, 9).to_device("cpu", torch.float32), torch.ones(1, 9, WIDTH)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        layers(x)
+    found = of(lambda: layers(x), layers)
+    assert found.flops - found.attention_flops == counter.get_total_flops() > 0
+    assert found.attention_flops == 2 * 2 * (2 * 4 * 9 * 9 * 16)
+
+
+def test_an_operation_of_a_namespace_that_nobody_knows_is_named() -> None:
+    with torch.library._scoped_library("raybench_test", "DEF") as library:
+        library.define("secret(Tensor x) -> Tensor")
+        library.impl("secret", lambda x: x * 2, "CPU")
+        found = of(lambda: torch.ops.raybench_test.secret(torch.ones(3)))
+    assert found.unknown == ["raybench_test::secret"]
+
+
+def test_a_compiled_model_is_counted_within_its_generated_code() -> None:
+    model, x = Tiny().requires_grad_(False), torch.ones(3, 6)
+    plain = of(lambda: model(x), model)
+    compiled = torch.compile(model, fullgraph=True)
+    with torch.inference_mode():
+        compiled(x)
+        first, again = (operations_of(lambda: compiled(x), model.parameters(), compiled=True) for _ in range(2))
+        assert torch.equal(compiled(x), model(x))
+    assert first == again
+    assert (first.flops, first.products, first.weight_bytes) == (plain.flops, 2, plain.weight_bytes)
+    # The nonlinearity is a kernel, which writes where it reads; the addition is the second product's.
+    assert (first.generated, first.operations) == (1, 3)
+    assert first.product_bytes == plain.product_bytes + FLOAT * 18
+    assert first.activation_bytes == plain.activation_bytes - FLOAT * (12 + 36)
+
+
+def test_where_nothing_generated_is_called_that_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"no code that torch.compile generated was called"):
+        operations_of(lambda: torch.ones(3) + 1, compiled=True)
