@@ -109,16 +109,19 @@ def generated(
     run_id: str = "run",
     devices: int = 1,
     loads: Mapping[str, Mapping[str, Any]] | None = None,
+    counts: Callable[[Configuration], Sequence[Mapping[str, Any]]] | None = None,
+    calibration: Mapping[str, Any] | None = None,
     rounds: int | None = None,
     model: ModelSpec = MODEL,
 ) -> Any:
     """Commit a run of ``plan`` in which every request took what ``cost`` says; round r on device r modulo ``devices``.
 
-    ``loads``: of a configuration, or a strategy, values of its rows in that table. ``rounds``: how many of the plan's
-    are committed.
+    ``loads``: of a configuration, or a strategy, values of its rows in that table. ``counts``: of a configuration the
+    values of its rows in that table; ``calibration``: of each row there. ``rounds``: how many of the plan's are
+    committed.
     """
     description = describe(run_id, plan, GlueLengths(0), model, [], all_traits())
-    rows: dict[str, list[dict[str, Any]]] = {"samples": [], "visits": [], "loads": []}
+    rows: dict[str, list[dict[str, Any]]] = {"samples": [], "visits": [], "loads": [], "counts": [], "calibrations": []}
     keys = []
     for number, visit in enumerate(v for v in plan.visits() if rounds is None or v.round < rounds):
         key = VisitKey(visit=visit_name(visit.block, visit.round), block=visit.block, round=visit.round, attempt=0)
@@ -127,10 +130,17 @@ def generated(
         block = next(b for b in plan.blocks if b.name == visit.block)
         rows["visits"].append(place | _VISIT | {"attempt": 0, "device": f"fake-{visit.round % devices}"})
         rows["visits"][-1]["started_at"] = BEGAN + timedelta(seconds=number)
+        if calibration is not None:
+            rows["calibrations"] += [place | {"place": when} | dict(calibration) for when in ("before", "after")]
         sequence = 0
         for c in block.configurations:
             own = next((loads[key] for key in (c.name, c.strategy) if key in loads), {}) if loads else {}
             rows["loads"].append(place | {"configuration": c.name} | _LOAD | dict(own))
+            if counts is not None and visit.round == 0:
+                rows["counts"] += [
+                    place | {"configuration": c.name, "task": c.tasks[0], "request": number} | dict(of)
+                    for number, of in enumerate(counts(c))
+                ]
             for task, request in block.requests(c, visit.round * plan.requests, plan.requests):
                 took = cost(c, task, request, visit.round)
                 rows["samples"].append(
@@ -144,7 +154,7 @@ def generated(
                 sequence += 1
     with RunStore.create(results, run_id, description) as store:
         write_views(store.root)
-        tables = {name: pa.Table.from_pylist(found, SCHEMAS[name]) for name, found in rows.items()}
+        tables = {name: pa.Table.from_pylist(found, SCHEMAS[name]) for name, found in rows.items() if found}
         store.commit(tables, keys)
         return store.root
 

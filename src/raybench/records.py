@@ -20,6 +20,12 @@ Phase = Literal["warmup", "opener", "timed"]
 model filled; it repeats the request that its configuration served before. Both are kept and flagged, never mixed in.
 """
 
+StepName = Literal["forward", "prefill", "decode"]
+"""A step of a request: a classifier has one, a language model two kinds."""
+
+Place = Literal["before", "after"]
+"""When in a visit its device was calibrated: before the warm-ups, or after the last turn."""
+
 FailureKind = Literal["error", "gate", "out_of_memory", "crashed", "killed", "timeout", "worker_lost"]
 """Why something was not measured.
 

@@ -1,6 +1,6 @@
 """The rows that raybench keeps: one Arrow schema a kind of row.
 
-Raw samples are the product: every table is recomputed from the five kinds of rows below. A row has one shape from the
+Raw samples are the product: every table is recomputed from the seven kinds of rows below. A row has one shape from the
 measuring process to the Parquet file. Durations are integer nanoseconds, sizes are bytes, wall-clock instants are UTC
 microseconds. `records` has the vocabulary.
 """
@@ -169,12 +169,77 @@ ATTEMPTS: Final = pa.schema(
 Those that finished are in ``visits``, each with the number of its attempt.
 """
 
+COUNTS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("configuration", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("request", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("step", pa.string(), nullable=False),
+        pa.field("flops", pa.int64()),
+        pa.field("attention_flops", pa.int64()),
+        pa.field("weight_bytes", pa.int64()),
+        pa.field("activation_bytes", pa.int64()),
+        pa.field("product_bytes", pa.int64()),
+        pa.field("operations", pa.int64()),
+        pa.field("views", pa.int64()),
+        pa.field("products", pa.int64()),
+        pa.field("attention", pa.int64()),
+        pa.field("generated", pa.int64()),
+        pa.field("instructions", pa.int64()),
+        pa.field("kernels", pa.int64()),
+        pa.field("not_counted", pa.string()),
+    ]
+)
+"""What a configuration does in one step of a request, counted after all was timed: the same each time. In round 0, of
+its shortest, a middle and its longest request. No rows before version 7.
+
+``step``: ``forward`` of a classifier; of a language model ``prefill``, and ``decode``, one in the middle of those of
+the request. ``operations``: dispatched by PyTorch, all but ``views`` (calls that compute nothing); among them
+``products`` of matrices, ``attention``, and kernels ``generated`` by a compiler. ``flops`` of both products and
+attention, whose share is ``attention_flops``; ``weight_bytes`` and ``activation_bytes``: read and written, of the
+model's own tensors and of others; ``product_bytes``: what products do of both. ``instructions``: of Python's bytecode.
+``kernels``: that a GPU was given, null on a CPU. ``not_counted``: why another column is null, or what it lacks.
+"""
+
+CALIBRATIONS: Final = pa.schema(
+    [
+        pa.field("visit", pa.string(), nullable=False),
+        pa.field("block", pa.string(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),
+        pa.field("instruction_ns", pa.float64()),
+        pa.field("view_ns", pa.float64()),
+        pa.field("elementwise_ns", pa.float64()),
+        pa.field("product_ns", pa.float64()),
+        pa.field("attention_ns", pa.float64()),
+        pa.field("kernel_ns", pa.float64()),
+        pa.field("flops_s", pa.float64()),
+        pa.field("attention_flops_s", pa.float64()),
+        pa.field("bytes_s", pa.float64()),
+        pa.field("memory_bytes_s", pa.float64()),
+        pa.field("not_calibrated", pa.string()),
+    ]
+)
+"""How fast the device was in a visit at what forwards are made of (`machine/calibration.py` says how that is found).
+
+``place``: ``before`` the warm-ups, or ``after`` the last turn. Nanoseconds of the host for one bytecode instruction and
+to dispatch one operation of each kind; ``kernel_ns``: the least that a kernel takes a GPU, null on a CPU; FLOPs of
+products and of attention a second, bytes a second through elementwise operations, and of weights from memory.
+``not_calibrated``: why all of them are null. No rows before version 7.
+"""
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "samples": SAMPLES,
     "visits": VISITS,
     "loads": LOADS,
     "failures": FAILURES,
     "attempts": ATTEMPTS,
+    "counts": COUNTS,
+    "calibrations": CALIBRATIONS,
 }
 
 _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
@@ -188,7 +253,11 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
         "loads": ("argmax_agreement", "kl_divergence", "untied_bytes"),
     },
     6: {"loads": ("form_ns", "compile_ns")},
-    7: {"loads": ("compile_bytes", "compiled_shapes", "adapter_add_ns", "adapter_remove_ns")},
+    7: {
+        "loads": ("compile_bytes", "compiled_shapes", "adapter_add_ns", "adapter_remove_ns"),
+        "counts": tuple(COUNTS.names),
+        "calibrations": tuple(CALIBRATIONS.names),
+    },
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

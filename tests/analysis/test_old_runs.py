@@ -66,6 +66,11 @@ def test_it_is_a_classifiers_one_prompt_at_a_time(tables: Tables) -> None:
     ]
 
 
+def test_nothing_was_counted_in_it(tables: Tables) -> None:
+    for name in ("counts", "calibrations", "predictions", "attribution"):
+        assert tables.rows(f"FROM {name}") == []
+
+
 def test_any_duckdb_reads_it_by_the_views_of_today(tables: Tables) -> None:
     with duckdb.connect() as connection:
         connection.execute("SET VARIABLE raybench_run = ?", [str(RUN)])

@@ -36,7 +36,9 @@ def generated_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     folder = tmp_path_factory.mktemp("generated")
     plan = load_generated(folder, batched([1, 8]))
     merged = {"gate_error": 0.013, "gate_tolerance": 0.05, "argmax_agreement": 0.99, "kl_divergence": 4e-4}
-    found = Tables(generated(plan, folder, even_cost, loads={"lora_merged": merged}))
+    done = dict.fromkeys(("flops", "weight_bytes", "activation_bytes", "operations", "instructions"), 9)
+    steps = [{"step": step, "tokens": 5, **done} for step in ("prefill", "decode")]
+    found = Tables(generated(plan, folder, even_cost, loads={"lora_merged": merged}, counts=lambda c: steps))
     write_derived(found)
     return found
 

@@ -293,7 +293,7 @@ def test_shuffling_rows_changes_no_table(known_latencies: Known, load_plan: Load
     tables = Tables(measure(load_plan(rounds=6), tmp_path, devices=2))
     before = _contents(tables)
     connection, rng = tables.connection, np.random.default_rng(1)
-    for name in ("samples", "visits", "loads", "failures", "attempts"):
+    for name in ("samples", "visits", "loads", "failures", "attempts", "counts", "calibrations"):
         table = connection.sql(f"SELECT * FROM {name}").to_arrow_table()
         connection.register(f"shuffled_{name}", table.take(pa.array(rng.permutation(table.num_rows))))
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM shuffled_{name}")
@@ -312,6 +312,8 @@ def _contents(tables: Tables) -> dict[str, str]:
         "loads",
         "failures",
         "attempts",
+        "counts",
+        "calibrations",
         "timed",
         "measures",
     }

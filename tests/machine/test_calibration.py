@@ -47,7 +47,7 @@ DID = {
 def took(known: Calibration, name: str, times: float = 1.0) -> Pass:
     did, instructions = DID[name]
     if name == "far product":
-        return Pass(did, instructions, did.product_bytes / known.memory_bytes_s * 1e9, None)
+        return Pass(did, instructions, did.product_bytes / (known.memory_bytes_s or 1) * 1e9, None)
     return Pass(did, instructions, times * known.host_ns(did, instructions) + known.device_ns(did), None)
 
 
@@ -63,7 +63,7 @@ def test_the_constants_are_those_by_which_the_passes_took_what_they_took() -> No
 def test_dispatch_is_scaled_until_layers_take_what_they_took_and_rates_are_not() -> None:
     found = values(solved({name: took(KNOWN, name, 1.25 if name == "layers" else 1.0) for name in DID}))
     expected = {name: value * (1.25 if "flops" not in name else 1) for name, value in values(KNOWN).items()}
-    expected |= {"bytes_s": KNOWN.bytes_s, "memory_bytes_s": KNOWN.memory_bytes_s}
+    expected |= {"bytes_s": KNOWN.bytes_s, "memory_bytes_s": 8e9}
     assert found == pytest.approx(expected, rel=1e-9)
 
 
@@ -81,6 +81,13 @@ def test_of_a_gpu_host_and_device_are_told_apart_by_their_clocks() -> None:
     assert values(solved(passes)) == pytest.approx(values(known), rel=1e-9)
 
 
+def test_where_memory_was_not_asked_for_nothing_is_bound_by_it() -> None:
+    found = solved({name: took(KNOWN, name) for name in DID if name != "far product"})
+    assert found.memory_bytes_s is None
+    did = Operations(flops=4_000_000, product_bytes=10**12, activation_bytes=10**12)
+    assert found.device_ns(did) == pytest.approx(4e6 / 4e10 * 1e9)
+
+
 def test_noise_that_leaves_less_than_nothing_gives_no_constant_below_zero() -> None:
     passes = {name: took(KNOWN, name) for name in DID}
     passes["products"] = dataclasses.replace(passes["products"], host_ns=1.0)
@@ -93,6 +100,8 @@ def test_a_real_device_has_positive_constants_and_is_left_as_it_was() -> None:
     state = torch.get_rng_state()
     found = calibrate(CpuDevice(), torch.float32)
     assert found.kernel_ns is None
+    assert found.memory_bytes_s is not None
+    assert calibrate(CpuDevice(), torch.float32, memory=False).memory_bytes_s is None
     assert all(value > 0 for value in values(found).values())
     assert torch.equal(torch.get_rng_state(), state)
     assert gc.isenabled()
@@ -104,7 +113,7 @@ def test_what_is_predicted_is_what_counts_and_constants_add_up_to() -> None:
         flops=4_000_000, attention_flops=2_000_000, weight_bytes=700, activation_bytes=2300, product_bytes=1000,
         operations=10, views=4, products=3, attention=1, generated=2,
     )  # fmt: skip
-    assert KNOWN.host_ns(did, 100) == 100 * 20 + (4 + 2) * 500 + 4 * 1500 + 3 * 2500 + 9000
+    assert KNOWN.host_ns(did, 100) == 100 * 20 + 4 * 500 + 4 * 1500 + 3 * 2500 + 9000
     assert KNOWN.device_ns(did) == pytest.approx(2e6 / 4e10 * 1e9 + 2e6 / 2e10 * 1e9 + 2000 / 1e10 * 1e9)
     bound_by_memory = dataclasses.replace(did, product_bytes=1_000_000, activation_bytes=1_001_300)
     assert KNOWN.device_ns(bound_by_memory) == pytest.approx(1e6 / 8e9 * 1e9 + 1e5 + 2000 / 1e10 * 1e9)

@@ -15,7 +15,7 @@ from raybench.cluster.agenda import Agenda
 from raybench.plan.plan import Plan
 from raybench.store.store import RunStore, StoreError
 from raybench.sweep.recorder import Recorder
-from raybench.visit.visit import Died, Failed, Finished, Message, Samples, VisitSpec, run_visit
+from raybench.visit.visit import Calibrated, Counted, Died, Failed, Finished, Message, Samples, VisitSpec, run_visit
 from runs import job_of
 
 Known = Callable[..., None]
@@ -103,6 +103,25 @@ def test_what_waits_to_be_committed_holds_no_message(
         assert held() is None
         recorder.commit()
         assert store.read("samples")["started_ns"].to_pylist() == list(range(batch.num_rows))
+
+
+def test_counts_and_calibrations_are_kept_but_not_of_a_configuration_that_failed(
+    visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path
+) -> None:
+    spec, messages = visits[0]
+    calibrated = [m.row for m in messages if isinstance(m, Calibrated)]
+    counted = [row for m in messages if isinstance(m, Counted) for row in m.rows]
+    assert len(calibrated) == 2
+    assert {row["configuration"] for row in counted} == {c.name for c in spec.configurations}
+    failed = spec.configurations[0].name
+    with RunStore.create(tmp_path, "run", {}) as store:
+        recorder = Recorder(store, interval_s=0.0)
+        recorder.add(spec, Failed(failed, "error", "no"))
+        for message in messages:
+            recorder.add(spec, message)
+        assert store.read("calibrations").to_pylist() == calibrated
+        assert store.read("counts").to_pylist() == [row for row in counted if row["configuration"] != failed]
+        assert store.read("counts").num_rows < len(counted)
 
 
 def test_a_visit_that_died_leaves_nothing(visits: list[tuple[VisitSpec, list[Message]]], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe
 from raybench.model.weights import resolve_model
 from raybench.schemas import SAMPLES
-from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, run_visit
+from raybench.visit.visit import Counted, Failed, Finished, Loaded, Message, Samples, run_visit
 
 
 @pytest.fixture
@@ -43,6 +43,13 @@ def test_it_is_compiled_first_and_then_serves_as_it_is(messages: list[Message], 
     assert loads["compiled"]["compile_ns"] > 0
     assert loads["compiled"]["form_ns"] > 0
     assert loads["compiled"]["gate_error"] < loads["compiled"]["gate_tolerance"]
+    counted = {row["configuration"]: row for m in messages if isinstance(m, Counted) for row in m.rows}
+    eager, compiled = counted["chosen"], counted["compiled"]
+    assert (eager["generated"], eager["not_counted"]) == (0, None)
+    assert compiled["not_counted"] == "bytes are those of the uncompiled model: compiled, less is moved"
+    assert 0 < compiled["generated"] < compiled["operations"] < eager["operations"]
+    assert compiled["attention"] == eager["attention"] > 0
+    assert compiled["instructions"] < eager["instructions"]
     samples = pa.Table.from_batches([m.batch for m in messages if isinstance(m, Samples)], SAMPLES).to_pylist()
     timed = [row["configuration"] for row in samples if row["phase"] == "timed"]
     assert (timed.count("chosen"), timed.count("compiled")) == (10, 10)

@@ -18,8 +18,8 @@ from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
-from raybench.schemas import FAILURES, LOADS, SAMPLES, VISITS
-from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
+from raybench.schemas import CALIBRATIONS, COUNTS, FAILURES, LOADS, SAMPLES, VISITS
+from raybench.visit.visit import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
 from runs import job_of
 
 
@@ -70,6 +70,67 @@ def test_a_visit_loads_checks_and_times_every_configuration(specs: dict[str, Vis
     assert told[-1] == -1
     assert not of(Failed, messages)
     assert set(FAILURES.names) >= {"configuration", "kind", "message"}
+
+
+def test_what_each_configuration_does_is_counted_once_and_the_device_is_calibrated_around_the_turns(
+    specs: dict[str, VisitSpec],
+) -> None:
+    spec = specs["mrpc_seed42"]
+    messages, told = run(spec)
+    order = [type(m) for m in messages if not isinstance(m, Loaded)]
+    assert order == [Calibrated, *[Samples] * order.count(Samples), Calibrated, *[Counted] * 3, Finished]
+    assert told[-4:] == [0, 1, 2, -1]
+    calibrations = [m.row for m in of(Calibrated, messages)]
+    assert [row["place"] for row in calibrations] == ["before", "after"]
+    for row in calibrations:
+        assert set(row) == set(CALIBRATIONS.names)
+        assert row["not_calibrated"] is None
+        assert min(row["instruction_ns"], row["view_ns"], row["product_ns"], row["flops_s"]) > 0
+    assert [row["memory_bytes_s"] is None for row in calibrations] == [True, False]
+    rows = [row for m in of(Counted, messages) for row in m.rows]
+    assert all(set(row) == set(COUNTS.names) for row in rows)
+    lengths = sorted({request.tokens for request in spec.requests[0]})
+    shortest, middle, longest = lengths[0], lengths[len(lengths) // 2], lengths[-1]
+    by_name = {
+        c.name: {row["tokens"]: row for row in rows if row["configuration"] == c.name} for c in spec.configurations
+    }
+    for found in by_name.values():
+        assert list(found) == [shortest, middle, longest]
+        assert {row["step"] for row in found.values()} == {"forward"}
+        assert {row["not_counted"] for row in found.values()} == {None}
+    full, merged = by_name["fullft_mrpc_seed42"][longest], by_name["lora_merged_mrpc_seed42"][longest]
+    separate = by_name["lora_mrpc_seed42"][longest]
+    done = [name for name in COUNTS.names if name not in ("configuration", "visit")]
+    assert [full[name] for name in done] == [merged[name] for name in done]
+    # 8 layers of q_proj (64 -> 64) and v_proj (64 -> 32), each with two products more, of rank 8.
+    assert separate["products"] - full["products"] == 8 * 2 * 2
+    assert separate["flops"] - full["flops"] == 2 * longest * 8 * (64 * 8 + 8 * 64 + 64 * 8 + 8 * 32)
+    assert separate["weight_bytes"] - full["weight_bytes"] == 4 * 8 * (64 * 8 + 8 * 64 + 64 * 8 + 8 * 32)
+    assert separate["instructions"] > full["instructions"]
+
+
+def test_nothing_is_counted_after_the_first_round(specs: dict[str, VisitSpec]) -> None:
+    messages, _ = run(dataclasses.replace(specs["mrpc_seed42"], round=1))
+    assert of(Counted, messages) == []
+    assert len(of(Calibrated, messages)) == 2
+
+
+def test_counting_that_fails_leaves_what_was_measured_as_it_is(
+    specs: dict[str, VisitSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("no such\ncounter")
+
+    monkeypatch.setattr("raybench.visit.visit.calibrate", failing)
+    monkeypatch.setattr("raybench.deploy.counting.operations_of", failing)
+    messages, _ = run(specs["mrpc_seed42"])
+    assert of(Failed, messages) == []
+    assert isinstance(messages[-1], Finished)
+    for message in of(Calibrated, messages):
+        assert (message.row["view_ns"], message.row["not_calibrated"]) == (None, "RuntimeError: no such counter")
+    for row in (row for m in of(Counted, messages) for row in m.rows):
+        assert (row["operations"], row["not_counted"]) == (None, "operations: RuntimeError: no such counter")
+        assert row["instructions"] > 0
 
 
 def test_a_base_without_a_head_is_measured_and_what_was_found_is_kept(

@@ -43,6 +43,8 @@ VIEW_FILES = (
     "load_notes",
     "distinct_requests",
     "run_time",
+    "predictions",
+    "attribution",
 )
 """The SQL files, in the order in which their views build on each other."""
 _KEPT = {

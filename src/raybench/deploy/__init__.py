@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from raybench.deploy.buckets import Buckets, bucket_of
     from raybench.deploy.capturing import captured
     from raybench.deploy.compiling import as_it_is, own_cache
+    from raybench.deploy.counting import Counts, Prepared, count
     from raybench.deploy.execution import BY_BUCKET
     from raybench.deploy.fused_form import fused
     from raybench.deploy.gate import Gate, GateError
@@ -35,12 +36,14 @@ __all__ = [
     "Adapter",
     "Buckets",
     "Configuration",
+    "Counts",
     "Deployment",
     "Gate",
     "GateError",
     "Generator",
     "InputError",
     "LoadCosts",
+    "Prepared",
     "Remerge",
     "Strategy",
     "StrategyTraits",
@@ -50,6 +53,7 @@ __all__ = [
     "as_it_is",
     "bucket_of",
     "captured",
+    "count",
     "deploy",
     "fused",
     "generate",

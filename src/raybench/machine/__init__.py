@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from raybench.machine.device import Device, Times, open_device, torch_dtype
     from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
     from raybench.machine.instructions import instructions_of
-    from raybench.machine.operations import Operations, operations_of
+    from raybench.machine.operations import Operations, compiled_operations_of, operations_of
     from raybench.machine.priority import priority_notice, take_priority
 else:
     __getattr__ = names_of(__name__)
@@ -22,6 +22,7 @@ __all__ = [
     "Operations",
     "Times",
     "calibrate",
+    "compiled_operations_of",
     "describe_machine",
     "gpu_settings",
     "in_ray_job",

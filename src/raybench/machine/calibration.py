@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import statistics
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ _FAR_BYTES: Final = {"cpu": 2**26, "cuda": 2**28}
 """More than most caches hold."""
 _SIDE: Final = {"cpu": 128, "cuda": 4096}
 """Of the matrices by which FLOPs a second are found."""
+_ROWS: Final = {"cpu": 512, "cuda": 4096}
+"""Of a matrix by which bytes a second are found."""
 _TOKENS: Final = 16
 _LEAST: Final = 1e-9
 """Of a constant, where noise leaves less than nothing of one: no division by zero follows."""
@@ -41,7 +44,8 @@ class Calibration:
     ``instruction_ns``: a bytecode instruction of Python; ``view_ns``, ``elementwise_ns``, ``product_ns``,
     ``attention_ns``: an operation of the kind until its call returns, less what it computes on a CPU. ``kernel_ns``:
     the least that one takes a GPU; None on a CPU. ``flops_s`` of products, ``attention_flops_s`` of attention,
-    ``bytes_s`` through elementwise operations, ``memory_bytes_s`` of weights that no cache holds through a product.
+    ``bytes_s`` through elementwise operations, ``memory_bytes_s`` of weights that no cache holds through a product;
+    None where that was not asked for.
     """
 
     instruction_ns: float
@@ -53,14 +57,14 @@ class Calibration:
     flops_s: float
     attention_flops_s: float
     bytes_s: float
-    memory_bytes_s: float
+    memory_bytes_s: float | None
 
     def host_ns(self, operations: Operations, instructions: int) -> float:
         """What Python and dispatch take of a call with these counts."""
         others = operations.operations - operations.products - operations.attention - operations.generated
         return (
             instructions * self.instruction_ns
-            + (operations.views + operations.generated) * self.view_ns
+            + operations.views * self.view_ns
             + others * self.elementwise_ns
             + operations.products * self.product_ns
             + operations.attention * self.attention_ns
@@ -69,14 +73,10 @@ class Calibration:
     def device_ns(self, operations: Operations) -> float:
         """The floor of what it computes: FLOPs over their rates, bytes over bandwidth."""
         moved = operations.weight_bytes + operations.activation_bytes - operations.product_bytes
-        return 1e9 * (
-            max(
-                (operations.flops - operations.attention_flops) / self.flops_s,
-                operations.product_bytes / self.memory_bytes_s,
-            )
-            + operations.attention_flops / self.attention_flops_s
-            + moved / self.bytes_s
-        )
+        products_s = (operations.flops - operations.attention_flops) / self.flops_s
+        if self.memory_bytes_s is not None:
+            products_s = max(products_s, operations.product_bytes / self.memory_bytes_s)
+        return 1e9 * (products_s + operations.attention_flops / self.attention_flops_s + moved / self.bytes_s)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,15 +89,19 @@ class Pass:
     device_ns: float | None
 
 
-def calibrate(device: Device, dtype: torch.dtype) -> Calibration:
+def calibrate(device: Device, dtype: torch.dtype, memory: bool = True) -> Calibration:
     """The constants of ``device`` now, for products in ``dtype``: they drift as the machine's clocks and load do.
 
-    Takes about 0.1 s. What times are read from is the device's own clocks.
+    Takes about 0.1 s by the device's own clocks, the first time as long again. ``memory``: also bytes a second from
+    memory, for which it takes some of that.
     """
     with torch.inference_mode():
-        passes = _timed(device, _passes(device.kind, dtype), _ROUNDS)
-        far = _timed(device, _far_passes(device.kind, dtype), _FAR_ROUNDS)
-    return solved(passes | far)
+        passes = _timed(device, _counted_passes(device.kind, dtype), _ROUNDS)
+        if memory:
+            passes |= _timed(device, _counted(_far_passes(device.kind, dtype)), _FAR_ROUNDS)
+    if device.kind == "cuda":
+        torch.cuda.empty_cache()  # what is measured next must not have to wait for memory that is kept for this
+    return solved(passes)
 
 
 def solved(passes: Mapping[str, Pass]) -> Calibration:
@@ -123,7 +127,9 @@ def solved(passes: Mapping[str, Pass]) -> Calibration:
     elementwise_ns, bytes_s = two("elementwise", "large elementwise", "operations", _bytes)
     product_ns, flops_s = two("products", "large product", "products", lambda did: did.flops)
     attention_ns, attention_flops_s = two("attention", "large attention", "attention", lambda did: did.flops)
-    far, kernel_ns = passes["far product"], None
+    kernel_ns = memory_bytes_s = None
+    if (far := passes.get("far product")) is not None:
+        memory_bytes_s = 1e9 * far.did.product_bytes / (far.host_ns if far.device_ns is None else far.device_ns)
     if (behind := passes.get("behind a product")) is not None:
         with_it, alone = behind.device_ns, passes["large product"].device_ns
         assert with_it is not None
@@ -139,7 +145,7 @@ def solved(passes: Mapping[str, Pass]) -> Calibration:
         flops_s,
         attention_flops_s,
         bytes_s,
-        1e9 * far.did.product_bytes / (far.host_ns if far.device_ns is None else far.device_ns),
+        memory_bytes_s,
     )
     mixed = passes["layers"]
     computed = 0.0 if mixed.device_ns is not None else found.device_ns(mixed.did)
@@ -154,23 +160,33 @@ def _bytes(did: Operations) -> int:
     return did.weight_bytes + did.activation_bytes
 
 
-def _timed(device: Device, passes: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Pass]:
+_Call = Callable[[], object]
+_Counted = Mapping[str, tuple[_Call, Operations, int]]
+"""By its name a pass, and what it does."""
+
+
+def _timed(device: Device, passes: _Counted, rounds: int) -> dict[str, Pass]:
     times: dict[str, list[Times]] = {name: [] for name in passes}
-    for call in passes.values():
-        call()
     with _without_garbage_collection():
         for _ in range(rounds):
-            for name, call in passes.items():
+            for name, (call, _, _) in passes.items():
                 times[name].append(device.time(call, {}))
-    return {
-        name: Pass(
-            operations_of(call),
-            instructions_of(call),
-            statistics.median(one.host_ns for one in times[name]),
-            None if times[name][0].device_ns is None else statistics.median(one.device_ns or 0 for one in times[name]),
-        )
-        for name, call in passes.items()
-    }
+    found = {}
+    for name, (_, did, instructions) in passes.items():
+        on_device = [one.device_ns for one in times[name] if one.device_ns is not None]
+        host_ns = statistics.median(one.host_ns for one in times[name])
+        found[name] = Pass(did, instructions, host_ns, statistics.median(on_device) if on_device else None)
+    return found
+
+
+def _counted(passes: Mapping[str, _Call]) -> _Counted:
+    return {name: (call, operations_of(call), instructions_of(call)) for name, call in passes.items()}
+
+
+@functools.cache
+def _counted_passes(kind: str, dtype: torch.dtype) -> _Counted:
+    """Made and counted once in a process."""
+    return _counted(_passes(kind, dtype))
 
 
 @contextlib.contextmanager
@@ -184,19 +200,19 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _passes(kind: str, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+def _passes(kind: str, dtype: torch.dtype) -> dict[str, _Call]:
     def ones(*shape: int) -> torch.Tensor:
         return torch.ones(shape, device=kind, dtype=dtype)
 
     with torch.random.fork_rng(devices=[]):  # their weights are drawn
         nested, layers = Nested(2), Layers(4, _TOKENS).to_device(kind, dtype)
     x, weight, head, side = ones(1, _TOKENS, WIDTH), ones(WIDTH, WIDTH), ones(1, 4, _TOKENS, 16), _SIDE[kind]
-    much, square, heads = ones(1, 2 * side, 2 * side), ones(side, side), ones(1, 4, side, 16)
+    much, square, heads = ones(1, _ROWS[kind], side), ones(side, side), ones(1, 4, side, 16)
 
     def products() -> None:
         functional.linear(functional.linear(functional.linear(x, weight), weight), weight)
 
-    passes: dict[str, Callable[[], object]] = {
+    passes: dict[str, _Call] = {
         "python": lambda: nested(x, use_cache=False),
         "views": lambda: _views(x),
         "elementwise": lambda: _elementwise(x),
@@ -217,7 +233,7 @@ def _passes(kind: str, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     return passes
 
 
-def _far_passes(kind: str, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+def _far_passes(kind: str, dtype: torch.dtype) -> dict[str, _Call]:
     weight = torch.ones(_FAR_BYTES[kind] // 4096 // dtype.itemsize, 4096, device=kind, dtype=dtype)
     row = torch.ones(1, 4096, device=kind, dtype=dtype)
     return {"far product": lambda: functional.linear(row, weight)}

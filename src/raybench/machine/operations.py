@@ -1,16 +1,16 @@
 """What a call has PyTorch do: operations dispatched, their FLOPs and the bytes that they move.
 
 By a `TorchDispatchMode`, which sees every operation below autograd, and the formulas of `torch.utils.flop_counter`.
-A dispatch mode does not see into what torch.compile has generated: `generated_code` looks there.
+A dispatch mode does not see into what torch.compile has generated: `compiled_operations_of` says what is done then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, Final
 
@@ -30,9 +30,9 @@ _SAME_FLOPS: Final[Mapping[Any, Any]] = {
 _DROPOUTS: Final = (_aten.dropout, _aten.alpha_dropout, _aten.feature_dropout, _aten.feature_alpha_dropout)
 _KNOWN: Final = ("aten", "prim", "prims")
 """Namespaces of operations that compute no product unless there is a formula for it."""
-
-_MAKE_TENSORS: Final = ("_reinterpret_tensor", "_empty_strided_cpu")
-"""Functions of C++ by which generated code makes a tensor and computes nothing: they cost about what a view does."""
+_KERNEL: Final = re.compile(r"^ +cpp_fused_\w+\(", re.MULTILINE)
+_SHIM: Final = re.compile(r"^ +AOTI_TORCH_ERROR_CODE_CHECK\(aoti_torch_cpu_\w+\(", re.MULTILINE)
+"""How generated C++ calls a kernel of its own, and an operation of PyTorch's."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,17 +60,48 @@ class Operations:
     unknown: list[str] = dataclasses.field(default_factory=list)
 
 
-def operations_of(
-    call: Callable[[], object], weights: Iterable[torch.Tensor] = (), compiled: bool = False
-) -> Operations:
-    """What one ``call`` has PyTorch do. ``weights``: the model's own tensors. Raises what ``call`` raises.
-
-    ``compiled``: it is of torch.compile on a CPU; counted is then what is within the generated code.
-    """
+def operations_of(call: Callable[[], object], weights: Iterable[torch.Tensor] = ()) -> Operations:
+    """What one ``call`` has PyTorch do. ``weights``: the model's own tensors. Raises what ``call`` raises."""
     counting = _Counting(weights)
-    with generated_code(counting) if compiled else counting:
+    with counting:
         call()
     return counting.found
+
+
+def compiled_operations_of(call: Callable[[], object], weights: Iterable[torch.Tensor] = ()) -> Operations:
+    """What one ``call`` of a model that torch.compile has compiled for a CPU, with its ``cpp_wrapper``, does.
+
+    FLOPs and bytes are those of the same model uncompiled, which does the same products and attention: what generated
+    kernels move is not seen, and is less. Operations are those that the generated C++ calls, by its text. Raises
+    RuntimeError where no such code was called.
+    """
+    with torch.compiler.set_stance("force_eager"):
+        found = operations_of(call, weights)
+    found.generated, others = _called_by_generated_code(call)
+    found.operations, found.views = found.generated + others, 0
+    return found
+
+
+def _called_by_generated_code(call: Callable[[], object]) -> tuple[int, int]:
+    """How many generated kernels, and how many of PyTorch's own operations, the generated C++ calls in one ``call``.
+
+    It has no loops and no branches. The Python function beside it that enters it is called ``g``.
+    """
+    texts: list[str] = []
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "g" and "cpp_wrapper_src" in frame.f_globals:
+            texts.append(frame.f_globals["cpp_wrapper_src"])
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    if not texts:
+        raise RuntimeError("no code that torch.compile generated was called")
+    return tuple(sum(len(kind.findall(text)) for text in texts) for kind in (_KERNEL, _SHIM))  # type: ignore[return-value]
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[misc]
@@ -84,9 +115,8 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
     ) -> Any:
         kwargs, packet = kwargs or {}, func._overloadpacket
         formula = flop_registry.get(_SAME_FLOPS.get(packet, packet))
-        if (
-            packet in _DROPOUTS and not args[2]
-        ):  # not in training: its input, of which torch makes a copy in a mode only
+        if packet in _DROPOUTS and not args[2]:
+            # Outside of training it is its input; in a dispatch mode, and there only, torch makes a copy of that.
             self.found.views += not self._depth
             return args[0]
         if formula is None and func is not torch.ops.prim.device.default:
@@ -117,12 +147,6 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
         if made is not NotImplemented and not self._depth:
             found.views = views + (found.operations == operations)
         return made
-
-    def generated(self, arguments: Iterable[Any]) -> None:
-        """A kernel that a compiler wrote was called; each tensor that it is given it reads or writes once."""
-        self.found.operations += 1
-        self.found.generated += 1
-        self._move(leaf for leaf in arguments if isinstance(leaf, torch.Tensor))
 
     def _count(self, func: Any, read: list[torch.Tensor], written: list[torch.Tensor], flops: int | None) -> None:
         found = self.found
@@ -162,53 +186,3 @@ def _written_only(func: Any) -> frozenset[str]:
 
 def _storage(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage().data_ptr())
-
-
-@contextlib.contextmanager
-def generated_code(counting: _Counting) -> Iterator[None]:
-    """Within what torch.compile has generated for a CPU, ``counting`` is entered, and told of each generated kernel.
-
-    It cannot be entered before: torch.compile looks at the modes that are on, and compiles anew. The generated Python
-    finds its kernels, functions of C++, by their names in its module: those are put in wrappers while this lasts.
-    Raises RuntimeError where no generated code was called.
-    """
-    from torch._inductor.codecache import PyCodeCache
-
-    modules = [vars(module) for module in PyCodeCache.modules]
-    kernels = [
-        (module, name, value)
-        for module in modules
-        for name, value in module.items()
-        if (getattr(value, "__module__", None) or "").endswith(".kernel")
-    ]
-    of_modules, entered, times = {*map(id, modules)}, list[FrameType](), 0
-
-    def watch(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal times
-        if event == "c_call" and entered and argument.__name__ in _MAKE_TENSORS and id(frame.f_globals) in of_modules:
-            counting.found.views += 1
-        elif event == "call" and not entered and frame.f_code.co_name == "call" and id(frame.f_globals) in of_modules:
-            entered.append(frame)
-            times += 1
-            counting.__enter__()
-        elif event == "return" and entered and frame is entered[0]:
-            counting.__exit__(None, None, None)
-            entered.clear()
-
-    before = sys.getprofile()
-    try:
-        for module, name, kernel in kernels:
-            module[name] = functools.partial(_called, counting, kernel)
-        sys.setprofile(watch)
-        yield
-    finally:
-        sys.setprofile(before)
-        for module, name, kernel in kernels:
-            module[name] = kernel
-    if not times:
-        raise RuntimeError("no code that torch.compile generated was called")
-
-
-def _called(counting: _Counting, kernel: Callable[..., Any], *arguments: Any) -> Any:
-    counting.generated(arguments)
-    return kernel(*arguments)

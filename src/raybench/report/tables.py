@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Tables
+from raybench.report.attribution import attribution_lines
 from raybench.report.numbers import percent
 from raybench.report.screen import Screen, print_line
 from raybench.report.study import MEASURES, fidelity_lines, measures_of, study_table, verdict_lines
@@ -44,6 +45,8 @@ def print_summary(tables: Tables, console: Screen) -> None:
         print_line(console, line)
     console.print()
     for line in verdict_lines(tables):
+        print_line(console, line)
+    for line in attribution_lines(tables):
         print_line(console, line)
     console.print()
     completeness_lines(tables, console)

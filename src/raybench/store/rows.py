@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raybench.records import FailureKind, Phase
+from raybench.records import FailureKind, Phase, Place, StepName
 from raybench.schemas import SCHEMA_VERSION, SCHEMAS, schema_of
 from raybench.store.generation import wrong_steps
 from raybench.store.manifest import VisitKey
 from raybench.store.storage import StoreError
 from raybench.store.texts import number_texts
 
+_COUNTED: Final = tuple(field.name for field in SCHEMAS["counts"] if field.type == pa.int64())
+_CALIBRATED: Final = tuple(field.name for field in SCHEMAS["calibrations"] if field.type == pa.float64())
 # Nanoseconds. A request takes time; a step that a visit has no need of takes none.
 _LEAST: Final[dict[str, dict[str, int]]] = {
     "samples": {"started_ns": 0, "host_ns": 1, "wall_ns": 1, "device_ns": 1, "switch_ns": 0, "batch": 1}
@@ -25,15 +27,20 @@ _LEAST: Final[dict[str, dict[str, int]]] = {
     "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0}
     | {"argmax_agreement": 0, "kl_divergence": 0, "untied_bytes": 0, "form_ns": 0, "compile_ns": 0}
     | {"compiled_shapes": 1, "adapter_add_ns": 0, "adapter_remove_ns": 0},
+    "counts": {"tokens": 1} | dict.fromkeys(_COUNTED, 0),
+    "calibrations": dict.fromkeys(_CALIBRATED, 0),
 }
 _MOST: Final[dict[str, dict[str, int]]] = {"loads": {"argmax_agreement": 1}}
 _FINITE: Final = {
     "loads": ("gate_error", "gate_tolerance", "adapter_effect", "argmax_agreement", "kl_divergence"),
+    "calibrations": _CALIBRATED,
 }
 _CHOICES: Final = {
     "samples": ("phase", get_args(Phase)),
     "failures": ("kind", get_args(FailureKind)),
     "attempts": ("kind", get_args(FailureKind)),
+    "counts": ("step", get_args(StepName)),
+    "calibrations": ("place", get_args(Place)),
 }
 UNFINISHED: Final = ("failures", "attempts")
 """Tables whose rows need not belong to a finished visit."""
@@ -45,6 +52,8 @@ _UNIQUE: Final = {
     "samples": ("block", "configuration", "round", "task", "request"),
     "visits": ("block", "round"),
     "loads": ("block", "configuration", "round"),
+    "counts": ("block", "configuration", "round", "task", "request", "step"),
+    "calibrations": ("block", "round", "place"),
 }
 
 

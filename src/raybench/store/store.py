@@ -3,7 +3,7 @@
 The layout of a run:
 
     run.json                                  what the run is, written once
-    samples/ visits/ loads/ failures/ attempts/   Parquet: <sequence>-<random>.parquet
+    samples/ visits/ loads/ failures/ attempts/ counts/ calibrations/   Parquet: <sequence>-<random>.parquet
     manifest/<sequence>.json                  one entry a commit; a file that no entry lists does not exist
     compacted/<number>.json                   one document in the place of many entries, which count no more
     driver.lock                               who commits

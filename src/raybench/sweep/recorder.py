@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raybench.records import FailureKind
-from raybench.schemas import ATTEMPTS, FAILURES, LOADS, SAMPLES, VISITS
+from raybench.schemas import ATTEMPTS, CALIBRATIONS, COUNTS, FAILURES, LOADS, SAMPLES, VISITS
 from raybench.store import RunStore, StoreError, VisitKey, number_texts
-from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
+from raybench.visit import Calibrated, Counted, Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 
 _NOTHING = pa.RecordBatch.from_pylist([], SAMPLES)
 _NO_SAMPLES = number_texts(SAMPLES.empty_table())
@@ -30,6 +30,8 @@ class _Open:
 
     batches: list[pa.RecordBatch] = dataclasses.field(default_factory=list)
     loads: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    counts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    calibrations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     failed: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -47,6 +49,8 @@ class Recorder:
         self._small: list[pa.Table] = []
         self._small_rows = 0
         self._loads: list[dict[str, Any]] = []
+        self._counts: list[dict[str, Any]] = []
+        self._calibrations: list[dict[str, Any]] = []
         self._failures: list[dict[str, Any]] = []
         self._attempts: list[dict[str, Any]] = []
         self._committed_at = -math.inf
@@ -60,6 +64,10 @@ class Recorder:
                 visit.batches.append(batch)
             case Loaded(row):
                 visit.loads.append(row)
+            case Counted(rows):
+                visit.counts += rows
+            case Calibrated(row):
+                visit.calibrations.append(row)
             case Failed(configuration, kind, text):
                 visit.failed.add(configuration)
                 self.fail(spec, configuration, kind, text)
@@ -101,13 +109,16 @@ class Recorder:
             "loads": pa.Table.from_pylist(self._loads, LOADS),
             "failures": pa.Table.from_pylist(self._failures, FAILURES),
             "attempts": pa.Table.from_pylist(self._attempts, ATTEMPTS),
+            "counts": pa.Table.from_pylist(self._counts, COUNTS),
+            "calibrations": pa.Table.from_pylist(self._calibrations, CALIBRATIONS),
         }
         keys = [
             VisitKey(visit=v["visit"], block=v["block"], round=v["round"], attempt=v["attempt"])
             for v in self._visits.values()
         ]
         self._store.commit({name: table for name, table in tables.items() if table.num_rows}, keys)
-        for kept in (self._visits, self._samples, self._loads, self._failures, self._attempts):
+        self._visits.clear()
+        for kept in (self._samples, self._loads, self._counts, self._calibrations, self._failures, self._attempts):
             kept.clear()
         if self._compacts and self._store.is_compaction_due():
             try:
@@ -152,6 +163,8 @@ class Recorder:
             if self._small_rows >= _NUMBERED_AT_ONCE:
                 self._number()
         self._loads += [load for load in visit.loads if load["configuration"] not in visit.failed]
+        self._counts += [row for row in visit.counts if row["configuration"] not in visit.failed]
+        self._calibrations += visit.calibrations
         # Names that the agenda holds anyway: those that came with the message would be kept a second time.
         self._visits[spec.block, spec.round] = {**row, "visit": spec.visit, "block": spec.block}
 

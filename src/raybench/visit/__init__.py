@@ -7,12 +7,14 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.visit.process import ProcessHost, in_parcels
     from raybench.visit.serving import OPENER_TOKENS
-    from raybench.visit.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
+    from raybench.visit.visit import Calibrated, Counted, Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
     "OPENER_TOKENS",
+    "Calibrated",
+    "Counted",
     "Died",
     "Failed",
     "Finished",

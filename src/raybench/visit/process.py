@@ -32,6 +32,7 @@ PRELOAD = (
     "transformers.models.auto",
     "transformers.models.llama.modeling_llama",
     "peft.tuners.lora",
+    "raybench.machine.calibration",
     "raybench.visit.process",
     "raybench.visit.preload",
 )

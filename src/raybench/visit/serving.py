@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from raybench.deploy import Deployment, Generator
+from raybench.deploy import Deployment, Generator, Prepared
 from raybench.machine import Device, Times
 from raybench.model import Prompts, Request
 from raybench.plan import Configuration
@@ -78,6 +80,22 @@ class Server:
             return Served(device.time(forward, prompts.values))
         return Served(device.time(self._mixed_forward, {"of_rows": names, "inputs": prompts.values}))
 
+    def steps(self, prompts: Prompts, names: tuple[str, ...] | None = None) -> dict[str, Prepared]:
+        """The steps of serving a request as `serve` does, by name, each to be prepared and taken as often as one likes.
+
+        A classifier's is its ``forward``. Of a language model ``prefill`` is one, and ``decode``, in the middle of what
+        it generates, stands for all decoding steps; a request without any has none.
+        """
+        generator = self.generator
+        if generator is not None:
+            before = {"prefill": 0, "decode": max(1, prompts.output_tokens // 2)}
+            kept = before if prompts.output_tokens > 1 else {"prefill": 0}
+            return {name: partial(_step_of, generator, prompts, names, steps) for name, steps in kept.items()}
+        forward: Callable[[], object] = partial(self.forward, **prompts.values)
+        if names is not None:
+            forward = partial(self._mixed_forward, of_rows=names, inputs=prompts.values)
+        return {"forward": lambda: contextlib.nullcontext(forward)}
+
     def _mixed_forward(self, of_rows: tuple[str, ...], inputs: Mapping[str, Any]) -> Any:
         assert self.mixed is not None
         with self.mixed(of_rows):
@@ -97,6 +115,17 @@ def served_by(
         request.index: tuple(names[(place + row) % len(names)] for row in rows)
         for request, place in (zip(requests, places, strict=True) if places else ())
     }
+
+
+@contextlib.contextmanager
+def _step_of(
+    generator: Generator, prompts: Prompts, names: tuple[str, ...] | None, before: int
+) -> Iterator[Callable[[], object]]:
+    """The step of a generation that comes after ``before`` others."""
+    with contextlib.closing(generator.begin(prompts, names)) as generation:
+        for step in range(before):
+            generation.decode() if step else generation.prefill()
+        yield generation.decode if before else generation.prefill
 
 
 def _generate(

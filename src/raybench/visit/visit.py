@@ -13,6 +13,7 @@ import socket
 import statistics
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -23,13 +24,15 @@ from raybench.deploy import (
     GateError,
     Generator,
     LoadCosts,
+    Prepared,
     as_it_is,
+    count,
     deploy,
     own_cache,
     parameter_bytes,
     strategy_class,
 )
-from raybench.machine import Device
+from raybench.machine import Calibration, Device, calibrate, torch_dtype
 from raybench.model import (
     ModelSpec,
     Prompts,
@@ -41,7 +44,8 @@ from raybench.model import (
     take_own_memory,
 )
 from raybench.plan import Configuration
-from raybench.records import FailureKind
+from raybench.records import FailureKind, Place
+from raybench.schemas import CALIBRATIONS
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
 from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Server, served_by
@@ -116,6 +120,20 @@ class Loaded:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Counted:
+    """What a configuration does: rows of the counts table."""
+
+    rows: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calibrated:
+    """How fast the device is: a row of the calibrations table."""
+
+    row: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Failed:
     """A configuration takes no further part in the visit."""
 
@@ -145,7 +163,7 @@ class Died:
     device: str = ""
 
 
-Message = Samples | Loaded | Failed | Finished | Died
+Message = Samples | Loaded | Counted | Calibrated | Failed | Finished | Died
 
 
 BusyWith = Callable[[int], None]
@@ -167,8 +185,13 @@ def run_visit(
     with torch.inference_mode():
         yield from visit.check()
         ready = device.clock()
+        yield from visit.calibrate("before")
+        began = device.clock()
         yield from visit.measure()
-    done = device.clock()
+        done = device.clock()
+        peak_bytes = device.process_peak_bytes()
+        yield from visit.calibrate("after")
+        yield from visit.count()
     yield Finished(
         {
             "visit": spec.visit,
@@ -183,9 +206,9 @@ def run_visit(
             "fork_ns": fork_ns,
             "load_ns": ready - started,
             "warmup_ns": visit.warmup_ns,
-            "timing_ns": done - ready - visit.warmup_ns,
-            "total_ns": done - started + fork_ns,
-            "process_peak_bytes": device.process_peak_bytes(),
+            "timing_ns": done - began - visit.warmup_ns,
+            "total_ns": device.clock() - started + fork_ns,
+            "process_peak_bytes": peak_bytes,
             "environment": environment,
         }
     )
@@ -199,6 +222,7 @@ class _Visit:
         self.rows: dict[str, dict[str, Any]] = {}
         self.servers: dict[str, Server] = {}
         self.inputs: dict[tuple[str, int], Prompts] = {}
+        self.failed: set[str] = set()
         self.warmup_ns = 0
         # What comes first pays for what others find ready (lazy imports, contexts): another order in each round.
         order = balanced_order(len(spec.configurations), spec.round, [*spec.order_seed, _LOAD_ORDER])
@@ -303,16 +327,78 @@ class _Visit:
         with as_it_is() if any(c.execution != "eager" for c in spec.configurations) else contextlib.nullcontext():
             for batch in batches:
                 yield from failures
+                self.failed.update(failure.configuration for failure in failures)
                 failures.clear()
                 if batch.num_rows:
                     self.warmup_ns += _warmup_ns(batch)
                     yield Samples(batch)
         self.busy_with(-1)
 
+    def calibrate(self, place: Place) -> Iterator[Message]:
+        """How fast the device is at what forwards are made of, in the data type of what is measured first."""
+        dtypes = [configuration.dtype for configuration, _ in self.loaded.values()]
+        if not dtypes:
+            return
+        row = dict.fromkeys(CALIBRATIONS.names) | self.place() | {"place": place}
+        try:
+            row |= dataclasses.asdict(self.calibration(dtypes[0], place))
+        except Exception as error:  # noqa: BLE001  what is measured stands without it
+            row["not_calibrated"] = " ".join(f"{type(error).__name__}: {error}".split())[:_MESSAGE_LIMIT]
+        yield Calibrated(row)
+
+    def calibration(self, dtype: str, place: Place) -> Calibration:
+        # The memory that it takes to find out about memory is no part of a visit's peak.
+        return calibrate(self.device, torch_dtype(dtype, self.device.kind), memory=place == "after")
+
+    def count(self) -> Iterator[Message]:
+        """What each configuration does in its shortest, a middle and its longest request; once in a run."""
+        if self.spec.round:
+            return
+        for index, configuration in enumerate(self.spec.configurations):
+            if configuration.name in self.loaded and configuration.name not in self.failed:
+                self.busy_with(index)
+                yield Counted([row for request in self.some_lengths(index) for row in self.counted(index, request)])
+        self.busy_with(-1)
+
+    def some_lengths(self, index: int) -> list[Request]:
+        by_length = {request.tokens: request for request in self.spec.requests[index]}
+        lengths = sorted(by_length)
+        return [by_length[tokens] for tokens in sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})]
+
+    def counted(self, index: int, request: Request) -> Iterator[dict[str, Any]]:
+        configuration = self.spec.configurations[index]
+        deployment, server = self.loaded[configuration.name][1], self.servers[configuration.name]
+        steps = server.steps(self.inputs[request.task, request.index], server.rows(request))
+        adapter = server.adapter(request)
+        if deployment.switch is not None and adapter is not None:
+            steps = {name: partial(_switched, step, deployment.switch, adapter) for name, step in steps.items()}
+        with as_it_is() if configuration.execution != "eager" else contextlib.nullcontext():
+            for name, step in steps.items():
+                yield {
+                    **self.place(),
+                    "configuration": configuration.name,
+                    "task": request.task,
+                    "request": request.index,
+                    "tokens": request.tokens,
+                    "step": name,
+                    **count(step, deployment, self.device.kind, configuration.execution).row(),
+                }
+
+    def place(self) -> dict[str, Any]:
+        return {"visit": self.spec.visit, "block": self.spec.block, "round": self.spec.round}
+
     def subject(self, index: int) -> Subject:
         configuration = self.spec.configurations[index]
         switch = self.loaded[configuration.name][1].switch
         return Subject(configuration.name, self.servers[configuration.name], self.spec.requests[index], switch)
+
+
+@contextlib.contextmanager
+def _switched(step: Prepared, switch: Callable[[str], None], adapter: str) -> Iterator[Callable[[], object]]:
+    """A step of a deployment of several adapters, ready by one of them."""
+    switch(adapter)
+    with step() as call:
+        yield call
 
 
 def _warmup_ns(batch: pa.RecordBatch) -> int:

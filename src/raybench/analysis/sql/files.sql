@@ -93,7 +93,7 @@ SET VARIABLE raybench_checked = (
         SELECT entry || ': lists ' || coalesce(path, 'a file without a path') || ', which cannot be'
         FROM raybench_files
         WHERE NOT coalesce(
-            regexp_full_match(path, '(samples|visits|loads|failures|attempts)/[0-9]{8}-[0-9a-f]{8}\.parquet')
+            regexp_full_match(path, '(samples|visits|loads|failures|attempts|counts|calibrations)/[0-9]{8}-[0-9a-f]{8}\.parquet')
                 AND starts_with(path, name || '/')
                 AND try_cast(regexp_extract(path, '/([0-9]{8})-', 1) AS BIGINT) BETWEEN first AND sequence
                 AND sha256 IS NOT NULL AND bytes IS NOT NULL, false)
@@ -141,4 +141,10 @@ SET VARIABLE raybench_failures = (
 );
 SET VARIABLE raybench_attempts = (
     SELECT list(getvariable('raybench_run') || '/' || path ORDER BY path) FROM raybench_files WHERE name = 'attempts'
+);
+SET VARIABLE raybench_counts = (
+    SELECT list(getvariable('raybench_run') || '/' || path ORDER BY path) FROM raybench_files WHERE name = 'counts'
+);
+SET VARIABLE raybench_calibrations = (
+    SELECT list(getvariable('raybench_run') || '/' || path ORDER BY path) FROM raybench_files WHERE name = 'calibrations'
 );

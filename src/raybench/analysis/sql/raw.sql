@@ -3,7 +3,8 @@
 -- checked (in views.sql above, or by raybench), and over `raybench_description`, the text of run.json. Of the samples
 -- raybench shows some blocks or rounds at a time, the first and the last of which `raybench_blocks` or `raybench_rounds` says.
 --
--- Views: samples, visits, loads, failures, attempts (columns as in the Parquet files), run, configurations, comparisons, timed.
+-- Views: samples, visits, loads, failures, attempts, counts, calibrations (columns as in the Parquet files), run,
+-- configurations, comparisons, timed.
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
 --                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns, batch (prompts served together; null in
 --                  older runs, which had one); of a language model output_tokens (of each prompt), prefill_*_ns, and
@@ -19,7 +20,7 @@
 --                  reference_strategy, reference, reference_block, via
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
 --
--- What stands first in each of the five tables gives its columns: a table may have no file yet, and a column that was
+-- What stands first in each of the seven tables gives its columns: a table may have no file yet, and a column that was
 -- added later is null where older files lack it. hive_partitioning is off, or folders named `round=1` above the run
 -- would count as columns, and for more than the files' own.
 CREATE OR REPLACE VIEW raybench_samples_columns AS
@@ -62,6 +63,22 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, N
     NULL::VARCHAR AS message, NULL::TIMESTAMPTZ AS ended_at
 WHERE false;
 
+CREATE OR REPLACE VIEW raybench_counts_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configuration, NULL::INTEGER AS round,
+    NULL::VARCHAR AS task, NULL::INTEGER AS request, NULL::INTEGER AS tokens, NULL::VARCHAR AS step,
+    NULL::BIGINT AS flops, NULL::BIGINT AS attention_flops, NULL::BIGINT AS weight_bytes, NULL::BIGINT AS activation_bytes,
+    NULL::BIGINT AS product_bytes, NULL::BIGINT AS operations, NULL::BIGINT AS views, NULL::BIGINT AS products,
+    NULL::BIGINT AS attention, NULL::BIGINT AS generated, NULL::BIGINT AS instructions, NULL::BIGINT AS kernels,
+    NULL::VARCHAR AS not_counted
+WHERE false;
+
+CREATE OR REPLACE VIEW raybench_calibrations_columns AS
+SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, NULL::VARCHAR AS place,
+    NULL::DOUBLE AS instruction_ns, NULL::DOUBLE AS view_ns, NULL::DOUBLE AS elementwise_ns, NULL::DOUBLE AS product_ns,
+    NULL::DOUBLE AS attention_ns, NULL::DOUBLE AS kernel_ns, NULL::DOUBLE AS flops_s, NULL::DOUBLE AS attention_flops_s,
+    NULL::DOUBLE AS bytes_s, NULL::DOUBLE AS memory_bytes_s, NULL::VARCHAR AS not_calibrated
+WHERE false;
+
 CREATE OR REPLACE VIEW samples AS
 FROM raybench_samples_columns UNION ALL BY NAME
 FROM query(CASE WHEN len(getvariable('raybench_samples')) > 0
@@ -91,6 +108,16 @@ FROM raybench_attempts_columns UNION ALL BY NAME
 FROM query(CASE WHEN len(getvariable('raybench_attempts')) > 0
     THEN 'FROM read_parquet(getvariable(''raybench_attempts''), hive_partitioning = false)'
     ELSE 'FROM raybench_attempts_columns' END);
+CREATE OR REPLACE VIEW counts AS
+FROM raybench_counts_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_counts')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_counts''), hive_partitioning = false)'
+    ELSE 'FROM raybench_counts_columns' END);
+CREATE OR REPLACE VIEW calibrations AS
+FROM raybench_calibrations_columns UNION ALL BY NAME
+FROM query(CASE WHEN len(getvariable('raybench_calibrations')) > 0
+    THEN 'FROM read_parquet(getvariable(''raybench_calibrations''), hive_partitioning = false)'
+    ELSE 'FROM raybench_calibrations_columns' END);
 
 -- Read once: that of a plan of ten thousand configurations is long, and every view asks it.
 CREATE OR REPLACE TABLE raybench_description AS

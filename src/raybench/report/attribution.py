@@ -1,0 +1,58 @@
+"""Why what is slower is slower, in words: what it does more of, and where its extra time goes."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any, Final
+
+from raybench.analysis import Tables
+from raybench.report.numbers import count, percent
+
+_SLOWER: Final = (
+    "SELECT s.deployment, s.reference_strategy, s.reference_deployment, s.claim, "
+    "avg(a.more_bytes) AS more_bytes, avg(a.more_operations) AS more_operations, "
+    "avg(a.more_instructions) AS more_instructions, avg(a.extra_ms) AS extra_ms, "
+    "avg(a.dispatch_ms) AS dispatch_ms, avg(a.device_ms) AS device_ms, count(a.dispatch_ms) = count(*) AS is_known "
+    "FROM by_strategy AS s JOIN attribution AS a USING (deployment, reference_strategy, measure) "
+    "WHERE s.clock = 'wall' AND s.measure = 'end_to_end' AND s.verdict = 'slower' GROUP BY ALL"
+)
+
+
+def attribution_lines(tables: Tables) -> list[str]:
+    """Of what is slower than a reference beside which it was measured, a line each; and how far off predictions are.
+
+    Where the plan has claims, of those alone. No lines for a run in which nothing was counted.
+    """
+    predicted = tables.rows("FROM predictions WHERE measure = 'end_to_end'")
+    if not predicted:
+        return []
+    rows = [row for row in tables.rows(_SLOWER) if row["is_known"]]
+    if tables.description.plan.claims:
+        rows = [row for row in rows if row["claim"]]
+    lines = [_line(row) for row in rows]
+    known = [row for row in predicted if row["error"] is not None]
+    if known:
+        off, most = (f"{by([abs(row['error']) for row in known]) * 100:.1f} %" for by in (statistics.median, max))
+        lines.append(
+            "What is counted and how fast the device is predict the mean times of "
+            f"{count(len(known), 'configuration')} with a median error of {off}, at most {most}: raybench sql, "
+            "FROM predictions."
+        )
+    if len(known) < len(predicted):
+        lines.append(
+            f"Of {count(len(predicted) - len(known), 'configuration')} nothing is predicted: not_counted says why."
+        )
+    return lines
+
+
+def _line(row: dict[str, Any]) -> str:
+    """``LoRA Separate against LoRA Merged: +0.1 % bytes, +28.0 % operations; of 9.00 ms extra, 8.60 are dispatch``."""
+    reference = row["reference_deployment"] or row["reference_strategy"]
+    more = ", ".join(
+        f"{percent(1 + row[f'more_{what}'])} {words}"
+        for what, words in (("bytes", "bytes"), ("operations", "operations"), ("instructions", "Python instructions"))
+    )
+    return (
+        f"{row['deployment']} against {reference}: {more}; of {row['extra_ms']:.2f} ms extra, "
+        f"{row['dispatch_ms']:.2f} are dispatch and {row['device_ms']:.2f} computing, by what is counted."
+    )
