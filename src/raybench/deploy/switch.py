@@ -9,7 +9,10 @@ from typing import Any, Protocol
 import torch
 
 from raybench.deploy.lora_layers import LowRank, brought_by
+from raybench.plan import first_of
 from raybench.records import RaybenchError
+
+_SHOWN = 8
 
 
 class Chosen:
@@ -146,14 +149,10 @@ class Switch:
         self._free.append(place)
 
     def _place(self, name: str) -> int:
-        if name not in self._places:
-            known = list(self._places)
-            shown = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "")
-            raise RaybenchError(f"no adapter {name} is stacked; there are {shown}")
-        return self._places[name]
-
-
-_SHOWN = 8
+        place = self._places.get(name)
+        if place is None:
+            raise RaybenchError(f"no adapter {name} is stacked; there are {first_of(self.names, _SHOWN)}")
+        return place
 
 
 def _check(name: str, holders: Sequence[Holder], brought: Mapping[str, LowRank] | Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ CHECKS = 4
 """Requests of each configuration in a visit before warm-ups: the gate's, and one for the peak of memory."""
 CHECKED, CHECKS_OF_ONE = 4, 4
 """Of adapters that share a task the gate checks so many at most, each with so many forwards, beside `CHECKS`."""
-SLOT_S, BESIDE_S, EACH_BESIDE_S, SWITCH_S = 0.12e-3, 0.9e-3, 20e-6, 11e-6
+SLOT_S, BESIDE_S, EACH_BESIDE_S, SWITCH_S = 0.12e-3, 0.9e-3, 0.1e-3, 11e-6
 """For each module that an adapter changes: to load it into a slot; beside others by PEFT, and that for each of the
 others besides; PEFT's switch, for each of those that are resident. As seen on a shared 2-core machine, on micro."""
 _ASKED_OF = 64
