@@ -24,6 +24,36 @@ def test_a_bucket_is_the_next_power_of_two(tokens: int, bucket: int) -> None:
     assert bucket_of(tokens) == bucket
 
 
+@pytest.mark.parametrize(
+    ("tokens", "most", "bucket"), [(33, 40, 40), (40, 40, 40), (9, 40, 16), (9, 12, 12), (41, 40, 41)]
+)
+def test_no_bucket_goes_beyond_the_positions_of_a_model(tokens: int, most: int, bucket: int) -> None:
+    assert bucket_of(tokens, most) == bucket
+
+
+def test_a_bucket_of_one_state_serves_no_other() -> None:
+    state: list[int] = [1]
+    made: list[int] = []
+
+    def make(tensors: Mapping[str, torch.Tensor]) -> Callable[[], Any]:
+        made.append(state[0])
+        return lambda now=state[0]: now
+
+    buckets = Buckets(0, make, state=lambda: state[0])
+    assert buckets(**inputs(2)) == 1
+    state[0] = 2
+    assert [buckets(**inputs(2)), buckets(**inputs(3))] == [2, 2]
+    assert made == [1, 2]
+
+
+def test_a_bucket_made_in_inference_mode_serves_outside_of_it() -> None:
+    buckets = Buckets(0, lambda tensors: lambda: tensors["input_ids"].sum().item())
+    with torch.inference_mode():
+        assert buckets(**inputs(2)) == 11
+    with torch.no_grad():
+        assert buckets(**inputs(3)) == 18
+
+
 def test_a_request_stands_in_its_bucket_and_nothing_of_the_one_before() -> None:
     made: list[Mapping[str, torch.Tensor]] = []
     seen: list[tuple[list[int], list[int]]] = []

@@ -8,13 +8,27 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    GPT2ForSequenceClassification,
+    LlamaForSequenceClassification,
+)
 
 from deploy.forms import LINEAR, adapted, family_folders, name_of, several
 from deploy.recorded_graphs import recorded_graphs
 from deploy.shapes import difference
 from model.family_checkpoints import Family
-from model.small_checkpoints import adapter_at, deploying, llama_config, plan_of, save_adapter, save_model
+from model.small_checkpoints import (
+    adapter_at,
+    bert_config,
+    deploying,
+    gpt2_config,
+    llama_config,
+    plan_of,
+    save_adapter,
+    save_model,
+)
 from raybench.cluster.agenda import Agenda, Job
 from raybench.deploy.capturing import captured
 from raybench.deploy.execution import executed
@@ -93,6 +107,48 @@ def test_a_mixed_batch_is_replayed_with_other_adapters_in_its_rows(family_folder
             with switch.mixed(rows):
                 assert difference(forward(**given).logits, model(**given).logits) < 1e-5
     assert len(forward) == 1
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+def test_mixed_and_not_mixed_batches_have_graphs_of_their_own(family_folders: Any) -> None:
+    case = BY_NAME["llama"]
+    names = ["one", "other"]
+    model, switch = stacked(several(case, family_folders(case)[0], {name: {} for name in names}), names)
+    forward, given = captured(model), inputs(9, rows=2)
+    with torch.inference_mode():
+        for name in names:
+            switch(name)
+            assert difference(forward(**given).logits, model(**given).logits) < 1e-5
+            with switch.mixed(["other", "one"]):
+                assert difference(forward(**given).logits, model(**given).logits) < 1e-5
+        with switch.mixed([*names, "one"]), pytest.raises(RaybenchError, match="has 2 rows, adapters are named for 3"):
+            forward(**given)
+    assert len(forward) == 2
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+def test_of_several_adapters_of_peft_none_is_captured(family_folders: Any) -> None:
+    case = BY_NAME["llama"]
+    model = several(case, family_folders(case)[0], {"one": {}, "other": {}})
+    with pytest.raises(RaybenchError, match="keeps the adapter that is active of one, other: stack them first"):
+        captured(model)
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+@pytest.mark.parametrize(
+    ("made", "config", "tokens"),
+    [
+        (BertForSequenceClassification, bert_config(max_position_embeddings=40), 38),
+        (GPT2ForSequenceClassification, gpt2_config(n_positions=48), 40),
+    ],
+    ids=["bert", "gpt2"],
+)
+def test_a_row_is_padded_to_the_last_position_and_no_further(made: Any, config: Any, tokens: int) -> None:
+    torch.manual_seed(0)
+    model = made(config).eval()
+    forward, given = captured(model), inputs(tokens)
+    with torch.inference_mode():
+        assert difference(forward(**given).logits, model(**given).logits) < 1e-5
 
 
 @pytest.mark.usefixtures("recorded_graphs")

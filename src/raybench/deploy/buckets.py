@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,9 +18,13 @@ SHORTEST: Final = 16
 _CLOSED: ContextVar[bool] = ContextVar("closed", default=False)
 
 
-def bucket_of(tokens: int) -> int:
-    """Tokens of the bucket in which a row of ``tokens`` is served: 16, 32, 64, ..."""
-    return max(SHORTEST, 1 << (tokens - 1).bit_length())
+def bucket_of(tokens: int, most: int | None = None) -> int:
+    """Tokens of the bucket in which a row of ``tokens`` is served: 16, 32, 64, ..., but no more than ``most``.
+
+    ``most``: positions that a model has; a row that is longer is left for the model to refuse.
+    """
+    size = max(SHORTEST, 1 << (tokens - 1).bit_length())
+    return size if most is None else max(tokens, min(size, most))
 
 
 @contextlib.contextmanager
@@ -45,25 +49,33 @@ class Buckets:
 
     ``pad_token_id``: what stands in ``input_ids`` where no token is, by which a model finds the last one; other
     arguments have 0 there. ``make``: given a bucket's tensors, each of shape (batch, bucket), what serves them.
+    ``most``: as `bucket_of` has it. ``state``: what else a bucket stands for, at the time at which it is made.
     """
 
-    def __init__(self, pad_token_id: int, make: Callable[[Mapping[str, torch.Tensor]], Callable[[], Any]]) -> None:
-        self._pad, self._make = pad_token_id, make
-        self._made: dict[tuple[int, int, frozenset[str]], _Bucket] = {}
+    def __init__(
+        self,
+        pad_token_id: int,
+        make: Callable[[Mapping[str, torch.Tensor]], Callable[[], Any]],
+        most: int | None = None,
+        state: Callable[[], Hashable] = tuple,
+    ) -> None:
+        self._pad, self._make, self._most, self._state = pad_token_id, make, most, state
+        self._made: dict[Hashable, _Bucket] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
     def __call__(self, **inputs: torch.Tensor) -> Any:
-        """The model's outputs of ``inputs``, each of shape (batch, tokens); they stand until the bucket's next request.
+        """The model's outputs of ``inputs``, each of shape (batch, tokens); they stand until the next request.
 
         Raises RaybenchError in `no_more_buckets`, where there is none of that shape.
         """
         rows, tokens = inputs["input_ids"].shape
-        key = (rows, bucket_of(tokens), frozenset(inputs))
+        size = bucket_of(tokens, self._most)
+        key = rows, size, frozenset(inputs), self._state()
         bucket = self._made.get(key)
         if bucket is None:
-            bucket = self._made[key] = self._new(inputs, rows, key[1])
+            bucket = self._made[key] = self._new(inputs, rows, size)
         self._fill(bucket.tensors, inputs, tokens)
         return bucket.serve()
 
@@ -72,7 +84,10 @@ class Buckets:
             raise RaybenchError(
                 f"no bucket of {rows} x {size} tokens was made before requests were timed; give each shape first"
             )
-        tensors = {name: given.new_empty(rows, size) for name, given in inputs.items()}
+        import torch
+
+        with torch.inference_mode(False):  # or they could be written to in that mode alone
+            tensors = {name: given.new_empty(rows, size) for name, given in inputs.items()}
         self._fill(tensors, inputs, inputs["input_ids"].shape[1])
         return _Bucket(tensors, self._make(tensors))
 

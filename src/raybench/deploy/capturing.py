@@ -13,6 +13,8 @@ import torch
 
 from raybench.deploy.buckets import Buckets
 from raybench.deploy.generation import within_peft
+from raybench.deploy.switch import Chosen
+from raybench.model import positions_of
 from raybench.records import RaybenchError
 
 _FORWARDS_BEFORE: Final = 3
@@ -23,11 +25,18 @@ def captured(model: Any) -> Buckets:
     """The forward of a classifier on a CUDA device, captured for each bucket of lengths when it is first called there.
 
     Called with ``input_ids`` and ``attention_mask`` of shape (batch, tokens), on the model's device; requests are
-    padded to 16, 32, 64, ... tokens. The outputs that it returns are overwritten by the next request of the bucket.
-    Graphs share a pool of memory, so that a further one costs little; one model must not be called by two threads.
+    padded to 16, 32, 64, ... tokens. The outputs that it returns are overwritten by the next request. Graphs share a
+    pool of memory, so that a further one costs little; one model must not be called by two threads. A stack's mixed
+    batches have graphs of their own.
 
-    Raises RaybenchError where the model is on another device, and where it has no token to pad with.
+    Raises RaybenchError where the model is on another device, where it has no token to pad with, and where it is a
+    PeftModel of several adapters, of which a graph would keep the one that is active.
     """
+    if len(getattr(model, "peft_config", ())) > 1:
+        raise RaybenchError(
+            f"a CUDA graph keeps the adapter that is active of {', '.join(model.peft_config)}: stack them first "
+            "(raybench.stacked), or load one"
+        )
     inner = within_peft(model)
     device = _device_of(inner)
     if device.type != "cuda":
@@ -51,7 +60,12 @@ def captured(model: Any) -> Buckets:
 
         return replay
 
-    return Buckets(pad_token_of(inner), make)
+    stacks = {module.chosen for module in inner.modules() if isinstance(getattr(module, "chosen", None), Chosen)}
+
+    def state() -> tuple[tuple[bool, int], ...]:
+        return tuple((chosen.mixes, chosen.rows) for chosen in stacks)
+
+    return Buckets(pad_token_of(inner), make, positions_of(inner), state)
 
 
 def _device_of(model: Any) -> torch.device:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from raybench.deploy.buckets import Buckets, no_more_buckets
 from raybench.deploy.capturing import pad_token_of
 from raybench.deploy.generation import within_peft
+from raybench.model import positions_of
 from raybench.plan import Configuration
 
 ON_CPU: Final[dict[str, Any]] = {"cpp_wrapper": True}
@@ -38,7 +39,7 @@ def compiled_by_length(model: Any) -> Buckets:
     def make(tensors: Mapping[str, Any]) -> Callable[[], Any]:
         return lambda: forward(**tensors)
 
-    return Buckets(pad_token_of(inner), make)
+    return Buckets(pad_token_of(inner), make, positions_of(inner))
 
 
 def _compiled(model: Any, dynamic: bool) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raybench.model.hub import ModelFiles
     from raybench.model.lengths import Lengths
     from raybench.model.own_memory import take_own_memory
+    from raybench.model.positions import positions_of
     from raybench.model.prepare import Recipe, cache_folder, check_checkpoint, prepared, write_preset
     from raybench.model.problems import FileCheck, check_files
     from raybench.model.prompts import Prompts, as_tensors
@@ -68,6 +69,7 @@ __all__ = [
     "is_zero",
     "model_shape",
     "peft_name",
+    "positions_of",
     "prepared",
     "preset_shape",
     "presets",

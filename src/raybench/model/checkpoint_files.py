@@ -12,6 +12,7 @@ from pydantic import Field
 
 from raybench.model.files import FromFile, check_regular, read_json, tensor_shapes
 from raybench.model.hub import ModelFiles
+from raybench.model.positions import positions_left
 from raybench.model.transformers_source import may_rename
 from raybench.records import InputError, TaskType
 
@@ -34,27 +35,6 @@ _POSITION_TABLES = (
     "wpe.weight",
     "positions_embed.weight",
 )
-_POSITIONS_AFTER_PADDING = frozenset(
-    {
-        "camembert",
-        "data2vec-text",
-        "esm",
-        "ibert",
-        "layoutlmv3",
-        "lilt",
-        "longformer",
-        "luke",
-        "markuplm",
-        "mpnet",
-        "roberta",
-        "roberta-prelayernorm",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-        "xmod",
-    }
-)
-"""Model types whose first position is the one after the padding token's id: 514 positions take 512 tokens."""
-
 _VOCABULARIES = frozenset({"embed_tokens", "wte", "word_embeddings", "embed_in", "lm_head", "embed_out"})
 """What models of transformers call the embedding of tokens, and the head that gives their logits."""
 
@@ -148,9 +128,7 @@ class CheckpointFiles:
             getattr(config.text_config, "max_position_embeddings", None),
         )
         count = next((number for number in sources if number is not None), None)
-        if config.model_type in _POSITIONS_AFTER_PADDING and count is not None and isinstance(config.pad_token_id, int):
-            count -= config.pad_token_id + 1
-        return count if count is not None and count > 0 else None
+        return positions_left(config.model_type, count, config.pad_token_id)
 
     @property
     def positions_are_a_table(self) -> bool:
