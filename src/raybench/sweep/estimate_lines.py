@@ -38,7 +38,7 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
     if compiled := sum(c.execution in ("compile", "compile_static") for c in checked.plan.configurations):
         lines.append(
             f"  compiling comes on top: {count(compiled, 'configuration')}, about a minute each the first time on a "
-            "machine, and seconds in each later visit"
+            "machine, and some ten seconds in each later visit"
         )
     if gpu.models > 1 and all(_too_large(machine, made) for machine, made in on_gpus):
         lines.append("  more than any of these GPUs has: --design independent holds one model at a time")
