@@ -108,6 +108,12 @@ def test_a_real_device_has_positive_constants_and_is_left_as_it_was() -> None:
     assert not torch.is_inference_mode_enabled()
 
 
+def test_no_tensor_of_the_passes_is_kept() -> None:
+    calibrate(CpuDevice(), torch.float64)
+    kept = [o for o in gc.get_objects() if type(o) is torch.Tensor and o.dtype == torch.float64]
+    assert [o.shape for o in kept if o.numel() >= 128 * 128] == []
+
+
 def test_what_is_predicted_is_what_counts_and_constants_add_up_to() -> None:
     did = Operations(
         flops=4_000_000, attention_flops=2_000_000, weight_bytes=700, activation_bytes=2300, product_bytes=1000,

@@ -99,8 +99,7 @@ def calibrate(device: Device, dtype: torch.dtype, memory: bool = True) -> Calibr
         passes = _timed(device, _counted_passes(device.kind, dtype), _ROUNDS)
         if memory:
             passes |= _timed(device, _counted(_far_passes(device.kind, dtype)), _FAR_ROUNDS)
-    if device.kind == "cuda":
-        torch.cuda.empty_cache()  # what is measured next must not have to wait for memory that is kept for this
+    # No torch.cuda.empty_cache(): what is timed next would have to wait for memory anew.
     return solved(passes)
 
 
@@ -183,10 +182,16 @@ def _counted(passes: Mapping[str, _Call]) -> _Counted:
     return {name: (call, operations_of(call), instructions_of(call)) for name, call in passes.items()}
 
 
-@functools.cache
 def _counted_passes(kind: str, dtype: torch.dtype) -> _Counted:
-    """Made and counted once in a process."""
-    return _counted(_passes(kind, dtype))
+    """Made anew, so that nothing of them is in memory while models are timed."""
+    counts = _counts(kind, dtype)
+    return {name: (call, *counts[name]) for name, call in _passes(kind, dtype).items()}
+
+
+@functools.cache
+def _counts(kind: str, dtype: torch.dtype) -> Mapping[str, tuple[Operations, int]]:
+    """What the passes do, the same each time: counted once in a process."""
+    return {name: (did, instructions) for name, (_, did, instructions) in _counted(_passes(kind, dtype)).items()}
 
 
 @contextlib.contextmanager
