@@ -1,4 +1,4 @@
-"""How fast the device at hand is at what forwards are made of: a few constants, found out in a tenth of a second.
+"""How fast the device at hand is at what forwards are made of: a few constants, found out in some tenths of a second.
 
 A pass of each kind (Python alone, views, small and larger elementwise operations, products and attentions) is timed
 in turn with the others many times over, and the medians are solved for what one of a kind takes. A pass that does one
@@ -92,7 +92,7 @@ class Pass:
 def calibrate(device: Device, dtype: torch.dtype, memory: bool = True) -> Calibration:
     """The constants of ``device`` now, for products in ``dtype``: they drift as the machine's clocks and load do.
 
-    Takes about 0.1 s by the device's own clocks, the first time as long again. ``memory``: also bytes a second from
+    Takes some tenths of a second, the first time as long again. ``memory``: also bytes a second from
     memory, for which it takes some of that.
     """
     with torch.inference_mode():
