@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import peft
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 import raybench
 from deploy.forms import LINEAR, by_peft, family_folders, logits, name_of, refusal, several, whole_numbers
 from deploy.shapes import difference
 from model.family_checkpoints import Family
+from model.small_checkpoints import llama_config
 from raybench.deploy.gate import TOLERANCE
 from raybench.records import RaybenchError
 
@@ -124,3 +127,52 @@ def test_the_adapter_that_computes_is_not_removed() -> None:
         switch.remove("c")
     assert switch.names == ("a", "b")
     assert refusal(switch, "c") == "no adapter c is stacked; there are a, b"
+
+
+OF_ITS_BASE = {
+    "bias 'all'": {"bias": "all"},
+    "bias 'lora_only'": {"bias": "lora_only"},
+    "init_lora_weights 'pissa'": {"init_lora_weights": "pissa"},
+    "init_lora_weights 'pissa_niter_2'": {"init_lora_weights": "pissa_niter_2"},
+    "init_lora_weights 'olora'": {"init_lora_weights": "olora"},
+    "layer_replication": {"layer_replication": [[0, 2], [0, 2]]},
+}
+
+
+@pytest.mark.parametrize("part", OF_ITS_BASE)
+def test_an_adapter_that_changes_its_base_has_none_beside_it(part: str) -> None:
+    torch.manual_seed(0)
+    settings = {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": False}
+    plain_lora, changing = (
+        peft.get_peft_model(LlamaForCausalLM(llama_config(attention_bias=True)), peft.LoraConfig(**settings | changes))
+        for changes in ({}, OF_ITS_BASE[part])
+    )
+    line = (
+        f"adapter default has {part}: it changes the base itself, which others cannot share: stack it alone, without "
+        "room for more, or use form peft"
+    )
+    plain, switch = raybench.stacked(plain_lora, ["default"], capacity=2)
+    before = logits(plain)
+    assert refusal(switch.add, "later", changing, "default") == line
+    assert switch.names == ("default",)
+    assert torch.equal(logits(plain), before)
+    expected = logits(changing.eval())
+    with pytest.raises(RaybenchError, match="changes the base itself"):
+        raybench.stacked(changing, ["default"], capacity=2)
+    assert torch.equal(logits(changing), expected)  # nothing was taken out of it
+    alone, _ = raybench.stacked(changing, ["default"])
+    assert difference(logits(alone), expected) < TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("form", [raybench.lean, raybench.fused, lambda model: raybench.remerge(model, ["default"])[0]])
+@pytest.mark.parametrize("part", ["bias 'all'", "init_lora_weights 'pissa'", "layer_replication"])
+def test_alone_it_keeps_what_it_changed_in_its_base(form: Any, part: str) -> None:
+    torch.manual_seed(0)
+    settings = {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": False} | OF_ITS_BASE[part]
+    model = peft.get_peft_model(LlamaForCausalLM(llama_config(attention_bias=True)), peft.LoraConfig(**settings))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.fill_(0.5)  # as if trained
+    expected = logits(model.eval())
+    assert difference(logits(form(model)), expected) < TOLERANCE["float32"]

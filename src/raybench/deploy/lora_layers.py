@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from raybench.model import of_its_own_base
 from raybench.records import RaybenchError
 
 _REMEDY = "which PEFT's own forward alone computes: use form peft"
@@ -72,8 +73,9 @@ def active_adapter(adapted: Any) -> str:
 def take_apart(adapted: Any, names: Sequence[str]) -> Parts:
     """Take the adapters ``names``, as PEFT calls them, out of a PeftModel, which is used up.
 
-    Raises RaybenchError, before anything is changed, where the model has no such adapter, or where one of them is more
-    than plain LoRA on linear layers and whole modules.
+    What an adapter changed in the base itself (trained biases, first weights taken out of it, layers replicated) stays
+    there, as it does for PEFT. Raises RaybenchError, before anything is changed, where the model has no such adapter,
+    or where one of them is more than plain LoRA on linear layers and whole modules.
     """
     from peft.utils.other import AuxiliaryTrainingWrapper
 
@@ -106,13 +108,15 @@ def take_apart(adapted: Any, names: Sequence[str]) -> Parts:
 def brought_by(adapted: Any, name: str) -> tuple[dict[str, LowRank], dict[str, Any]]:
     """What the adapter ``name`` of a PeftModel adds to which layers, and the modules that it brings whole, by path.
 
-    The model stays as it is. Raises RaybenchError as `take_apart`.
+    The model stays as it is. Raises RaybenchError as `take_apart`, and where a part of the adapter is in the model's
+    base, which is not brought.
     """
     from peft.utils.other import AuxiliaryTrainingWrapper
 
     _check_model(adapted)
     if name not in adapted.peft_config:
         raise RaybenchError(f"the model has no adapter {name}; it has {', '.join(adapted.peft_config)}")
+    check_shares_base(name, adapted.peft_config[name])
     pairs: dict[str, LowRank] = {}
     saved: dict[str, Any] = {}
     for path, module in _outermost(adapted.get_base_model()):
@@ -122,6 +126,15 @@ def brought_by(adapted: Any, name: str) -> tuple[dict[str, LowRank], dict[str, A
         elif (pair := _low_rank(path, module, [name]).get(name)) is not None:
             pairs[path] = pair
     return pairs, saved
+
+
+def check_shares_base(name: str, config: Any) -> None:
+    """Raises RaybenchError where a part of the adapter ``name`` is in the base that PEFT put it on."""
+    if (part := of_its_own_base(config)) is not None:
+        raise RaybenchError(
+            f"adapter {name} has {part}: it changes the base itself, which others cannot share: stack it alone, "
+            "without room for more, or use form peft"
+        )
 
 
 def put_in_place(model: Any, new: Mapping[Any, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from raybench.deploy.fused_layers import Group
 from raybench.deploy.linear_layers import is_plain
-from raybench.deploy.lora_layers import LowRank, put_in_place, take_apart
+from raybench.deploy.lora_layers import LowRank, check_shares_base, put_in_place, take_apart
 from raybench.deploy.shared_inputs import fellows
 from raybench.deploy.stacked_layers import StackedBeside, StackedLinear
 from raybench.deploy.stacked_modules import stack_modules
@@ -31,12 +31,15 @@ def stacked(
     is used up.
 
     Raises RaybenchError where a name is no adapter of the model or twice there, where an adapter is more than plain
-    LoRA, where their own modules differ in shape, where there is no room for them, and where the forward that finds
-    fellows fails.
+    LoRA, where their own modules differ in shape, where there is no room for them, where one that changes the base
+    itself is to have room for others beside it, and where the forward that finds fellows fails.
     """
     if capacity is not None and capacity < len(names):
         raise RaybenchError(f"capacity {capacity} is too small for {len(names)} adapters")
     with torch.inference_mode(False), torch.no_grad():
+        if capacity is not None and capacity > len(names):
+            for name, config in getattr(model, "peft_config", {}).items():
+                check_shares_base(name, config)
         parts = take_apart(model, names)
         plain, layers = parts.model, parts.low_rank
         dtype = next(weight.dtype for weight in plain.parameters() if weight.is_floating_point())

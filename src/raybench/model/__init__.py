@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
-    from raybench.model.adapter_kinds import changes_base
+    from raybench.model.adapter_kinds import changes_base, of_its_own_base
     from raybench.model.adapter_slot import AdapterSlot
     from raybench.model.adapters import is_zero, peft_name, without_low_rank
     from raybench.model.chat_template import chat_tokenizer
@@ -68,6 +68,7 @@ __all__ = [
     "is_unicode",
     "is_zero",
     "model_shape",
+    "of_its_own_base",
     "peft_name",
     "positions_of",
     "prepared",

@@ -37,6 +37,16 @@ def changes_base(config: Any) -> bool:
     return str(config.init_lora_weights).lower() in _CHANGED_BASE
 
 
+def of_its_own_base(config: Any) -> str | None:
+    """What of an adapter lies in the base that PEFT loaded it onto, as ``bias='all'``; None where nothing does."""
+    init, bias = str(config.init_lora_weights), config.bias
+    if init.lower().startswith((*_CHANGED_BASE, *_OTHER_BASE_EACH_TIME)):
+        return f"init_lora_weights {init[:40]!r}"
+    if bias != "none":
+        return f"bias {bias!r}"
+    return "layer_replication" if getattr(config, "layer_replication", None) else None
+
+
 def why_alone(where: str, config: Any) -> str | None:
     """In one line, beginning with ``where``, why no other adapter can share its base; None where any can."""
     if changes_base(config):
