@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from deploy.shapes import difference, read_from, renamed, save_adapter_of, save_shape, weights_of
 from model.small_checkpoints import logits
 from raybench.deploy import strategies
 from raybench.deploy.gate import TOLERANCE
 from raybench.deploy.parameters import parameter_bytes
 from raybench.deploy.strategies import Deployment, LoadCosts, deploy
 from raybench.machine.device import CpuDevice
+from raybench.model.adapter_slot import adapter_shape
 from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import Weights, resolve_model
 from raybench.plan import file as plan_file
-from raybench.plan.plan import Configuration
+from raybench.plan.plan import Adapter, Configuration
 
 PLAN = """
 name = "many"
@@ -121,3 +124,55 @@ def test_adapters_that_serve_a_task_each_are_loaded_beside_each_other(load_plan:
     (multi,) = (c for c in plan.configurations if c.strategy == "multi_lora")
     deployment = deploy(multi, weights, LoadCosts(weights.device))
     assert deployment.add is deployment.remove is None
+
+
+OF_FILES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "head": {"modules_to_save": ["lm_head"]},
+    "ranks": {"rank_pattern": {"v_proj": 6}},
+    "alphas": {"alpha_pattern": {"v_proj": 3}},
+    "layer": {"layers_to_transform": [1], "target_modules": ["q_proj", "v_proj", "o_proj"]},
+    "but one": {"exclude_modules": ["model.layers.0.self_attn.v_proj"]},
+    "head too": {"modules_to_save": ["lm_head"], "lora_alpha": 3},
+    "plain too": {},
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["plain", "head"], ["head", "plain", "head too"], ["but one", "alphas", "ranks"], [*OF_FILES]],
+    ids=lambda names: f"{len(names)}-{names[0]}",
+)
+def test_adapters_of_files_come_together_whatever_each_has(names: list[str], tmp_path: Path) -> None:
+    base = save_shape("llama-lm", tmp_path / "base")
+    adapters = [
+        Adapter(name, "t", 0, None, None, None, save_adapter_of("llama-lm", base, tmp_path / name, i, **OF_FILES[name]))
+        for i, name in enumerate(names)
+    ]
+    configuration = Configuration("many", "multi_lora", 0, ("t",), tuple(adapters))
+    found, costs = {}, {}
+    for form in (None, "stacked"):
+        weights = weights_of(base, "llama-lm")
+        costs[form] = LoadCosts(weights.device)
+        with torch.inference_mode(False):
+            deployment = deploy(renamed(configuration, form=form), weights, costs[form])
+            if form is None:
+                adapter_bytes = parameter_bytes(deployment.model)[0]
+            deployment.add()
+            deployment.remove()
+        found[form] = answers(deployment, configuration)
+    for name in names:
+        assert difference(found["stacked"][name], found[None][name]) < TOLERANCE["float32"]
+    assert costs["stacked"].adapter_bytes == adapter_bytes
+
+
+def test_what_only_scales_is_no_shape_of_its_own(tmp_path: Path) -> None:
+    base = save_shape("llama-lm", tmp_path / "base")
+    weights = weights_of(base, "llama-lm")
+    shapes = {
+        name: adapter_shape(weights, read_from(save_adapter_of("llama-lm", base, tmp_path / name, **changes), name))
+        for name, changes in OF_FILES.items()
+    }
+    assert shapes["plain"] == shapes["plain too"] == shapes["alphas"]
+    assert shapes["head"] == shapes["head too"]
+    assert len(set(shapes.values())) == 5

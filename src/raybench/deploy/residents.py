@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from raybench.deploy.parameters import parameter_bytes
 from raybench.deploy.strategy import Deployment, LoadCosts
-from raybench.model import AdapterSlot, Weights, peft_name
+from raybench.model import AdapterSlot, Weights, adapter_shape, peft_name
 from raybench.plan import Adapter, Configuration
 
 ONE_MORE: Final = "raybench_one_more"
@@ -43,7 +43,7 @@ def many_stacked(configuration: Configuration, weights: Weights, costs: LoadCost
     from raybench.deploy.stacked_form import stacked
 
     adapters, slot = configuration.adapters, AdapterSlot(weights, configuration)
-    first = _first_of_each_shape(adapters)
+    first = _first_of_each_shape(adapters, weights)
     with costs.time("load"):
         base: Any = weights.base(configuration)
     with costs.time("adapter_load"):
@@ -51,15 +51,15 @@ def many_stacked(configuration: Configuration, weights: Weights, costs: LoadCost
     adapter_bytes, _ = parameter_bytes(base)
     with costs.time("form"):
         model, chosen = stacked(base, [peft_name(a.name) for a in first], capacity=len(adapters) + 1)
-    sizes: dict[int, int] = {}
+    loaded: Any = None
     with costs.time("adapter_load"):
         for adapter in adapters:
             if adapter not in first:
-                loaded = slot.load(adapter)
+                before, loaded = loaded, slot.load(adapter)
                 chosen.add(peft_name(adapter.name), loaded, slot.name)
-                if id(loaded) not in sizes:
-                    sizes[id(loaded)] = parameter_bytes(loaded)[0]
-                adapter_bytes += sizes[id(loaded)]
+                if loaded is not before:  # all that one model takes in turn are of one size
+                    each = parameter_bytes(loaded)[0]
+                adapter_bytes += each
     costs.adapter_bytes = adapter_bytes
     deployment = by_switch(configuration, model, chosen, {a.name: peft_name(a.name) for a in adapters})
 
@@ -86,8 +86,8 @@ def one_more_by_peft(deployment: Deployment, configuration: Configuration, weigh
     return dataclasses.replace(deployment, add=add, remove=remove)
 
 
-def _first_of_each_shape(adapters: Sequence[Adapter]) -> list[Adapter]:
-    found: dict[object, Adapter] = {}
+def _first_of_each_shape(adapters: Sequence[Adapter], weights: Weights) -> list[Adapter]:
+    found: dict[str, Adapter] = {}
     for adapter in adapters:
-        found.setdefault((adapter.r, adapter.target_modules), adapter)
+        found.setdefault(adapter_shape(weights, adapter), adapter)
     return list(found.values())

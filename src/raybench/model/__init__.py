@@ -6,7 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.model.adapter_kinds import changes_base, of_its_own_base
-    from raybench.model.adapter_slot import AdapterSlot
+    from raybench.model.adapter_slot import AdapterSlot, adapter_shape
     from raybench.model.adapters import is_zero, peft_name, without_low_rank
     from raybench.model.chat_template import chat_tokenizer
     from raybench.model.deployable import sharing
@@ -53,6 +53,7 @@ __all__ = [
     "Request",
     "Weights",
     "Workload",
+    "adapter_shape",
     "adapter_size",
     "as_tensors",
     "cache_folder",

@@ -6,6 +6,7 @@ a base without weights, takes each of them in turn, for whoever moves it elsewhe
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,36 @@ from raybench.plan import Adapter, Configuration
 
 _OF_THE_FILE = frozenset({"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"})
 """What a configuration says of where and how it was made, and not of what it is."""
+
+
+_OF_ITS_WEIGHTS = frozenset({"lora_alpha", "alpha_pattern", "lora_dropout", "use_rslora"})
+"""What a configuration says of how its weights are scaled, and not of which there are."""
+
+
+def adapter_shape(weights: Weights, adapter: Adapter) -> str:
+    """Alike for adapters that change the same modules by as many ranks and bring the same modules whole.
+
+    Of one with files by its own configuration, of which the plan says but a part. Raises InputError as
+    `Weights.adapter_path`.
+    """
+    path = weights.adapter_path(adapter)
+    if path is None:
+        return repr((adapter.r, adapter.target_modules))
+    import peft
+
+    found = _settings(peft.PeftConfig.from_pretrained(path))
+    return json.dumps({key: value for key, value in found.items() if key not in _OF_ITS_WEIGHTS}, sort_keys=True)
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What an adapter is, by its configuration: of plain values, sets as sorted lists."""
+    settings = {key: value for key, value in config.to_dict().items() if key not in _OF_THE_FILE}
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=_plain))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)
 
 
 class AdapterSlot:
@@ -44,7 +75,7 @@ class AdapterSlot:
         from safetensors.torch import load_file
 
         config = peft.PeftConfig.from_pretrained(path)
-        like = {key: value for key, value in config.to_dict().items() if key not in _OF_THE_FILE}
+        like = _settings(config)
         file = Path(path, WEIGHTS)
         if like == self._like and file.is_file():
             tensors = load_file(file)
