@@ -15,6 +15,7 @@ from deploy.shapes import difference
 from model.family_checkpoints import Family
 from model.small_checkpoints import llama_config
 from raybench.deploy.gate import TOLERANCE
+from raybench.machine import operations_of
 from raybench.records import RaybenchError
 
 folders = family_folders
@@ -66,6 +67,18 @@ def test_modules_come_with_their_adapters_and_one_without_has_the_bases(
         switch("a")
         switch.remove(name)
     assert difference(logits(plain), expected["a"]) < TOLERANCE["float32"]
+
+
+def test_a_forward_moves_as_many_bytes_however_many_places_there_are(folders: Any) -> None:
+    found = []
+    for capacity in (1, 16):
+        source = several(CLASSIFIER, folders(CLASSIFIER)[0], {"a": {}})
+        plain, switch = raybench.stacked(source, ["a"], capacity=capacity)
+        switch("a")
+        with torch.inference_mode():
+            found.append(operations_of(lambda: logits(plain), [*plain.parameters(), *plain.buffers()]))  # noqa: B023
+    assert found[0] == found[1]
+    assert found[0].weight_bytes > 0
 
 
 def test_places_are_taken_and_given_back() -> None:

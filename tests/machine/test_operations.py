@@ -58,6 +58,53 @@ def test_what_is_written_in_place_is_read_and_written() -> None:
     assert of(lambda: batch.baddbmm_(lows, ups)).flops == 3 * 2 * 5 * 2 * 4
 
 
+def test_a_lookup_reads_its_index_and_the_rows_that_it_looks_up() -> None:
+    table, chosen, eight = torch.ones(100, 3), torch.tensor([7, 2]), 8
+    one = torch.tensor([[5]])
+    found = of(lambda: table.index_select(0, chosen))
+    assert (found.activation_bytes, found.operations) == (2 * eight + 2 * FLOAT * 2 * 3, 1)
+    assert of(lambda: table[chosen]).activation_bytes == 2 * eight + 2 * FLOAT * 2 * 3
+    assert of(lambda: table.gather(0, one)).activation_bytes == eight + 2 * FLOAT
+    embedding = nn.Embedding(100, 3)
+    found = of(lambda: embedding(chosen), embedding)
+    assert (found.weight_bytes, found.activation_bytes) == (FLOAT * 2 * 3, 2 * eight + FLOAT * 2 * 3)
+
+
+def test_rows_that_are_put_are_written_and_no_others() -> None:
+    table, chosen, rows, eight = torch.zeros(100, 3), torch.tensor([7, 2]), torch.ones(2, 3), 8
+    put = 2 * eight + 2 * FLOAT * 2 * 3
+
+    def bytes_of(call: Callable[[], object]) -> int:
+        return of(call).activation_bytes
+
+    assert bytes_of(lambda: table.index_put_((chosen,), rows)) == put
+    assert bytes_of(lambda: table.index_copy_(0, chosen, rows)) == put
+    one = rows[:1, :1]  # it is broadcast
+    assert bytes_of(lambda: table.index_put_((chosen,), one)) == 2 * eight + FLOAT * 1 + FLOAT * 2 * 3
+    # What is added to is read, too.
+    assert bytes_of(lambda: table.index_put_((chosen,), rows, accumulate=True)) == put + FLOAT * 2 * 3
+    assert bytes_of(lambda: table.index_add_(0, chosen, rows)) == put + FLOAT * 2 * 3
+    index = torch.tensor([[0, 1, 2]])
+    assert bytes_of(lambda: table.scatter_(0, index, rows)) == 3 * eight + FLOAT * 2 * 3 + FLOAT * 3
+
+
+@pytest.mark.parametrize(
+    ("call", "numbers"),
+    [
+        (lambda x: torch.empty(5, 4), 0),
+        (lambda x: torch.empty_like(x), 0),
+        (lambda x: x.new_empty(7), 0),
+        (lambda x: torch.zeros_like(x), 24),
+        (lambda x: x.zero_(), 24),
+        (lambda x: x.copy_(torch.empty(4, 6)), 24 + 24),
+        (lambda x: x[:1].expand(4, 6) + x, 6 + 24 + 24),  # six numbers are in memory
+    ],
+)
+def test_what_is_not_read_or_not_written_is_not_counted(call: Callable[[torch.Tensor], object], numbers: int) -> None:
+    x = torch.ones(4, 6)
+    assert of(lambda: call(x)).activation_bytes == FLOAT * numbers
+
+
 def test_attention_is_two_products_of_its_own_kind() -> None:
     q, k, v = torch.ones(1, 2, 5, 8), torch.ones(1, 2, 7, 8), torch.ones(1, 2, 7, 8)
     found = of(lambda: functional.scaled_dot_product_attention(q, k, v))

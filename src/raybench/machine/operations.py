@@ -7,7 +7,6 @@ A dispatch mode does not see into what torch.compile has generated: `compiled_op
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +15,9 @@ from typing import Any, Final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from raybench.machine.moved import moved, read_tensors, tensors
 
 _aten: Final = torch.ops.aten
 _SAME_FLOPS: Final[Mapping[Any, Any]] = {
@@ -124,11 +124,13 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
             if made is not NotImplemented:
                 return made
         made = func(*args, **kwargs)
-        given = (args, [value for name, value in kwargs.items() if name not in _written_only(func)])
-        read = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
-        written = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+        read, written = read_tensors(func, args, kwargs), tensors(made)
         if written or read:
-            self._count(func, read, written, formula and formula(*args, **kwargs, out_val=made))
+            if written and not func._schema.is_mutable and {*map(_storage, written)} <= {*map(_storage, read)}:
+                self.found.views += 1
+            else:
+                flops = formula and formula(*args, **kwargs, out_val=made)
+                self._count(func, self._move(moved(func, args, kwargs, made)), flops)
         return made
 
     def _composite(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -148,13 +150,9 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
             found.views = views + (found.operations == operations)
         return made
 
-    def _count(self, func: Any, read: list[torch.Tensor], written: list[torch.Tensor], flops: int | None) -> None:
+    def _count(self, func: Any, bytes_moved: int, flops: int | None) -> None:
         found = self.found
-        if written and not func._schema.is_mutable and {*map(_storage, written)} <= {*map(_storage, read)}:
-            found.views += 1
-            return
         found.operations += 1
-        moved = self._move((*read, *written))
         if flops is not None:
             found.flops += flops
             if "attention" in func._schema.name:
@@ -162,26 +160,19 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
                 found.attention_flops += flops
             else:
                 found.products += 1
-                found.product_bytes += moved
+                found.product_bytes += bytes_moved
         elif func.namespace not in _KNOWN and func._schema.name not in found.unknown:
             found.unknown.append(func._schema.name)
 
-    def _move(self, tensors: Iterable[torch.Tensor]) -> int:
-        moved = 0
-        for tensor in tensors:
-            size = tensor.numel() * tensor.element_size()
-            moved += size
+    def _move(self, parts: Iterable[tuple[torch.Tensor, int]]) -> int:
+        total = 0
+        for tensor, size in parts:
+            total += size
             if _storage(tensor) in self._weights:
                 self.found.weight_bytes += size
             else:
                 self.found.activation_bytes += size
-        return moved
-
-
-@functools.cache
-def _written_only(func: Any) -> frozenset[str]:
-    """Keywords of an operation by which it is told where to write."""
-    return frozenset(argument.name for argument in func._schema.arguments if argument.is_out)
+        return total
 
 
 def _storage(tensor: torch.Tensor) -> int:
