@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from types import FunctionType
 
 import pytest
 import torch
@@ -32,6 +35,17 @@ class Tiny(nn.Module):
 def of(call: Callable[[], object], model: nn.Module | None = None) -> Operations:
     with torch.inference_mode():
         return operations_of(call, () if model is None else model.parameters())
+
+
+def once(call: Callable[[], object]) -> Callable[[], AbstractContextManager[Callable[[], object]]]:
+    """Prepares steps that cannot be taken twice, as a prefill cannot."""
+
+    @contextlib.contextmanager
+    def step() -> Iterator[Callable[[], object]]:
+        left = iter([call])
+        yield lambda: next(left)()
+
+    return step
 
 
 def test_a_tiny_model_by_hand() -> None:
@@ -154,12 +168,26 @@ def test_of_a_compiled_model_operations_are_those_that_its_c_plus_plus_calls() -
     compiled = torch.compile(model, fullgraph=True, options={"cpp_wrapper": True})
     with torch.inference_mode():
         compiled(x)
-        first, again = (compiled_operations_of(lambda: compiled(x), model.parameters()) for _ in range(2))
+        first, again = (compiled_operations_of(once(lambda: compiled(x)), model.parameters()) for _ in range(2))
         torch.testing.assert_close(compiled(x), model(x))
     # The nonlinearity is a kernel; the addition is the second product's.
     assert first == again == dataclasses.replace(plain, generated=1, operations=3)
 
 
+def test_a_step_that_is_ready_once_is_prepared_for_each_of_the_two_counts() -> None:
+    log, x = list[str](), torch.ones(3)
+
+    def g() -> object:
+        log.append("taken")
+        return x + 1
+
+    names = {"cpp_wrapper_src": "    cpp_fused_add_0(x);\n    AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(x));\n"}
+    # Generated code has its C++ beside the function g.
+    found = compiled_operations_of(once(FunctionType(g.__code__, names, "g", None, g.__closure__)))
+    assert (found.operations, found.generated, found.views, found.activation_bytes) == (2, 1, 0, 2 * FLOAT * 3)
+    assert log == ["taken"] * 2
+
+
 def test_where_nothing_generated_is_called_that_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"no code that torch.compile generated was called"):
-        compiled_operations_of(lambda: torch.ones(3) + 1)
+        compiled_operations_of(once(lambda: torch.ones(3) + 1))

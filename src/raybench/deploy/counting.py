@@ -44,7 +44,7 @@ class Counts:
 
 
 def count(step: Prepared, deployment: Deployment, device_kind: str, execution: Execution) -> Counts:
-    """What one ``step`` of ``deployment`` does, counted three times over. Raises nothing: why not is in the counts.
+    """What one ``step`` of ``deployment`` does, each count of one of its own. Raises nothing: why not is in the counts.
 
     What is compiled or captured for a GPU is seen by the profiler alone: kernels are counted then, not what they move.
     """
@@ -57,23 +57,30 @@ def count(step: Prepared, deployment: Deployment, device_kind: str, execution: E
     if execution != "eager" and device_kind == "cuda":
         reasons.append("operations: what is compiled or captured for a GPU is not seen")
     else:
-        count_operations = operations_of if execution == "eager" else compiled_operations_of
-        operations = _tried(step, lambda call: count_operations(call, weights), "operations", reasons)
+        operations = _tried(lambda: _operations_of(step, weights, execution), "operations", reasons)
         if operations is not None and execution != "eager":
             reasons.append("bytes are those of the uncompiled model: compiled, less is moved")
         if operations is not None and operations.unknown:
             reasons.append(f"FLOPs of {', '.join(operations.unknown)}: no formula for them")
-    instructions = _tried(step, instructions_of, "instructions", reasons)
-    kernels = None if device_kind == "cpu" else _tried(step, _kernels_of, "kernels", reasons)
+    instructions = _tried(lambda: _taken(step, instructions_of), "instructions", reasons)
+    kernels = None if device_kind == "cpu" else _tried(lambda: _taken(step, _kernels_of), "kernels", reasons)
     return Counts(operations, instructions, kernels, "; ".join(reasons) or None)
 
 
-def _tried(
-    step: Prepared, counted: Callable[[Callable[[], object]], _Found], what: str, reasons: list[str]
-) -> _Found | None:
+def _operations_of(step: Prepared, weights: list[Any], execution: Execution) -> Operations:
+    if execution != "eager":
+        return compiled_operations_of(step, weights)
+    return _taken(step, lambda call: operations_of(call, weights))
+
+
+def _taken(step: Prepared, counted: Callable[[Callable[[], object]], _Found]) -> _Found:
+    with step() as call:
+        return counted(call)
+
+
+def _tried(counted: Callable[[], _Found], what: str, reasons: list[str]) -> _Found | None:
     try:
-        with step() as call:
-            return counted(call)
+        return counted()
     except Exception as error:  # noqa: BLE001  whatever it is, what was measured stands without it
         text = " ".join(str(error).split())
         reasons.append(f"{what}: {type(error).__name__}: {text[:_LONGEST]}")

@@ -10,6 +10,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, Final
 
@@ -68,16 +69,20 @@ def operations_of(call: Callable[[], object], weights: Iterable[torch.Tensor] = 
     return counting.found
 
 
-def compiled_operations_of(call: Callable[[], object], weights: Iterable[torch.Tensor] = ()) -> Operations:
-    """What one ``call`` of a model that torch.compile has compiled for a CPU, with its ``cpp_wrapper``, does.
+def compiled_operations_of(
+    step: Callable[[], AbstractContextManager[Callable[[], object]]], weights: Iterable[torch.Tensor] = ()
+) -> Operations:
+    """What one ``step`` of a model that torch.compile has compiled for a CPU, with its ``cpp_wrapper``, does.
 
+    ``step`` is entered twice, and what it gives is called once each time: as a decoding step it may be ready once only.
     FLOPs and bytes are those of the same model uncompiled, which does the same products and attention: what generated
     kernels move is not seen, and is less. Operations are those that the generated C++ calls, by its text. Raises
     RuntimeError where no such code was called.
     """
-    with torch.compiler.set_stance("force_eager"):
+    with step() as call, torch.compiler.set_stance("force_eager"):
         found = operations_of(call, weights)
-    found.generated, others = _called_by_generated_code(call)
+    with step() as call:
+        found.generated, others = _called_by_generated_code(call)
     found.operations, found.views = found.generated + others, 0
     return found
 

@@ -81,7 +81,7 @@ class Server:
         return Served(device.time(self._mixed_forward, {"of_rows": names, "inputs": prompts.values}))
 
     def steps(self, prompts: Prompts, names: tuple[str, ...] | None = None) -> dict[str, Prepared]:
-        """The steps of serving a request as `serve` does, by name, each to be prepared and taken as often as one likes.
+        """The steps of serving a request as `serve` does, by name; each time one is prepared it is taken once.
 
         A classifier's is its ``forward``. Of a language model ``prefill`` is one, and ``decode``, in the middle of what
         it generates, stands for all decoding steps; a request without any has none.
