@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
 from raybench.deploy.counting import count
 from raybench.deploy.strategy import Deployment
@@ -122,3 +123,27 @@ def test_what_is_generated_for_a_gpu_is_not_seen_and_that_is_said() -> None:
     assert str(found.not_counted).startswith(
         "operations: what is compiled or captured for a GPU is not seen; kernels: "
     )
+
+
+def test_no_kernels_at_all_are_kernels_that_the_profiler_did_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event(NamedTuple):
+        device_type: DeviceType
+        name: str
+
+    class Profiled(contextlib.nullcontext[Any]):
+        def events(self) -> list[Event]:
+            return events
+
+        def __enter__(self) -> Any:
+            return self
+
+    monkeypatch.setattr("torch.profiler.profile", lambda **_: Profiled())
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
+    model, x = Tiny(), torch.ones(3, 6)
+    step = prepared(lambda: model(x))
+    events = [Event(DeviceType.CPU, "aten::mm"), Event(DeviceType.CUDA, "Memcpy HtoD")]
+    found = count(step, Deployment(model, model), "cuda", "eager")
+    assert (found.kernels, found.not_counted) == (None, "kernels: RuntimeError: torch's profiler saw none")
+    events.append(Event(DeviceType.CUDA, "gemm"))
+    found = count(step, Deployment(model, model), "cuda", "eager")
+    assert (found.kernels, found.not_counted) == (1, None)

@@ -60,5 +60,18 @@ def test_what_is_not_predicted_is_counted(tmp_path: Path) -> None:
     assert not any(line.startswith("Multi-adapter") for line in lines)
 
 
+def test_without_a_gpus_kernels_nothing_is_predicted_and_nothing_is_told(tmp_path: Path) -> None:
+    def some(c: Configuration) -> list[dict[str, Any]]:
+        kernels = {"kernels": None, "not_counted": "kernels: none"} if c.name == "multi" else {"kernels": 500}
+        return [row | kernels for row in counts(c)]
+
+    gpu = dataclasses.asdict(dataclasses.replace(KNOWN, kernel_ns=1000.0))
+    lines = attribution_lines(made(tmp_path, counts=some, calibration=gpu))
+    assert lines[0].startswith("LoRA Separate against Full FT: ")
+    assert "of 6 configurations" in lines[-2]
+    assert lines[-1] == "Of 1 configuration nothing is predicted: not_counted says why."
+    assert not any(line.startswith("Multi-adapter") for line in lines)
+
+
 def test_a_run_in_which_nothing_was_counted_has_no_lines(tmp_path: Path) -> None:
     assert attribution_lines(made(tmp_path)) == []

@@ -88,7 +88,10 @@ def _tried(counted: Callable[[], _Found], what: str, reasons: list[str]) -> _Fou
 
 
 def _kernels_of(call: Callable[[], object]) -> int:
-    """Kernels that the GPU was given, by torch's profiler; copies and fills of memory are none."""
+    """Kernels that the GPU was given, by torch's profiler; copies and fills of memory are none.
+
+    Raises RuntimeError where it saw none: no step is without, but a profiler may lack the rights or the library.
+    """
     import torch
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
@@ -96,7 +99,10 @@ def _kernels_of(call: Callable[[], object]) -> int:
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
         call()
         torch.cuda.synchronize()
-    return sum(
+    kernels: int = sum(
         event.device_type == DeviceType.CUDA and not event.name.startswith(("Memcpy", "Memset"))
         for event in profiled.events()
     )
+    if not kernels:
+        raise RuntimeError("torch's profiler saw none")
+    return kernels

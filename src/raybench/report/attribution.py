@@ -12,7 +12,8 @@ _SLOWER: Final = (
     "SELECT s.deployment, s.reference_strategy, s.reference_deployment, s.claim, "
     "avg(a.more_bytes) AS more_bytes, avg(a.more_operations) AS more_operations, "
     "avg(a.more_instructions) AS more_instructions, avg(a.extra_ms) AS extra_ms, "
-    "avg(a.dispatch_ms) AS dispatch_ms, avg(a.device_ms) AS device_ms, count(a.dispatch_ms) = count(*) AS is_known "
+    "avg(a.dispatch_ms) AS dispatch_ms, avg(a.device_ms) AS device_ms, "
+    "count(a.dispatch_ms + a.device_ms) = count(*) AS is_known "
     "FROM by_strategy AS s JOIN attribution AS a USING (deployment, reference_strategy, measure) "
     "WHERE s.clock = 'wall' AND s.measure = 'end_to_end' AND s.verdict = 'slower' GROUP BY ALL"
 )

@@ -76,7 +76,11 @@ timed_by_counts AS (
     FROM counted AS c
     LEFT JOIN raybench_speeds AS s ON s.block = c.block
 )
-SELECT *, CASE WHEN overlap THEN greatest(host_ns, device_ns) ELSE host_ns + device_ns END AS predicted_ns
+SELECT *, CASE
+    WHEN host_ns IS NULL OR device_ns IS NULL THEN NULL -- greatest would take the one that is known
+    WHEN overlap THEN greatest(host_ns, device_ns)
+    ELSE host_ns + device_ns
+END AS predicted_ns
 FROM timed_by_counts;
 
 -- Of a request of a language model: its prefill, and its decoding steps as many times as there were.
