@@ -179,6 +179,7 @@ COUNTS: Final = pa.schema(
         pa.field("request", pa.int32(), nullable=False),
         pa.field("tokens", pa.int32(), nullable=False),
         pa.field("step", pa.string(), nullable=False),
+        pa.field("dtype", pa.string()),
         pa.field("flops", pa.int64()),
         pa.field("attention_flops", pa.int64()),
         pa.field("weight_bytes", pa.int64()),
@@ -203,6 +204,7 @@ the request. ``operations``: dispatched by PyTorch, all but ``views`` (calls tha
 attention, whose share is ``attention_flops``; ``weight_bytes`` and ``activation_bytes``: read and written, of the
 model's own tensors and of others; ``product_bytes``: what products do of both. ``instructions``: of Python's bytecode.
 ``kernels``: that a GPU was given, null on a CPU. ``not_counted``: why another column is null, or what it lacks.
+``dtype``: of the weights, as float32; never ``auto``.
 """
 
 CALIBRATIONS: Final = pa.schema(
@@ -211,6 +213,7 @@ CALIBRATIONS: Final = pa.schema(
         pa.field("block", pa.string(), nullable=False),
         pa.field("round", pa.int32(), nullable=False),
         pa.field("place", pa.string(), nullable=False),
+        pa.field("dtype", pa.string()),
         pa.field("instruction_ns", pa.float64()),
         pa.field("view_ns", pa.float64()),
         pa.field("elementwise_ns", pa.float64()),
@@ -229,7 +232,7 @@ CALIBRATIONS: Final = pa.schema(
 ``place``: ``before`` the warm-ups, or ``after`` the last turn. Nanoseconds of the host for one bytecode instruction and
 to dispatch one operation of each kind; ``kernel_ns``: the least that a kernel takes a GPU, null on a CPU; FLOPs of
 products and of attention a second, bytes a second through elementwise operations, and of weights from memory.
-``not_calibrated``: why all of them are null. No rows before version 7.
+``dtype``: in which they were found; ``not_calibrated``: why all of them are null. No rows before version 7.
 """
 
 SCHEMAS: Final[dict[str, pa.Schema]] = {

@@ -182,7 +182,7 @@ def test_what_was_not_counted_is_not_predicted_and_why_is_said(tmp_path: Path) -
 
     tables = made(tmp_path, counts)
     found = by_configuration(tables, "predictions")
-    assert found["fullft_mrpc"]["not_counted"] == "operations: no such thing"
+    assert found["fullft_mrpc"]["not_counted"] == "operations: no such thing" == found["fullft_mrpc"]["not_predicted"]
     assert (found["fullft_mrpc"]["operations"], found["fullft_mrpc"]["predicted_ms"]) == (None, None)
     assert found["fullft_mrpc"]["flops"] == PREFILL.flops
     assert found["merged_mrpc"]["predicted_ms"] is not None
@@ -190,8 +190,25 @@ def test_what_was_not_counted_is_not_predicted_and_why_is_said(tmp_path: Path) -
     assert (of_pair["more_operations"], of_pair["dispatch_ms"], of_pair["more_flops"]) == (None, None, 0)
 
 
+def test_of_another_data_type_than_the_calibrated_one_nothing_is_predicted(tmp_path: Path) -> None:
+    def counts(c: Configuration) -> list[dict[str, Any]]:
+        return [row("forward", PREFILL, dtype="float16" if c.strategy == "lora_separate" else "float32")]
+
+    tables = made(tmp_path, counts, dtype="float32")
+    found = by_configuration(tables, "predictions")
+    other, same = found["lora_mrpc"], found["merged_mrpc"]
+    assert (other["host_ms"], other["device_ms"], other["predicted_ms"], other["error"]) == (None, None, None, None)
+    assert other["not_predicted"] == "the device was calibrated in float32, not in float16"
+    assert (other["flops"], other["not_counted"]) == (PREFILL.flops, None)
+    assert same["predicted_ms"] == pytest.approx(sum(ms_of(PREFILL)))
+    assert same["not_predicted"] is None
+    of_pair = by_configuration(tables, "attribution", reference_strategy="full_ft")["lora_mrpc"]
+    assert (of_pair["dispatch_ms"], of_pair["device_ms"], of_pair["unexplained_ms"]) == (None, None, None)
+
+
 def test_a_device_that_was_not_calibrated_predicts_nothing(tmp_path: Path) -> None:
     nothing = dict.fromkeys(dataclasses.asdict(KNOWN))
     tables = made(tmp_path, at_lengths(20), **nothing, not_calibrated="RuntimeError: no")
     for found in tables.rows("FROM predictions"):
         assert (found["flops"], found["predicted_ms"], found["error"]) == (28_000_000, None, None)
+        assert found["not_predicted"] == "the device was not calibrated: RuntimeError: no"

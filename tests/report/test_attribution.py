@@ -56,7 +56,7 @@ def test_what_is_not_predicted_is_counted(tmp_path: Path) -> None:
 
     lines = attribution_lines(made(tmp_path, counts=some))
     assert "of 6 configurations" in lines[-2]
-    assert lines[-1] == "Of 1 configuration nothing is predicted: not_counted says why."
+    assert lines[-1] == "Of 1 configuration nothing is predicted: not_predicted says why."
     assert not any(line.startswith("Multi-adapter") for line in lines)
 
 

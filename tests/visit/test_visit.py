@@ -6,20 +6,34 @@ import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from model.small_checkpoints import llama_config, save_adapter, save_model
 from raybench.cluster.agenda import Agenda, Job
 from raybench.deploy import strategies
+from raybench.deploy.strategy import Deployment
 from raybench.machine.device import CpuDevice
 from raybench.model.prepare import Recipe, prepared
 from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
 from raybench.schemas import CALIBRATIONS, COUNTS, FAILURES, LOADS, SAMPLES, VISITS
-from raybench.visit.visit import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
+from raybench.visit.visit import (
+    Calibrated,
+    Counted,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+    Samples,
+    VisitSpec,
+    _Visit,
+    run_visit,
+)
 from runs import job_of
 
 
@@ -87,8 +101,10 @@ def test_what_each_configuration_does_is_counted_once_and_the_device_is_calibrat
         assert row["not_calibrated"] is None
         assert min(row["instruction_ns"], row["view_ns"], row["product_ns"], row["flops_s"]) > 0
     assert [row["memory_bytes_s"] is None for row in calibrations] == [True, False]
+    assert [row["dtype"] for row in calibrations] == ["float32", "float32"]
     rows = [row for m in of(Counted, messages) for row in m.rows]
     assert all(set(row) == set(COUNTS.names) for row in rows)
+    assert {row["dtype"] for row in rows} == {"float32"}
     lengths = sorted({request.tokens for request in spec.requests[0]})
     shortest, middle, longest = lengths[0], lengths[len(lengths) // 2], lengths[-1]
     by_name = {
@@ -113,6 +129,27 @@ def test_nothing_is_counted_after_the_first_round(specs: dict[str, VisitSpec]) -
     messages, _ = run(dataclasses.replace(specs["mrpc_seed42"], round=1))
     assert of(Counted, messages) == []
     assert len(of(Calibrated, messages)) == 2
+
+
+def test_the_device_is_calibrated_in_the_data_type_of_the_plans_first_that_is_loaded(
+    specs: dict[str, VisitSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def asking(_: object, dtype: torch.dtype, memory: bool) -> None:
+        asked.append(dtype)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr("raybench.visit.visit.calibrate", asking)
+    first, *others = specs["mrpc_seed42"].configurations
+    own = (first, *(dataclasses.replace(c, dtype="bfloat16") for c in others))
+    visit = _Visit(dataclasses.replace(specs["mrpc_seed42"], configurations=own), CpuDevice(), lambda _: None)
+    visit.loaded = {c.name: (c, cast("Deployment", None)) for c in reversed(own)}  # another order than the plan's
+    rows = [m.row for m in of(Calibrated, list(visit.calibrate("before")))]
+    del visit.loaded[first.name]
+    rows += [m.row for m in of(Calibrated, list(visit.calibrate("after")))]
+    assert [row["dtype"] for row in rows] == ["float32", "bfloat16"]
+    assert asked == [torch.float32, torch.bfloat16]
 
 
 def test_counting_that_fails_leaves_what_was_measured_as_it_is(

@@ -41,7 +41,7 @@ def attribution_lines(tables: Tables) -> list[str]:
         )
     if len(known) < len(predicted):
         lines.append(
-            f"Of {count(len(predicted) - len(known), 'configuration')} nothing is predicted: not_counted says why."
+            f"Of {count(len(predicted) - len(known), 'configuration')} nothing is predicted: not_predicted says why."
         )
     return lines
 

@@ -335,13 +335,16 @@ class _Visit:
         self.busy_with(-1)
 
     def calibrate(self, place: Place) -> Iterator[Message]:
-        """How fast the device is at what forwards are made of, in the data type of what is measured first."""
-        dtypes = [configuration.dtype for configuration, _ in self.loaded.values()]
-        if not dtypes:
+        """How fast the device is at what forwards are made of, in the data type of the block's first configuration.
+
+        Of those that are loaded, in the plan's order: that in which they are loaded is another in each round.
+        """
+        loaded = [configuration for configuration in self.spec.configurations if configuration.name in self.loaded]
+        if not loaded:
             return
-        row = dict.fromkeys(CALIBRATIONS.names) | self.place() | {"place": place}
+        row = dict.fromkeys(CALIBRATIONS.names) | self.place() | {"place": place, "dtype": self.dtype(loaded[0])}
         try:
-            row |= dataclasses.asdict(self.calibration(dtypes[0], place))
+            row |= dataclasses.asdict(self.calibration(loaded[0].dtype, place))
         except Exception as error:  # noqa: BLE001  what is measured stands without it
             row["not_calibrated"] = " ".join(f"{type(error).__name__}: {error}".split())[:_MESSAGE_LIMIT]
         yield Calibrated(row)
@@ -381,8 +384,13 @@ class _Visit:
                     "request": request.index,
                     "tokens": request.tokens,
                     "step": name,
+                    "dtype": self.dtype(configuration),
                     **count(step, deployment, self.device.kind, configuration.execution).row(),
                 }
+
+    def dtype(self, configuration: Configuration) -> str:
+        """The name of the data type that it has on this device, which ``auto`` is not."""
+        return str(torch_dtype(configuration.dtype, self.device.kind)).removeprefix("torch.")
 
     def place(self) -> dict[str, Any]:
         return {"visit": self.spec.visit, "block": self.spec.block, "round": self.spec.round}

@@ -16,6 +16,8 @@
 --   predicted_ms, measured_ms     predicted, and the mean wall time of the timed samples
 --   error                         of the prediction (0.05: it is 5 % longer than what was measured)
 --   not_counted                   what is missing in the counts, so that other columns are null or too small, and why
+--   not_predicted                 why predicted_ms is null: also where the device was not calibrated, or not in the
+--                                 configuration's data type (it is in that of its block's first)
 CREATE OR REPLACE MACRO raybench_at(y, x, at_x) AS CASE
     WHEN count(y) = count(*) THEN avg(y) + CASE WHEN min(x) < max(x) THEN regr_slope(y, x) * (at_x - avg(x)) ELSE 0 END
 END;
@@ -28,24 +30,25 @@ GROUP BY configuration, block;
 
 CREATE OR REPLACE VIEW raybench_speeds AS
 WITH of_visits AS (
-    SELECT block, round, avg(instruction_ns) AS instruction_ns, avg(view_ns) AS view_ns, avg(elementwise_ns) AS elementwise_ns,
+    SELECT block, dtype, round, avg(instruction_ns) AS instruction_ns, avg(view_ns) AS view_ns, avg(elementwise_ns) AS elementwise_ns,
         avg(product_ns) AS product_ns, avg(attention_ns) AS attention_ns, avg(kernel_ns) AS kernel_ns,
         avg(1e9 / flops_s) AS flop_ns, avg(1e9 / attention_flops_s) AS attention_flop_ns, avg(1e9 / bytes_s) AS byte_ns,
-        avg(1e9 / memory_bytes_s) AS memory_byte_ns
+        avg(1e9 / memory_bytes_s) AS memory_byte_ns, min(not_calibrated) AS not_calibrated
     FROM calibrations
-    GROUP BY block, round
+    GROUP BY block, dtype, round
 )
-SELECT block, avg(instruction_ns ORDER BY round) AS instruction_ns, avg(view_ns ORDER BY round) AS view_ns,
+SELECT block, dtype, avg(instruction_ns ORDER BY round) AS instruction_ns, avg(view_ns ORDER BY round) AS view_ns,
     avg(elementwise_ns ORDER BY round) AS elementwise_ns, avg(product_ns ORDER BY round) AS product_ns,
     avg(attention_ns ORDER BY round) AS attention_ns, avg(kernel_ns ORDER BY round) AS kernel_ns,
     avg(flop_ns ORDER BY round) AS flop_ns, avg(attention_flop_ns ORDER BY round) AS attention_flop_ns,
-    avg(byte_ns ORDER BY round) AS byte_ns, avg(memory_byte_ns ORDER BY round) AS memory_byte_ns
+    avg(byte_ns ORDER BY round) AS byte_ns, avg(memory_byte_ns ORDER BY round) AS memory_byte_ns,
+    min(not_calibrated) AS not_calibrated
 FROM of_visits
-GROUP BY block;
+GROUP BY block, dtype;
 
 CREATE OR REPLACE VIEW raybench_steps AS
 WITH counted AS (
-    SELECT c.configuration, c.block, c.step, any_value(l.tokens) AS mean_tokens,
+    SELECT c.configuration, c.block, c.step, any_value(c.dtype) AS dtype, any_value(l.tokens) AS mean_tokens,
         raybench_at(c.flops, c.tokens, any_value(l.tokens)) AS flops,
         raybench_at(c.attention_flops, c.tokens, any_value(l.tokens)) AS attention_flops,
         raybench_at(c.weight_bytes, c.tokens, any_value(l.tokens)) AS weight_bytes,
@@ -63,6 +66,9 @@ WITH counted AS (
     JOIN raybench_lengths AS l ON l.configuration = c.configuration AND l.block = c.block
     GROUP BY c.configuration, c.block, c.step
 ),
+calibrated AS (
+    SELECT block, string_agg(DISTINCT dtype, ', ' ORDER BY dtype) AS dtypes FROM calibrations GROUP BY block
+),
 timed_by_counts AS (
     SELECT c.*,
         c.instructions * s.instruction_ns + c.views * s.view_ns
@@ -72,9 +78,15 @@ timed_by_counts AS (
             + c.attention_flops * s.attention_flop_ns
             + (c.weight_bytes + c.activation_bytes - c.product_bytes) * s.byte_ns
             + CASE WHEN s.kernel_ns IS NULL THEN 0 ELSE c.kernels * s.kernel_ns END AS device_ns,
-        s.kernel_ns IS NOT NULL AS overlap
+        s.kernel_ns IS NOT NULL AS overlap,
+        CASE
+            WHEN k.block IS NULL THEN 'the device was not calibrated'
+            WHEN s.block IS NULL THEN 'the device was calibrated in ' || k.dtypes || ', not in ' || c.dtype
+            WHEN s.instruction_ns IS NULL THEN 'the device was not calibrated: ' || s.not_calibrated
+        END AS not_calibrated
     FROM counted AS c
-    LEFT JOIN raybench_speeds AS s ON s.block = c.block
+    LEFT JOIN calibrated AS k ON k.block = c.block
+    LEFT JOIN raybench_speeds AS s ON s.block = c.block AND s.dtype IS NOT DISTINCT FROM c.dtype
 )
 SELECT *, CASE
     WHEN host_ns IS NULL OR device_ns IS NULL THEN NULL -- greatest would take the one that is known
@@ -107,7 +119,7 @@ SELECT configuration, block, measure, any_value(mean_tokens) AS tokens, any_valu
     CASE WHEN count(host_ns) = count(*) THEN sum(host_ns * times ORDER BY step) END AS host_ns,
     CASE WHEN count(device_ns) = count(*) THEN sum(device_ns * times ORDER BY step) END AS device_ns,
     CASE WHEN count(predicted_ns) = count(*) THEN sum(predicted_ns * times ORDER BY step) END AS predicted_ns,
-    min(not_counted) AS not_counted
+    min(not_counted) AS not_counted, min(not_calibrated) AS not_calibrated
 FROM parts
 GROUP BY configuration, block, measure;
 
@@ -115,7 +127,8 @@ CREATE OR REPLACE VIEW predictions AS
 SELECT c.name AS configuration, c.deployment, w.measure, w.tokens, w.flops, w.weight_bytes, w.activation_bytes,
     w.operations, w.views, w.instructions, w.kernels, w.host_ns / 1e6 AS host_ms, w.device_ns / 1e6 AS device_ms,
     w.predicted_ns / 1e6 AS predicted_ms, w.measured_ns / 1e6 AS measured_ms,
-    w.predicted_ns / w.measured_ns - 1 AS error, w.not_counted
+    w.predicted_ns / w.measured_ns - 1 AS error, w.not_counted,
+    CASE WHEN w.predicted_ns IS NULL THEN coalesce(w.not_calibrated, w.not_counted) END AS not_predicted
 FROM raybench_work AS w
 JOIN configurations AS c ON c.name = w.configuration AND c.block = w.block
 ORDER BY c.position, list_position(['end_to_end', 'ttft', 'tpot'], w.measure);

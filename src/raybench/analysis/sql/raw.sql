@@ -66,7 +66,7 @@ WHERE false;
 CREATE OR REPLACE VIEW raybench_counts_columns AS
 SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configuration, NULL::INTEGER AS round,
     NULL::VARCHAR AS task, NULL::INTEGER AS request, NULL::INTEGER AS tokens, NULL::VARCHAR AS step,
-    NULL::BIGINT AS flops, NULL::BIGINT AS attention_flops, NULL::BIGINT AS weight_bytes, NULL::BIGINT AS activation_bytes,
+    NULL::VARCHAR AS dtype, NULL::BIGINT AS flops, NULL::BIGINT AS attention_flops, NULL::BIGINT AS weight_bytes, NULL::BIGINT AS activation_bytes,
     NULL::BIGINT AS product_bytes, NULL::BIGINT AS operations, NULL::BIGINT AS views, NULL::BIGINT AS products,
     NULL::BIGINT AS attention, NULL::BIGINT AS generated, NULL::BIGINT AS instructions, NULL::BIGINT AS kernels,
     NULL::VARCHAR AS not_counted
@@ -74,7 +74,7 @@ WHERE false;
 
 CREATE OR REPLACE VIEW raybench_calibrations_columns AS
 SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, NULL::VARCHAR AS place,
-    NULL::DOUBLE AS instruction_ns, NULL::DOUBLE AS view_ns, NULL::DOUBLE AS elementwise_ns, NULL::DOUBLE AS product_ns,
+    NULL::VARCHAR AS dtype, NULL::DOUBLE AS instruction_ns, NULL::DOUBLE AS view_ns, NULL::DOUBLE AS elementwise_ns, NULL::DOUBLE AS product_ns,
     NULL::DOUBLE AS attention_ns, NULL::DOUBLE AS kernel_ns, NULL::DOUBLE AS flops_s, NULL::DOUBLE AS attention_flops_s,
     NULL::DOUBLE AS bytes_s, NULL::DOUBLE AS memory_bytes_s, NULL::VARCHAR AS not_calibrated
 WHERE false;
