@@ -173,6 +173,28 @@ def test_on_a_gpu_the_longer_of_host_and_device_is_the_prediction(tmp_path: Path
     assert fast["predicted_ms"] == pytest.approx(host_ms)
 
 
+def test_on_a_gpu_only_dispatch_beyond_the_devices_time_is_attributed(tmp_path: Path) -> None:
+    def counts(c: Configuration) -> list[dict[str, Any]]:
+        more = INSTRUCTIONS + (10_000 if c.strategy == "lora_separate" else 0)
+        return [row("forward", PREFILL, kernels=400) | {"instructions": more}]
+
+    def of_pair(folder: str, **calibration: Any) -> list[Any]:
+        (tmp_path / folder).mkdir()
+        tables = made(tmp_path / folder, counts, **calibration)
+        host = by_configuration(tables, "predictions")
+        assert host["lora_mrpc"]["host_ms"] - host["fullft_mrpc"]["host_ms"] == pytest.approx(0.2)
+        found = by_configuration(tables, "attribution", reference_strategy="full_ft")["lora_mrpc"]
+        assert found["extra_ms"] == 0
+        return [found[name] for name in ("dispatch_ms", "device_ms", "unexplained_ms")]
+
+    assert of_pair("bound by the device", kernel_ns=20_000.0) == [0, 0, 0]
+    assert of_pair("bound by the host", kernel_ns=1.0, **RATES) == pytest.approx([0.2, 0, -0.2])
+    # The reference's device works for half of the difference longer than its host.
+    host_ms, floor_ms = ms_of(PREFILL, dataclasses.replace(KNOWN, **RATES))
+    kernel_ns = (host_ms + 0.1 - floor_ms) * 1e6 / 400
+    assert of_pair("in between", kernel_ns=kernel_ns, **RATES) == pytest.approx([0.1, 0, -0.1])
+
+
 def test_what_was_not_counted_is_not_predicted_and_why_is_said(tmp_path: Path) -> None:
     def counts(c: Configuration) -> list[dict[str, Any]]:
         known = row("forward", PREFILL)

@@ -72,7 +72,7 @@ def test_it_is_the_same_each_time_and_a_step_is_prepared_for_each_count() -> Non
 def test_a_row_has_the_columns_of_the_table_but_those_that_say_which_step_it_is() -> None:
     model, x = Tiny(), torch.ones(3, 6)
     row = count(prepared(lambda: model(x)), Deployment(model, model), "cpu", "eager").row()
-    place = {"visit", "block", "configuration", "round", "task", "request", "tokens", "step"}
+    place = {"visit", "block", "configuration", "round", "task", "request", "tokens", "step", "dtype"}
     assert row.keys() | place == set(COUNTS.names)
     assert not row.keys() & place
     assert (row["flops"], row["generated"], row["not_counted"]) == (144, 0, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,29 @@ def test_those_that_are_drawn(base: str) -> None:
     slot, weights, configuration = slot_on(base, *adapters)
     assert same(slot, weights, configuration, adapters[0]) is same(slot, weights, configuration, adapters[1])
     same(slot, weights, configuration, adapters[2])
+    same(slot, weights, configuration, adapters[0])
+
+
+def test_those_that_are_drawn_hold_no_base(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = [Adapter(f"a{i}", "mrpc", 1, 4, 8, ("q_proj", "v_proj")) for i in range(2)]
+    slot, weights, _ = slot_on(base, *adapters)
+    read: list[dict[str, weakref.ref[Any]]] = []
+    made = weights.base
+
+    def counted(of: Configuration) -> Any:
+        model = made(of)
+        read.append({name: weakref.ref(parameter) for name, parameter in model.named_parameters()})
+        return model
+
+    monkeypatch.setattr(weights, "base", counted)
+    for adapter in adapters:
+        loaded = slot.load(adapter)
+    gc.collect()
+    (parameters,) = read  # once for both
+    assert len(parameters) > 10
+    assert [name for name, parameter in parameters.items() if parameter() is not None] == ["score.weight"]
+    whole = [name for name, parameter in loaded.named_parameters() if not parameter.is_meta]
+    assert all(".lora_" in name or ".score." in name for name in whole)
 
 
 def test_what_cannot_be_loaded_is_told_by_its_own_name(base: str, tmp_path: Path) -> None:

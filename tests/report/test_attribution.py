@@ -69,7 +69,7 @@ def test_without_a_gpus_kernels_nothing_is_predicted_and_nothing_is_told(tmp_pat
     lines = attribution_lines(made(tmp_path, counts=some, calibration=gpu))
     assert lines[0].startswith("LoRA Separate against Full FT: ")
     assert "of 6 configurations" in lines[-2]
-    assert lines[-1] == "Of 1 configuration nothing is predicted: not_counted says why."
+    assert lines[-1] == "Of 1 configuration nothing is predicted: not_predicted says why."
     assert not any(line.startswith("Multi-adapter") for line in lines)
 
 

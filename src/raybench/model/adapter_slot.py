@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raybench.model.adapters import WEIGHTS, check_stated, load_adapter
-from raybench.model.seeded import add_seeded_adapter, reseed
+from raybench.model.seeded import add_seeded_adapter, reseed, spreads_of
 from raybench.model.weights import Weights
 from raybench.plan import Adapter, Configuration
 
@@ -50,7 +50,10 @@ def _plain(value: Any) -> Any:
 
 
 class AdapterSlot:
-    """Loads adapters of ``configuration``; those that are drawn onto a whole base, which it then holds."""
+    """Loads adapters of ``configuration``, and holds no weights of a base.
+
+    Adapters that are drawn are as large as the weights they change: for the first of a shape a base is read and let go.
+    """
 
     name: Final = "slot"
     """What PEFT calls whichever adapter is in it."""
@@ -60,6 +63,7 @@ class AdapterSlot:
         self._model: Any = None
         self._like: object = None
         self._tensors: dict[str, Any] = {}
+        self._spreads: dict[Any, float] = {}
 
     def load(self, adapter: Adapter) -> Any:
         """A PeftModel of ``adapter`` alone, until the next one is loaded. Raises InputError as `load_adapter`."""
@@ -109,4 +113,21 @@ class AdapterSlot:
                 key=self.name,
             )
             self._like = like
-        reseed(self._model, self.name, adapter)
+            self._spreads = spreads_of(self._model, self.name)
+            _drop_base(self._model)
+        reseed(self._model, self.name, adapter, self._spreads)
+
+
+def _drop_base(model: Any) -> None:
+    """Leave a PeftModel the weights of its adapters and of the modules they bring whole; others go to "meta"."""
+    import torch
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    kept = {parameter for name, parameter in model.named_parameters() if ".lora_" in name}
+    for module in model.modules():
+        if isinstance(module, AuxiliaryTrainingWrapper):  # a drawn head begins with the base's own
+            kept.update(module.parameters())
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter not in kept:
+                setattr(module, name, torch.nn.Parameter(parameter.detach().to("meta"), requires_grad=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from raybench.model.adapters import lora_layers, low_rank_factors, peft_name
@@ -52,20 +53,34 @@ def add_seeded_adapter(
     return model
 
 
-def reseed(model: Any, key: str, adapter: Adapter) -> None:
-    """Give what PEFT calls ``key`` in a PeftModel, an adapter of its shape, the weights that ``adapter`` is drawn."""
+def reseed(model: Any, key: str, adapter: Adapter, spreads: Mapping[Any, float] | None = None) -> None:
+    """Give what PEFT calls ``key`` in a PeftModel, an adapter of its shape, the weights that ``adapter`` is drawn.
+
+    ``spreads``: as `spreads_of` has found them, where the base has its weights no more.
+    """
     from peft.utils.other import ModulesToSaveWrapper
 
     for module in model.modules():
         if isinstance(module, ModulesToSaveWrapper):  # seeded weights are added to a head as the base has it
             module.modules_to_save[key].load_state_dict(module.original_module.state_dict())
-    seed_weights(model, adapter.name, adapter_seed(adapter), key)
+    seed_weights(model, adapter.name, adapter_seed(adapter), key, spreads)
 
 
-def seed_weights(model: Any, name: str, seed: int, key: str | None = None) -> None:
+def spreads_of(model: Any, key: str) -> dict[Any, float]:
+    """By LoRA layer with an adapter ``key`` the standard deviation of the weight that it changes."""
+    return {
+        layer: float(weight.float().std())
+        for layer in lora_layers(model)
+        if key in layer.r and (weight := _changed_weight(layer)) is not None
+    }
+
+
+def seed_weights(
+    model: Any, name: str, seed: int, key: str | None = None, spreads: Mapping[Any, float] | None = None
+) -> None:
     """Give adapter ``name`` of a PeftModel seeded weights: its LoRA layers, of whatever kind, and its copy of the head.
 
-    ``key``: what PEFT calls it; None: as `peft_name` has it.
+    ``key``: what PEFT calls it; None: as `peft_name` has it. ``spreads``: as `reseed`.
     Raises InputError with the name and kind of a layer that cannot be given any.
     """
     import torch
@@ -89,7 +104,7 @@ def seed_weights(model: Any, name: str, seed: int, key: str | None = None) -> No
             # a sum over the rank; B is as wide, but wider over several experts, and narrower in a grouped convolution.
             summed = min(layer.r[key], b.shape[1])
             scale = layer.scaling[key] * summed**0.5
-            spread = float(changed.float().std())
+            spread = float(changed.float().std()) if spreads is None else spreads[layer]
             a.copy_(torch.randn(a.shape, generator=generator))
             b.copy_(torch.randn(b.shape, generator=generator) * (ADAPTER_STRENGTH * spread / scale))
         for parameter_name, head in model.named_parameters():

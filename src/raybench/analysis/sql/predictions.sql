@@ -92,7 +92,9 @@ SELECT *, CASE
     WHEN host_ns IS NULL OR device_ns IS NULL THEN NULL -- greatest would take the one that is known
     WHEN overlap THEN greatest(host_ns, device_ns)
     ELSE host_ns + device_ns
-END AS predicted_ns
+END AS predicted_ns,
+    -- Of the predicted time what is dispatch: on a GPU, where it runs ahead of the device, only what sticks out.
+    CASE WHEN overlap AND device_ns IS NOT NULL THEN greatest(0, host_ns - device_ns) ELSE host_ns END AS dispatch_ns
 FROM timed_by_counts;
 
 -- Of a request of a language model: its prefill, and its decoding steps as many times as there were.
@@ -119,6 +121,7 @@ SELECT configuration, block, measure, any_value(mean_tokens) AS tokens, any_valu
     CASE WHEN count(host_ns) = count(*) THEN sum(host_ns * times ORDER BY step) END AS host_ns,
     CASE WHEN count(device_ns) = count(*) THEN sum(device_ns * times ORDER BY step) END AS device_ns,
     CASE WHEN count(predicted_ns) = count(*) THEN sum(predicted_ns * times ORDER BY step) END AS predicted_ns,
+    CASE WHEN count(predicted_ns) = count(*) THEN sum(dispatch_ns * times ORDER BY step) END AS dispatch_ns,
     min(not_counted) AS not_counted, min(not_calibrated) AS not_calibrated
 FROM parts
 GROUP BY configuration, block, measure;
