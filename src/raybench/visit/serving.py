@@ -6,12 +6,15 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from raybench.deploy import Deployment, Generator, Prepared
+from raybench.deploy import Deployment, Generator
 from raybench.machine import Device, Times
 from raybench.model import Prompts, Request
 from raybench.plan import Configuration
+
+if TYPE_CHECKING:  # it comes with torch, and plans are looked at without it
+    from raybench.deploy import Prepared
 
 OPENER_TOKENS: Final = 8
 """Tokens that a language model generates in an opener, at most: caches and kernels are warm by then."""
