@@ -46,6 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from builds import THIS, environment
 from equal_things import loaded
+from raw import write_raw
 from scipy import stats
 
 from raybench.analysis.tables import Tables
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--optimum-python", type=Path, metavar="PATH")
     parser.add_argument("--start-method", default="fork", choices=("spawn", "fork"), help="of optimum's launcher")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="raybench-designs-") as folder:
         ways: dict[str, tuple[Way, int]] = {
@@ -230,6 +232,7 @@ def main() -> None:
         took = sorted(answer.wall_s for answer in answers)
         print(f"{name}: {len(took)} answers of {took[0]:.1f} to {took[-1]:.1f} s, {sizes[name]} each")
     tell(found)
+    write_raw(asked.raw, {name: [dataclasses.asdict(answer) for answer in answers] for name, answers in found.items()})
 
 
 if __name__ == "__main__":

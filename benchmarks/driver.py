@@ -25,6 +25,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from raw import write_raw
 
 from raybench.cluster import cluster
 from raybench.cluster.agenda import Agenda, Job
@@ -39,8 +40,9 @@ from raybench.schemas import SAMPLES
 from raybench.store.store import RunStore
 from raybench.sweep.describe import describe
 from raybench.sweep.recorder import Recorder
+from raybench.visit.messages import Finished, Message, Samples
 from raybench.visit.process import in_parcels
-from raybench.visit.visit import Finished, Message, Samples, VisitSpec
+from raybench.visit.spec import VisitSpec
 
 _ROLES = 4
 
@@ -129,17 +131,18 @@ def main() -> int:
     p.add_argument("--blocks", type=int, default=300)
     p.add_argument("--rounds", type=int, default=20)
     p.add_argument("--rows", type=int, default=_ROLES, help="samples of a visit")
+    p.add_argument("--raw", type=Path)
     options = p.parse_args()
     cluster._Worker = ray.remote(max_restarts=0, max_task_retries=0)(Prepared)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "driver.toml")
         path.write_text(plan_text(options.blocks, options.rounds, options.rows))
         plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), glue_tasks(), Overrides())
-        run(plan, Path(folder), options.workers)
+        write_raw(options.raw, run(plan, Path(folder), options.workers))
     return 0
 
 
-def run(plan: Any, folder: Path, workers: int) -> None:
+def run(plan: Any, folder: Path, workers: int) -> dict[str, Any]:
     from ray.cluster_utils import Cluster as Nodes
 
     model = resolve_model("micro")
@@ -180,6 +183,16 @@ def run(plan: Any, folder: Path, workers: int) -> None:
             f"resident at each 1,000 visits: {', '.join(f'{size / 1e6:,.0f}' for size in resident)} MB; "
             f"{growth / resident[0]:+.2%} of the first for 1,000 further visits"
         )
+    return {
+        "workers": workers,
+        "visits": visits,
+        "received_s": received,
+        "committed_s": committed,
+        "samples": rows,
+        "bytes": size,
+        "cpu_s": cpu,
+        "resident_bytes_each_1000_visits": resident,
+    }
 
 
 if __name__ == "__main__":

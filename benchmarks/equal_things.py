@@ -8,7 +8,7 @@ condition are taken one after the other by one `raybench sweep`, through Ray and
 apart by what raybench judges a run with. Beside it stand what else people judge the same samples by: Welch's t test
 over all samples, pyperf's rule for a significant difference (its own code, each visit a run), and pytest-benchmark's
 rules to fail (5 % by mean or by minimum, its own code, either way). The busy condition is load.py. Raw samples stay in
---results.
+--results; what each sweep was judged goes to --raw.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from raw import write_raw
 from scipy import stats
 
 from raybench.analysis.claims import judged
@@ -74,21 +75,33 @@ def main() -> int:
     p.add_argument("--sweeps", type=int, default=100, help="of each condition")
     p.add_argument("--conditions", nargs="+", default=["quiet", "busy"], choices=("quiet", "busy"))
     p.add_argument("--results", type=Path, default=Path("data/runs/equal-things"))
+    p.add_argument("--raw", type=Path)
     p.add_argument("--judge", action="store_true", help="measure nothing")
     options = p.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
+    judgements: dict[str, list[Judged]] = {}
     for condition in options.conditions:
         run = options.results / condition
         if not options.judge:
-            measure(run, options.sweeps, busy=condition == "busy")
-        tell(condition, list(sweeps(run)))
+            text = PLAN.format(rounds=options.sweeps * ROUNDS)
+            measure(run, text, small_model(run.parent / "model"), busy=condition == "busy")
+        judgements[condition] = list(sweeps(run))
+        tell(condition, judgements[condition])
+    write_raw(options.raw, {condition: [kept(one) for one in found] for condition, found in judgements.items()})
     return 0
 
 
-def measure(run: Path, sweeps: int, *, busy: bool) -> None:
-    """One `raybench sweep` of all rounds; goes on with one that was interrupted."""
-    model, plan = small_model(run.parent / "model"), run.parent / f"{run.name}.toml"
-    plan.write_text(PLAN.format(rounds=sweeps * ROUNDS))
+def kept(one: Judged) -> dict[str, Any]:
+    """What of a sweep's judgement the figures are made of."""
+    names = ("ratio", "low", "high", "p", "verdict")
+    claim = {clock: {name: row[name] for name in names} for clock, row in one.claim.items()}
+    return {"claim": claim, "pairs": [{name: row[name] for name in names} for row in one.pairs], "others": one.others}
+
+
+def measure(run: Path, text: str, model: Path | str, *, busy: bool = False) -> None:
+    """One `raybench sweep` of the plan ``text``, all rounds; goes on with one that was interrupted."""
+    plan = run.parent / f"{run.name}.toml"
+    plan.write_text(text)
     command = [sys.executable, "-m", "raybench.sweep", "--plan", str(plan), "--model", str(model)]
     command += ["--results", str(run.parent), "--run-id", run.name, *(["--resume"] if run.exists() else [])]
     with loaded() if busy else contextlib.nullcontext():
@@ -122,7 +135,6 @@ def small_model(folder: Path) -> Path:
 def sweeps(run: Path) -> Iterator[Judged]:
     """Each ten rounds of ``run`` as a run of its own. Visits are those that raybench's own views give."""
     tables = Tables(run)
-    ratios = tables.rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
     samples = tables.rows(
         "SELECT round, configuration[1] AS role, list(wall_ns ORDER BY block, sequence) AS ns "
         "FROM timed GROUP BY ALL ORDER BY ALL"
@@ -130,15 +142,8 @@ def sweeps(run: Path) -> Iterator[Judged]:
     by_role: dict[str, dict[int, np.ndarray[Any, Any]]] = {"a": {}, "b": {}}
     for row in samples:
         by_role[row["role"]][row["round"]] = np.array(row["ns"], dtype=float)
-    for first in range(0, 1 + max(by_role["a"]), ROUNDS):
-        rounds = range(first, first + ROUNDS)
-        mine = [row for row in ratios if row["round"] in rounds]
-
-        def rows(sql: str, mine: list[dict[str, Any]] = mine) -> list[dict[str, Any]]:
-            return mine if "visit_ratios" in sql else tables.rows(sql)
-
-        compared = Comparisons(rows, tables.description.plan)
-        clocks = ["wall", "wall paired", "wall median"]
+    clocks = ["wall", "wall paired", "wall median"]
+    for rounds, compared in each_ten_rounds(tables):
         claims = judged(compared.of_deployments(clocks), tables.margin)
         pairs = judged(compared.of_configurations(), tables.margin)
         sides = [[by_role[role][r] for r in rounds] for role in ("a", "b")]
@@ -147,6 +152,19 @@ def sweeps(run: Path) -> Iterator[Judged]:
             [row for row in pairs if row["clock"] == "wall"],
             others(*sides),
         )
+
+
+def each_ten_rounds(tables: Tables) -> Iterator[tuple[range, Comparisons]]:
+    """What is compared of each ten rounds of a run, as of one that has no others."""
+    ratios = tables.rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
+    for first in range(0, 1 + max(row["round"] for row in ratios), ROUNDS):
+        rounds = range(first, first + ROUNDS)
+        mine = [row for row in ratios if row["round"] in rounds]
+
+        def rows(sql: str, mine: list[dict[str, Any]] = mine) -> list[dict[str, Any]]:
+            return mine if "visit_ratios" in sql else tables.rows(sql)
+
+        yield rounds, Comparisons(rows, tables.description.plan)
 
 
 def others(a: list[np.ndarray[Any, Any]], b: list[np.ndarray[Any, Any]]) -> dict[str, bool]:

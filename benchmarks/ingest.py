@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from builds import THIS, environment
+from raw import write_raw
 
 HERE = Path(__file__).parent
 WAYS = ("raybench", "pyarrow", "pyarrow as it is")
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output-tokens", type=int, default=0, help="of a language model's samples; 0: a classifier's")
     parser.add_argument("--folder", type=Path, help="on the disk to write to; what is written is removed")
+    parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for repeat in range(asked.repeats):
@@ -70,6 +72,7 @@ def main() -> None:
             figures += f"{median_of(runs, rate):10,.0f} {statistics.median(a[rate] / b[rate] for a, b in both):10.2f} "
         size = median_of(runs, "bytes_per_sample")
         print(f"{way:16} {figures}{size:6.2f}  ", ", ".join(f"{mb:.0f}" for mb in memory))
+    write_raw(asked.raw, found)
 
 
 if __name__ == "__main__":

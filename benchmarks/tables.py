@@ -1,7 +1,7 @@
 """How long do all tables of a run take, and how much memory: this build, another one, pandas, polars.
 
     python benchmarks/tables.py [--rounds 33] [--requests 1000] [--plan rq2] [--repeats 3] [--against REVISION]
-                                [--without pandas] [--together 1] [--run FOLDER] [--raw FILE]
+                                [--libraries pandas polars] [--together 1] [--run FOLDER] [--raw FILE]
 
 Each way is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 what is printed are medians, and ratios to this build within a repeat. ``--against``: a revision of this repository,
@@ -29,6 +29,8 @@ from raw import write_raw
 from raybench.store import RunStore
 
 HERE = Path(__file__).parent
+WAYS = ("pandas", "polars", "polars-streaming")
+"""Of `same_numbers.py`."""
 OVERHEAD = """
 SELECT configuration, reference_strategy, ratio, low, high FROM overhead
 WHERE clock = 'wall' AND measure = 'end_to_end' AND via IS NULL ORDER BY ALL
@@ -62,9 +64,9 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=1, help="visits in a commit of the run that is made")
     parser.add_argument("--run", metavar="FOLDER", help="a run to read in place of one that is made")
     parser.add_argument("--raw", type=Path)
-    parser.add_argument("--without", nargs="*", default=[], choices=["pandas", "polars"])
+    parser.add_argument("--libraries", nargs="*", default=["pandas", "polars"], choices=[*WAYS])
     asked = parser.parse_args()
-    libraries = [name for name in ("pandas", "polars") if name not in asked.without]
+    libraries = asked.libraries
     with (
         tempfile.TemporaryDirectory(prefix="raybench-bench-") as folder,
         builds(asked.against, Path(folder)) as sources,

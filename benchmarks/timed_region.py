@@ -8,7 +8,7 @@ before the call that it times; ``bare again``, a control: what the benchmark can
 ``bare`` on the same requests, with 95 % intervals over blocks: of mean times, which stalls of the machine move, and the
 median over requests. One thread, on a CPU; about a minute for 4,000 requests of each.
 
-    python benchmarks/timed_region.py [--blocks 20] [--requests 200] [--seed 0]
+    python benchmarks/timed_region.py [--blocks 20] [--requests 200] [--seed 0] [--raw FILE]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
+from raw import write_raw
 from scipy import stats
 from torch.utils.benchmark import Timer
 
@@ -98,13 +100,21 @@ def _raise(subject: int, error: Exception) -> None:
     raise error
 
 
+def ratios(blocks: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, dict[str, list[float]]]:
+    """Logarithms, of each block, of the times of each way over the bare loop's."""
+    return {
+        way: {
+            "mean": [float(np.log(times[way].mean() / times["bare"].mean())) for times in blocks],
+            "median": [float(np.median(np.log(times[way] / times["bare"]))) for times in blocks],
+        }
+        for way in blocks[0]
+        if way != "bare"
+    }
+
+
 def tell(blocks: Sequence[Mapping[str, NDArray[np.float64]]]) -> None:
-    for way in blocks[0]:
-        if way == "bare":
-            continue
-        means = [np.log(times[way].mean() / times["bare"].mean()) for times in blocks]
-        medians = [np.median(np.log(times[way] / times["bare"])) for times in blocks]
-        print(f"  {way:11}  mean {_interval(means)}; median {_interval(medians)}")
+    for way, logs in ratios(blocks).items():
+        print(f"  {way:11}  mean {_interval(logs['mean'])}; median {_interval(logs['median'])}")
 
 
 def _interval(logs: Sequence[float]) -> str:
@@ -119,6 +129,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=20)
     parser.add_argument("--requests", type=int, default=200, help="of each way in a block")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--raw", type=Path, help="where each block's mean and median ratios go")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     model, device = build("micro", torch.float32, "cpu", 0), CpuDevice()
@@ -127,6 +138,7 @@ def main() -> None:
     median_ms = np.median(np.concatenate([times["bare"] for times in blocks])) / 1e6
     print(f"request of {median_ms:.3f} ms, {asked.blocks} blocks of {asked.requests}; times the bare loop's:")
     tell(blocks)
+    write_raw(asked.raw, {"median_ms": float(median_ms), "log_ratios": ratios(blocks)})
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from raybench.model.prepare import Recipe
 from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths, glue_tasks
 from raybench.plan import file as plan_file
+from raybench.visit.messages import Samples
 from raybench.visit.process import ProcessHost
-from raybench.visit.visit import Samples
 
 LENGTHS = (1, 2, 5, 10, 25, 50)
 
