@@ -17,7 +17,8 @@ from raybench.store.location import Location
 from raybench.store.store import RunStore
 from raybench.sweep.describe import describe
 from raybench.sweep.recorder import Recorder
-from raybench.visit.visit import Died, Failed, run_visit
+from raybench.visit.messages import Died, Failed
+from raybench.visit.visit import run_visit
 
 MODEL = ModelSpec("micro", "preset_device")
 NO_RECIPE = Recipe("", (), ())

@@ -12,9 +12,9 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """What is written. `_ADDED` says which version added which columns; 5 added that commits may be compacted."""
-READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7)
+READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7, 8)
 
 SAMPLES: Final = pa.schema(
     [
@@ -220,6 +220,7 @@ CALIBRATIONS: Final = pa.schema(
         pa.field("product_ns", pa.float64()),
         pa.field("attention_ns", pa.float64()),
         pa.field("kernel_ns", pa.float64()),
+        pa.field("generated_ns", pa.float64()),
         pa.field("flops_s", pa.float64()),
         pa.field("attention_flops_s", pa.float64()),
         pa.field("bytes_s", pa.float64()),
@@ -227,11 +228,14 @@ CALIBRATIONS: Final = pa.schema(
         pa.field("not_calibrated", pa.string()),
     ]
 )
-"""How fast the device was in a visit at what forwards are made of (`machine/calibration.py` says how that is found).
+"""How fast the device was, in visits of some rounds, at what forwards are made of (how it is found:
+`machine/calibration.py`).
 
 ``place``: ``before`` the warm-ups, or ``after`` the last turn. Nanoseconds of the host for one bytecode instruction and
-to dispatch one operation of each kind; ``kernel_ns``: the least that a kernel takes a GPU, null on a CPU; FLOPs of
-products and of attention a second, bytes a second through elementwise operations, and of weights from memory.
+to dispatch one operation of each kind; ``kernel_ns``: the least that a kernel takes a GPU, null on a CPU;
+``generated_ns``: what a kernel that a compiler wrote takes its caller, found in round 0 where something is compiled for
+a CPU, null elsewhere and before version 8; FLOPs of products and of attention a second, bytes a second through
+elementwise operations, and of weights from memory.
 ``dtype``: in which they were found; ``not_calibrated``: why all of them are null. No rows before version 7.
 """
 
@@ -259,8 +263,9 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
     7: {
         "loads": ("compile_bytes", "compiled_shapes", "adapter_add_ns", "adapter_remove_ns"),
         "counts": tuple(COUNTS.names),
-        "calibrations": tuple(CALIBRATIONS.names),
+        "calibrations": tuple(name for name in CALIBRATIONS.names if name != "generated_ns"),
     },
+    8: {"calibrations": ("generated_ns",)},
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

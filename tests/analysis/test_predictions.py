@@ -10,24 +10,13 @@ from typing import Any
 import pytest
 
 from generated_runs import MS, PLAN, Took, generated, load_generated
+from machine.known_device import KNOWN
 from raybench.analysis.tables import Tables
 from raybench.machine.calibration import Calibration
 from raybench.machine.operations import Operations
 from raybench.model.weights import ModelSpec
 from raybench.plan.plan import Configuration
 
-KNOWN = Calibration(
-    instruction_ns=20.0,
-    view_ns=500.0,
-    elementwise_ns=1500.0,
-    product_ns=2500.0,
-    attention_ns=9000.0,
-    kernel_ns=None,
-    flops_s=4e10,
-    attention_flops_s=2e10,
-    bytes_s=1e10,
-    memory_bytes_s=8e9,
-)
 PREFILL = Operations(
     flops=50_000_000, attention_flops=8_000_000, weight_bytes=1_700_000, activation_bytes=9_000_000,
     product_bytes=3_800_000, operations=330, views=170, products=57, attention=8,

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable
 
 from raybench.cluster.agenda import Agenda
-from raybench.visit.visit import VisitSpec
+from raybench.visit.spec import VisitSpec
 
 
 def makespan(agenda: Agenda, devices: int, takes: Callable[[VisitSpec], float]) -> tuple[float, float, int]:

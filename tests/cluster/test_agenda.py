@@ -16,7 +16,7 @@ from raybench.model.prepare import Recipe
 from raybench.model.weights import ModelSpec
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Block, Plan
-from raybench.visit.visit import VisitSpec
+from raybench.visit.spec import VisitSpec
 
 BLOCKS = ["mrpc_seed42", "sst2_seed42", "multi_lora_2_adapters"]
 GUESTS = ["lora_mrpc_seed42", "lora_sst2_seed42"]
@@ -66,6 +66,16 @@ def test_a_visit_knows_all_that_it_needs(job: Job) -> None:
     assert [(r.task, r.index) for r in multi.requests[0]] == [("mrpc", 4), ("sst2", 5), ("mrpc", 6), ("sst2", 7)]
     assert multi.requests[1] == multi.requests[0][::2]
     assert multi.requests[2] == multi.requests[0][1::2]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "calibrated"),
+    [(1, [0]), (6, [0, 1, 2, 3, 4, 5]), (10, [0, 2, 4, 6, 8]), (33, [0, 8, 16, 24, 32]), (1000, [0, 250, 500, 750])],
+)
+def test_the_device_is_calibrated_in_four_rounds_or_a_few_more(job: Job, rounds: int, calibrated: list[int]) -> None:
+    plan = dataclasses.replace(job.plan, rounds=rounds)
+    specs = [spec for spec in rest(Agenda(dataclasses.replace(job, plan=plan))) if spec.block == "mrpc_seed42"]
+    assert [spec.round for spec in specs if spec.calibrates] == calibrated
 
 
 def test_all_visits_together_are_the_samples_that_the_plan_expects(job: Job) -> None:

@@ -25,7 +25,8 @@ from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
 from raybench.records import InputError, RaybenchError
-from raybench.visit.visit import Died, Finished, Samples, VisitSpec
+from raybench.visit.messages import Died, Finished, Samples
+from raybench.visit.spec import VisitSpec
 
 LoadPlan = Callable[..., Plan]
 

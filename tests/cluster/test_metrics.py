@@ -10,7 +10,7 @@ import pytest
 
 from raybench.cluster.metrics import RunMetrics
 from raybench.schemas import SAMPLES
-from raybench.visit.visit import Died, Failed, Finished, Loaded, Samples
+from raybench.visit.messages import Died, Failed, Finished, Loaded, Samples
 
 
 class Kept:

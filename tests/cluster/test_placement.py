@@ -18,7 +18,8 @@ from raybench.model.prepare import Recipe
 from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
-from raybench.visit.visit import Died, Finished, Message, Samples, VisitSpec
+from raybench.visit.messages import Died, Finished, Message, Samples
+from raybench.visit.spec import VisitSpec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LoadPlan = Callable[..., Plan]

@@ -24,7 +24,7 @@ from model.small_checkpoints import llama_config
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import FormGain, advice_to_dict
 from raybench.decide.capacity import STRATEGIES as ADVISED
-from raybench.decide.forms import COMPILED, COMPILED_ON_CPU, lines_of
+from raybench.decide.forms import COMPILED, FIXED, ON_CPU, lines_of
 from raybench.decide.gains import gain_lines, gain_words
 from raybench.deploy import compiling
 from raybench.deploy.strategies import STRATEGIES
@@ -214,14 +214,14 @@ def test_a_compiled_one_says_what_compiling_took(tmp_path: Path) -> None:
     )
     (gain,) = advise(tables).forms
     assert (gain.execution, gain.compile_s) == ("compile", 41.0)
-    assert gain.lines[-1] == f"model = torch.compile(model, {COMPILED})"
+    assert gain.lines[-1] == f"model = torch.compile(model, {COMPILED}, options={{{FIXED}}})"
     assert gain_words(gain).endswith(": faster, settled; compiled once a machine, in 41 s")
     tables.connection.execute(
         "CREATE TABLE visits_as_made AS FROM visits; "
         "CREATE OR REPLACE VIEW visits AS SELECT * REPLACE ('cpu@node' AS device) FROM visits_as_made"
     )
     (gain,) = advise(tables).forms
-    assert gain.lines[-1] == f"model = torch.compile(model, {COMPILED_ON_CPU})"
+    assert gain.lines[-1] == f"model = torch.compile(model, {COMPILED}, options={{{ON_CPU}, {FIXED}}})"
 
 
 # The lines of code
@@ -263,7 +263,8 @@ def test_by_length_and_captured_the_lines_say_what_rows_are_padded_to() -> None:
     by_length = lines_of("lora_separate", "fused", "compile_static", on_cpu=False)
     assert by_length[0] == "model = raybench.fused(peft_model)"
     assert by_length[2:] == (
-        "model = torch.compile(model, fullgraph=True, dynamic=False, isolate_recompiles=True)",
+        "model = torch.compile(model, fullgraph=True, dynamic=False, isolate_recompiles=True, "
+        'options={"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe})',
         "# with rows padded on the right to 16, 32, 64, ... tokens",
     )
     assert lines_of("full_ft", "plain", "cudagraph", on_cpu=False) == (
@@ -285,7 +286,7 @@ def test_the_lines_compile_as_a_configuration_is_compiled(
     calls: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(torch, "compile", lambda model, **options: calls.append((model, options)) or model)
     model = peft_model if form == "peft" else peft_model.get_base_model()
-    compiling.compiled(model)
+    compiling.compiled(model, fixed=strategy != "multi_lora" or form in ("stacked", "remerge"))
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", False)
     lines = lines_of(strategy, form, "compile", on_cpu=device == "cpu")
     # What stands before the line that compiles has given `model`, or nothing had to.

@@ -41,7 +41,8 @@ from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe
 from raybench.model.weights import resolve_model
 from raybench.records import RaybenchError
-from raybench.visit.visit import Failed, Loaded, run_visit
+from raybench.visit.messages import Failed, Loaded
+from raybench.visit.visit import run_visit
 
 __all__ = ["family_folders", "recorded_graphs"]
 

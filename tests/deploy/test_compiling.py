@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from transformers import LlamaForSequenceClassification
 
 from deploy.shapes import difference, rows
 from model.small_checkpoints import deploying, llama_config
-from raybench.deploy.compiling import as_it_is, compiled, compiled_by_length, own_cache
+from raybench.deploy.compiling import as_it_is, compiled, compiled_by_length, own_cache, try_instruction_sets
 from raybench.deploy.execution import executed
 from raybench.deploy.strategy import Deployment
 from raybench.records import RaybenchError
@@ -39,9 +40,22 @@ def test_it_is_kept_in_its_own_part_of_the_cache(model: Any, tmp_path: Path) -> 
     configuration = deploying(strategy="full_ft", execution="compile")
     found = executed(Deployment(model, model), configuration)
     assert found.model is model
-    with torch.inference_mode(), own_cache(tmp_path, configuration):
+    with torch.inference_mode(), own_cache(tmp_path, configuration.name):
         assert difference(found.forward(**rows(1, 12)).logits, model(**rows(1, 12)).logits) < 1e-5
     assert any((tmp_path / "compiled" / configuration.name).iterdir())
+
+
+def test_what_a_cpu_can_do_is_tried_in_a_part_of_the_cache_that_all_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
+    monkeypatch.setattr(
+        "torch._inductor.cpu_vec_isa.pick_vec_isa", lambda: asked.append(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    )
+    try_instruction_sets(tmp_path)
+    assert asked == [str(tmp_path / "compiled" / ".instruction-sets")]
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"
 
 
 @pytest.mark.usefixtures("quickly")

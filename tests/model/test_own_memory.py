@@ -55,6 +55,24 @@ def test_what_is_shared_stays_shared(tmp_path: Path) -> None:
     assert len({p.data_ptr() for p in model.parameters()}) == len(list(model.parameters())) - 1
 
 
+def test_each_lies_behind_the_one_before_as_it_was_laid_out(tmp_path: Path) -> None:
+    from raybench.model.own_memory import take_own_memory
+
+    model = model_of(tmp_path)
+    gate = model.model.layers[0].mlp.gate_proj
+    gate.weight = torch.nn.Parameter(gate.weight.data.t().contiguous().t())  # columns by columns
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    take_own_memory(model)
+    place = None
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name])
+        assert p.stride() == before[name].stride()
+        assert p.data_ptr() % 64 == 0
+        assert place is None or p.data_ptr() == place
+        place = p.data_ptr() + -(-p.numel() * p.element_size() // 64) * 64
+    assert not gate.weight.is_contiguous()
+
+
 def test_weights_of_other_types_stay_where_they_are() -> None:
     from raybench.model.own_memory import take_own_memory
 

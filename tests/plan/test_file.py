@@ -228,14 +228,17 @@ def test_the_delays_plan_has_the_known_delays() -> None:
 def test_the_execution_plan_compares_like_with_like() -> None:
     plan, _ = plan_file.load_plan("execution", all_traits(), glue_tasks())
     (block,) = plan.blocks
-    assert len(block.configurations) == len(plan.configurations) == 10
+    assert len(block.configurations) == len(plan.configurations) == 17
     by_name = {c.name: c for c in plan.configurations}
     pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
-    for form in ("peft", "fused"):
-        for end, other in (("", ""), ("_compiled", "_compiled")):
-            ours, theirs = f"separate_{form}{end}", ("merged_fused" if form == "fused" else "merged") + other
+    alike = {"separate_peft": "merged", "separate_lean": "merged", "separate_fused": "merged_fused"}
+    alike |= {"multi_stacked": "merged_fused", "multi_remerge": "merged"}
+    for form, merged in alike.items():
+        for end in ("", "_compiled"):
+            ours, theirs = f"{form}{end}", f"{merged}{end}"
             assert (ours, theirs) in pairs
             assert by_name[ours].execution == by_name[theirs].execution
+    assert {c.form for c in plan.configurations} == {None, "lean", "fused", "stacked", "remerge"}
     compared = {(by_name[a].role, by_name[b].role) for a, b in pairs}
     assert {(claim.role, claim.reference) for claim in plan.claims} <= compared
     # What `raybench decide` tells of each form.
@@ -245,7 +248,7 @@ def test_the_execution_plan_compares_like_with_like() -> None:
 def test_the_execution_plan_for_gpus_compares_like_with_like() -> None:
     plan, _ = plan_file.load_plan("execution-cuda", all_traits(), glue_tasks())
     (block,) = plan.blocks
-    assert len(block.configurations) == len(plan.configurations) == 13
+    assert len(block.configurations) == len(plan.configurations) == 18
     by_name = {c.name: c for c in plan.configurations}
     pairs = {(c.configuration, r.configuration) for c in plan.comparisons for r in c.references}
     for ours, theirs in {"peft": "merged", "lean": "merged", "fused": "merged_fused"}.items():

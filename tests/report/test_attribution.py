@@ -12,7 +12,7 @@ from raybench.machine.calibration import Calibration
 from raybench.plan.plan import Configuration
 from raybench.report.attribution import attribution_lines
 
-KNOWN = Calibration(10, 0.001, 5000, 5000, 5000, None, 1e15, 1e15, 1e9, None)
+KNOWN = Calibration(10, 0.001, 5000, 5000, 5000, None, None, 1e15, 1e15, 1e9, None)
 NOTHING = dict.fromkeys(("flops", "attention_flops", "activation_bytes", "product_bytes", "views", "products"), 0)
 NOTHING |= {"attention": 0, "generated": 0}
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.schemas import SCHEMAS
+from raybench.schemas import SCHEMA_VERSION, SCHEMAS
 from raybench.store import compaction
 from raybench.store.documents import encode_json
 from raybench.store.location import Location
@@ -157,7 +157,7 @@ def test_it_is_due_once_there_are_many_entries_or_rows_or_bytes(
 
 def entry_of(sequence: int, count: int = 1) -> Entry:
     file = FileEntry(table="loads", path=f"loads/{sequence:08d}-00000000.parquet", sha256="0" * 64, rows=count, bytes=9)
-    return Entry(sequence=sequence, schema_version=7, committed_at=NOW, files=(file,), visits=())
+    return Entry(sequence=sequence, schema_version=SCHEMA_VERSION, committed_at=NOW, files=(file,), visits=())
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,9 @@ def test_only_who_drives_a_run_compacts_it(many: RunStore, many_commits: Path, t
     shutil.copytree(Path(__file__).parent.parent / "analysis" / "version2" / "run", old)
     with RunStore.resume(old) as store:
         digests = Hands(old).digests()
-        with pytest.raises(StoreError, match="was begun with schema version 2, and this raybench writes 7"):
+        with pytest.raises(
+            StoreError, match=f"was begun with schema version 2, and this raybench writes {SCHEMA_VERSION}"
+        ):
             store.compact()
     assert Hands(old).digests() == digests
 
@@ -234,7 +236,7 @@ def test_a_run_of_the_version_before_is_read_and_stays_as_it_is(
     assert read.read("samples").equals(pa.concat_tables([rows_of(key("a", r))["samples"] for r in (0, 1)]))
     with (
         RunStore.resume(results / "old") as store,
-        pytest.raises(StoreError, match="was begun with schema version 4, and this raybench writes 7"),
+        pytest.raises(StoreError, match=f"was begun with schema version 4, and this raybench writes {SCHEMA_VERSION}"),
     ):
         store.compact()
 
@@ -504,7 +506,7 @@ def edited(store: RunStore, number: int, change: Callable[[dict[str, Any]], obje
 
 DAMAGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown version": (lambda d: d.update(schema_version=99), "schema version 99, and this raybench reads"),
-    "older version": (lambda d: d.update(schema_version=4), "schema version 4 in a run of version 7"),
+    "older version": (lambda d: d.update(schema_version=4), f"schema version 4 in a run of version {SCHEMA_VERSION}"),
     "gap": (lambda d: d.update(first=7, files=[]), "begins with entry 7, and 6 comes next"),
     "overlap": (lambda d: d.update(first=5), "begins with entry 5, and 6 comes next"),
     "backwards": (lambda d: d.update(first=9), "entries 9 to 7 are none"),

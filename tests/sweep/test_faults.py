@@ -163,7 +163,7 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes | None], str]] = {
     "missing entry": ("manifest", lambda data: None, "cannot be read: (No such file|.*404 Not Found)"),
     "unknown schema version": (
         "manifest",
-        lambda data: data.replace(b'"schema_version": 7', b'"schema_version": 99'),
+        lambda data: data.replace(b'"schema_version": 8', b'"schema_version": 99'),
         "schema version 99, and this raybench reads 2, 3, 4, 5, 6 and 7; read it with the raybench that wrote it",
     ),
 }

@@ -37,18 +37,33 @@ def test_a_log_gets_a_line_every_ten_seconds_with_where_it_is_and_what_is_left(
     plain: Screen, log: io.StringIO, clock: Clock
 ) -> None:
     with RunProgress(plain, total=15_500, rounds=10, clock=clock) as progress:
-        clock.now += 9
+        clock.now += 5
         progress.samples(100, "mrpc_seed42", 0, "lora_mrpc_seed42")
         assert log.getvalue() == ""
-        clock.now += 1
+        clock.now += 5
         progress.samples(150, "sst2_seed42", 0, "lora_sst2_seed42")
-        assert log.getvalue() == "[00:10] round 1/10 sst2_seed42: 250 of 15,500 samples, about 10 min 10 s left\n"
+        # 150 in the five seconds after the first were there.
+        assert log.getvalue() == "[00:10] round 1/10 sst2_seed42: 250 of 15,500 samples, about 8 min 28 s left\n"
         clock.now += 9.9
         progress.samples(1, "sst2_seed42", 0, "lora_sst2_seed42")
         clock.now += 60.1
         progress.samples(2_749, "rte_seed42", 9, "lora_rte_seed42")
     assert log.getvalue().splitlines()[1:] == [
-        "[01:20] round 10/10 rte_seed42: 3,000 of 15,500 samples, about 5 min 33 s left"
+        "[01:20] round 10/10 rte_seed42: 3,000 of 15,500 samples, about 5 min 23 s left"
+    ]
+
+
+def test_what_takes_long_before_the_first_samples_is_not_expected_again(
+    plain: Screen, log: io.StringIO, clock: Clock
+) -> None:
+    with RunProgress(plain, total=1_000, rounds=2, clock=clock) as progress:
+        clock.now += 120
+        progress.samples(100, "b", 0, "c")
+        clock.now += 10
+        progress.samples(300, "b", 0, "c")
+    assert log.getvalue().splitlines() == [
+        "[02:00] round 1/2 b: 100 of 1,000 samples, end unknown",
+        "[02:10] round 1/2 b: 400 of 1,000 samples, about 20 s left",
     ]
 
 
@@ -58,11 +73,13 @@ def test_what_was_done_before_a_resume_counts_as_done_but_not_as_fast(
     with RunProgress(plain, total=1_000, rounds=2, done=800, clock=clock) as progress:
         clock.now += 10
         progress.samples(0, "b", 1, "c")
-        clock.now += 10
-        progress.samples(100, "b", 1, "c")
+        clock.now += 5
+        progress.samples(50, "b", 1, "c")
+        clock.now += 5
+        progress.samples(50, "b", 1, "c")
     assert log.getvalue().splitlines() == [
         "[00:10] round 2/2 b: 800 of 1,000 samples, end unknown",
-        "[00:20] round 2/2 b: 900 of 1,000 samples, about 20 s left",
+        "[00:20] round 2/2 b: 900 of 1,000 samples, about 10 s left",
     ]
 
 

@@ -24,7 +24,8 @@ from raybench.sweep.describe import describe
 from raybench.sweep.progress import RunProgress
 from raybench.sweep.reactions import react
 from raybench.sweep.recorder import Recorder
-from raybench.visit.visit import Loaded, run_visit
+from raybench.visit.messages import Loaded
+from raybench.visit.visit import run_visit
 from runs import job_of
 
 

@@ -15,7 +15,9 @@ from raybench.cluster.agenda import Agenda
 from raybench.plan.plan import Plan
 from raybench.store.store import RunStore, StoreError
 from raybench.sweep.recorder import Recorder
-from raybench.visit.visit import Calibrated, Counted, Died, Failed, Finished, Message, Samples, VisitSpec, run_visit
+from raybench.visit.messages import Calibrated, Counted, Died, Failed, Finished, Message, Samples
+from raybench.visit.spec import VisitSpec
+from raybench.visit.visit import run_visit
 from runs import job_of
 
 Known = Callable[..., None]

@@ -22,7 +22,8 @@ from raybench.sweep import status
 from raybench.sweep.describe import describe
 from raybench.sweep.live import Live
 from raybench.sweep.recorder import Recorder
-from raybench.visit.visit import Died, run_visit
+from raybench.visit.messages import Died
+from raybench.visit.visit import run_visit
 from runs import MODEL, job_of, measure
 
 MS = 1_000_000

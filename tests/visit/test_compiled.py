@@ -17,7 +17,8 @@ from raybench.model.lengths import Lengths
 from raybench.model.prepare import Recipe
 from raybench.model.weights import resolve_model
 from raybench.schemas import SAMPLES
-from raybench.visit.visit import Counted, Failed, Finished, Loaded, Message, Samples, run_visit
+from raybench.visit.messages import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples
+from raybench.visit.visit import run_visit
 
 
 @pytest.fixture
@@ -53,4 +54,8 @@ def test_it_is_compiled_first_and_then_serves_as_it_is(messages: list[Message], 
     samples = pa.Table.from_batches([m.batch for m in messages if isinstance(m, Samples)], SAMPLES).to_pylist()
     timed = [row["configuration"] for row in samples if row["phase"] == "timed"]
     assert (timed.count("chosen"), timed.count("compiled")) == (10, 10)
-    assert [folder.name for folder in (tmp_path / "cache" / "compiled").iterdir()] == ["compiled"]
+    kept = {folder.name for folder in (tmp_path / "cache" / "compiled").iterdir()}
+    assert kept - {".instruction-sets"} == {"compiled", ".calibration"}
+    calibrated = {m.row["place"]: m.row for m in messages if isinstance(m, Calibrated)}
+    assert (calibrated["before"]["generated_ns"], calibrated["after"]["not_calibrated"]) == (None, None)
+    assert calibrated["after"]["generated_ns"] > 0

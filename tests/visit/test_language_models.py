@@ -22,8 +22,10 @@ from raybench.plan import file as plan_file
 from raybench.schemas import LOADS, SAMPLES
 from raybench.store.manifest import VisitKey
 from raybench.store.rows import check_columns, check_nulls, check_rows
+from raybench.visit.messages import Failed, Finished, Loaded, Message, Samples
 from raybench.visit.serving import OPENER_TOKENS
-from raybench.visit.visit import Failed, Finished, Loaded, Message, Samples, VisitSpec, run_visit
+from raybench.visit.spec import VisitSpec
+from raybench.visit.visit import run_visit
 
 OUTPUT = 10
 

@@ -21,8 +21,9 @@ from raybench.model.workload import GlueLengths
 from raybench.plan.builder import Overrides
 from raybench.plan.plan import Plan
 from raybench.records import RaybenchError
+from raybench.visit.messages import Died, Finished, Loaded, Message, Samples
 from raybench.visit.process import ProcessHost, in_parcels
-from raybench.visit.visit import Died, Finished, Loaded, Message, Samples, VisitSpec
+from raybench.visit.spec import VisitSpec
 from visit import in_fork
 
 

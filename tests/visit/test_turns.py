@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 from collections import Counter
@@ -132,6 +133,25 @@ def test_the_adapter_is_switched_before_each_request_and_timed_apart(fake_device
     # Each timed switch is a real one: the request before it had the other adapter.
     assert switched == ["s", "m", "m", "s", "s", "m", "m", "s"]
     assert [r["adapter"] for r in everything] == switched
+
+
+def test_what_the_switch_knows_an_adapter_by_is_looked_up_before(fake_device: FakeDevice) -> None:
+    switched: list[int] = []
+
+    def switch(place: int) -> None:
+        switched.append(place)
+        fake_device.now_ns += 7
+
+    def handle(name: str) -> int:
+        fake_device.now_ns += 1_000
+        return {"m": 4, "s": 9}[name]
+
+    requests = tuple(Request(("mrpc", "sst2")[i % 2], i, 10) for i in range(2))
+    one = subject("multi", (3, 4, None), requests=requests, adapters={"mrpc": "m", "sst2": "s"}, switch=switch)
+    both = {(r.task, r.index): Prompts({}, (r.task,), 0) for r in requests}
+    rows = run([dataclasses.replace(one, handle=handle)], fake_device, inputs=both)
+    assert {row["switch_ns"] for row in rows} == {7}
+    assert switched == [{"m": 4, "s": 9}[row["adapter"]] for row in rows]
 
 
 def test_an_opener_of_its_own_serves_openers_only(fake_device: FakeDevice) -> None:

@@ -22,18 +22,9 @@ from raybench.model.weights import resolve_model
 from raybench.model.workload import GlueLengths
 from raybench.plan.plan import Plan
 from raybench.schemas import CALIBRATIONS, COUNTS, FAILURES, LOADS, SAMPLES, VISITS
-from raybench.visit.visit import (
-    Calibrated,
-    Counted,
-    Failed,
-    Finished,
-    Loaded,
-    Message,
-    Samples,
-    VisitSpec,
-    _Visit,
-    run_visit,
-)
+from raybench.visit.messages import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples
+from raybench.visit.spec import VisitSpec
+from raybench.visit.visit import _Visit, run_visit
 from runs import job_of
 
 
@@ -131,12 +122,18 @@ def test_nothing_is_counted_after_the_first_round(specs: dict[str, VisitSpec]) -
     assert len(of(Calibrated, messages)) == 2
 
 
+def test_a_visit_that_is_not_to_calibrate_does_not(specs: dict[str, VisitSpec]) -> None:
+    messages, _ = run(dataclasses.replace(specs["mrpc_seed42"], calibrates=False))
+    assert of(Calibrated, messages) == []
+    assert len(of(Counted, messages)) == 3
+
+
 def test_the_device_is_calibrated_in_the_data_type_of_the_plans_first_that_is_loaded(
     specs: dict[str, VisitSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[torch.dtype] = []
 
-    def asking(_: object, dtype: torch.dtype, memory: bool) -> None:
+    def asking(_: object, dtype: torch.dtype, **__: object) -> None:
         asked.append(dtype)
         raise RuntimeError("enough")
 
@@ -300,7 +297,7 @@ def test_when_nothing_can_be_loaded_the_visit_still_ends(
 
     spec = Agenda(job_of(load_plan(rounds=1))).next()
     assert spec is not None
-    monkeypatch.setattr("raybench.visit.visit.deploy", broken)
+    monkeypatch.setattr("raybench.visit.loading.deploy", broken)
     messages, _ = run(spec)
     assert len(of(Failed, messages)) == 3
     assert isinstance(messages[-1], Finished)

@@ -53,6 +53,7 @@ _KEPT = {
     "by_configuration": ("by_configuration",),
     "deployments": ("deployments",),
     "visit_ratios": ("raybench_visit_ratios", "visit_ratios"),
+    "predictions": ("raybench_lengths",),
 }
 """By SQL file, views over all samples that several tables are made from."""
 _IN_PARTS: Mapping[str, Literal["position", "round"]] = {"raybench_times": "position", "raybench_visit_ratios": "round"}

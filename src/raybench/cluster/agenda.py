@@ -176,6 +176,7 @@ class Agenda:
             order_seed=(plan.order_seed, self._index[visit.block]),
             timeout_s=plan.visit_timeout_s,
             device_kind=self._job.device_kind,
+            calibrates=plan.calibrates(visit.round),
         )
 
     def _requests(self, block: Block, configurations: Sequence[Configuration], first: int) -> list[tuple[Request, ...]]:

@@ -24,8 +24,10 @@ _GIVEN: Final = {
 _SWITCHING: Final = ("stacked", "remerge")
 COMPILED: Final = "fullgraph=True, dynamic=True, isolate_recompiles=True"
 """What `raybench.deploy.compiling` tells torch.compile, besides the model."""
-COMPILED_ON_CPU: Final = COMPILED + ', options={"cpp_wrapper": True}'
-"""The same where the run was one on CPUs."""
+ON_CPU: Final = '"cpp_wrapper": True'
+"""Its options where the run was one on CPUs."""
+FIXED: Final = '"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe'
+"""Its options where nothing of the model's modules changes but the values of their tensors."""
 
 
 def lines_of(strategy: str, form: str, execution: str, on_cpu: bool) -> tuple[str, ...]:
@@ -40,7 +42,9 @@ def lines_of(strategy: str, form: str, execution: str, on_cpu: bool) -> tuple[st
     model = "model" if lines else given
     if execution in ("compile", "compile_static"):
         lines.append("torch._dynamo.config.fail_on_recompile_limit_hit = True")
-        call = f"model = torch.compile({model}, {COMPILED_ON_CPU if on_cpu else COMPILED})"
+        fixed = strategy != "multi_lora" or form in _SWITCHING
+        options = ", ".join([*([ON_CPU] if on_cpu else []), *([FIXED] if fixed else [])])
+        call = f"model = torch.compile({model}, {COMPILED}" + (f", options={{{options}}})" if options else ")")
         lines.append(call if execution == "compile" else call.replace("dynamic=True", "dynamic=False"))
     if execution == "compile_static":
         lines.append("# with rows padded on the right to 16, 32, 64, ... tokens")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
-    from raybench.deploy.buckets import Buckets, bucket_of
+    from raybench.deploy.buckets import bucket_of
     from raybench.deploy.capturing import captured
-    from raybench.deploy.compiling import as_it_is, own_cache
-    from raybench.deploy.counting import Counts, Prepared, count
-    from raybench.deploy.execution import BY_BUCKET
+    from raybench.deploy.compiling import as_it_is, compiled, own_cache, try_instruction_sets
+    from raybench.deploy.counting import Prepared, count
     from raybench.deploy.fused_form import fused
-    from raybench.deploy.gate import Gate, GateError
+    from raybench.deploy.gate import CHECKED_ADAPTERS, Gate, GateError
     from raybench.deploy.generation import Generator, generate, within_peft
     from raybench.deploy.lean_form import lean
     from raybench.deploy.merging import merge
@@ -32,11 +31,9 @@ else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
-    "BY_BUCKET",
+    "CHECKED_ADAPTERS",
     "Adapter",
-    "Buckets",
     "Configuration",
-    "Counts",
     "Deployment",
     "Gate",
     "GateError",
@@ -53,6 +50,7 @@ __all__ = [
     "as_it_is",
     "bucket_of",
     "captured",
+    "compiled",
     "count",
     "deploy",
     "fused",
@@ -67,5 +65,6 @@ __all__ = [
     "stacked",
     "strategy_class",
     "strategy_source",
+    "try_instruction_sets",
     "within_peft",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from raybench.model import positions_of
 from raybench.records import RaybenchError
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Buckets:
         bucket = self._made.get(key)
         if bucket is None:
             bucket = self._made[key] = self._new(inputs, rows, size)
-        self._fill(bucket.tensors, inputs, tokens)
+        else:
+            self._fill(bucket.tensors, inputs, tokens)
         return bucket.serve()
 
     def _new(self, inputs: Mapping[str, torch.Tensor], rows: int, size: int) -> _Bucket:
@@ -95,3 +97,21 @@ class Buckets:
         for name, tensor in tensors.items():
             tensor[:, tokens:].fill_(self._pad if name == "input_ids" else 0)
             tensor[:, :tokens].copy_(inputs[name])
+
+
+def buckets_of(
+    model: Any,
+    make: Callable[[Mapping[str, torch.Tensor]], Callable[[], Any]],
+    state: Callable[[], Hashable] = tuple,
+) -> Buckets:
+    """Buckets of a classifier, padded with its own token, no longer than its positions.
+
+    Raises RaybenchError where its configuration names no token to pad with.
+    """
+    token = model.config.get_text_config().pad_token_id
+    if not isinstance(token, int):
+        raise RaybenchError(
+            "the model's configuration names no pad_token_id, and requests are padded to a bucket's length: name one "
+            "in its config.json, or use execution eager or compile"
+        )
+    return Buckets(token, make, positions_of(model), state)

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import torch
 
-from raybench.deploy.buckets import Buckets
+from raybench.deploy.buckets import Buckets, buckets_of
 from raybench.deploy.generation import within_peft
 from raybench.deploy.switch import Chosen
-from raybench.model import positions_of
 from raybench.records import RaybenchError
 
 _FORWARDS_BEFORE: Final = 3
@@ -65,20 +64,9 @@ def captured(model: Any) -> Buckets:
     def state() -> tuple[tuple[bool, int], ...]:
         return tuple((chosen.mixes, chosen.rows) for chosen in stacks)
 
-    return Buckets(pad_token_of(inner), make, positions_of(inner), state)
+    return buckets_of(inner, make, state)
 
 
 def _device_of(model: Any) -> torch.device:
     found: torch.device = next(model.parameters()).device
     return found
-
-
-def pad_token_of(model: Any) -> int:
-    """The token that a model's rows are padded with. Raises RaybenchError where its configuration names none."""
-    token = model.config.get_text_config().pad_token_id
-    if not isinstance(token, int):
-        raise RaybenchError(
-            "the model's configuration names no pad_token_id, and requests are padded to a bucket's length: name one "
-            "in its config.json, or use execution eager or compile"
-        )
-    return token

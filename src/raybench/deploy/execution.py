@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from raybench.deploy.strategy import Deployment
-from raybench.plan import Configuration, Execution
+from raybench.plan import Configuration
 from raybench.records import RaybenchError
-
-BY_BUCKET: Final[frozenset[Execution]] = frozenset({"compile_static", "cudagraph"})
-"""Those that serve requests padded to the length of a bucket (`buckets`)."""
 
 
 def executed(deployment: Deployment, configuration: Configuration) -> Deployment:
@@ -28,17 +25,20 @@ def executed(deployment: Deployment, configuration: Configuration) -> Deployment
             f"{configuration.execution}; measure it with execution eager"
         )
     try:
-        return dataclasses.replace(deployment, forward=_forward(configuration, deployment.model))
+        return dataclasses.replace(deployment, forward=_forward(configuration, deployment))
     except RaybenchError as error:
         raise RaybenchError(f"{configuration.name}: {error}") from error
 
 
-def _forward(configuration: Configuration, model: Any) -> Callable[..., Any]:
+def _forward(configuration: Configuration, deployment: Deployment) -> Callable[..., Any]:
     # Imported here: plans are checked by what imports this file, without torch.
+    model = deployment.model
     if configuration.execution == "cudagraph":
         from raybench.deploy.capturing import captured
 
         return captured(model)
     from raybench.deploy.compiling import compiled, compiled_by_length
 
-    return compiled(model) if configuration.execution == "compile" else compiled_by_length(model)
+    # PEFT's own switch changes attributes of its modules; every other form writes into tensors.
+    fixed = deployment.switch is None or not hasattr(model, "peft_config")
+    return compiled(model, fixed) if configuration.execution == "compile" else compiled_by_length(model, fixed)

@@ -149,7 +149,7 @@ class FusedLinear(Computes):
         bias = group.bias(rank)
         self.fused_bias = None if bias is None else frozen(bias)
         self.up = frozen(torch.block_diag(*(up.t() for up in ups)).t()) if adapters else None
-        self.width = len(self.fused)
+        self.width, self.adapted = len(self.fused), len(group.adapted)
         rest = self.width - rank - group.adapted_size
         self.parts = [group.adapted_size, *([rest] if rest else []), rank]
         self.all_sizes = [*group.sizes, *([rank] if rank else [])]
@@ -159,6 +159,17 @@ class FusedLinear(Computes):
         y = functional.linear(x, self.fused, self.fused_bias)
         up = self.up  # looked up once: torch looks for parameters in three places
         if up is not None:
+            if torch.compiler.is_dynamo_compiling():
+                return self.hand_out(x, self._apart(y, up))
             parts = y.view(-1, self.width).split_with_sizes(self.parts, 1)
             parts[0].addmm_(parts[-1], up)
         return self.hand_out(x, y.split_with_sizes(self.all_sizes, -1))
+
+    def _apart(self, y: torch.Tensor, up: torch.Tensor) -> list[torch.Tensor]:
+        """The same for a compiler, which would copy what is added to in place, and adds in kernels that it writes."""
+        slices = list(y.split_with_sizes(self.all_sizes, -1))
+        added = torch.mm(slices[-1].reshape(-1, self.parts[-1]), up).view(*y.shape[:-1], -1)
+        adapted = self.all_sizes[: self.adapted]
+        for place, part in enumerate(added.split_with_sizes(adapted, -1)):
+            slices[place] = slices[place] + part
+        return slices

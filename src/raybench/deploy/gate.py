@@ -12,13 +12,13 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from raybench.deploy.fidelity import Fidelity, compared, worst
 from raybench.deploy.generation import Generator, generate, logits_after
 from raybench.deploy.strategies import STRATEGIES, deploy, strategy_source
 from raybench.deploy.strategy import Deployment, LoadCosts
-from raybench.machine import torch_dtype
+from raybench.machine import dtype_name
 from raybench.model import Prompts, Weights, changes_base, is_zero, peft_name, without_low_rank
 from raybench.plan import Adapter, Configuration
 from raybench.records import RaybenchError
@@ -32,8 +32,8 @@ folding the adapter into the weights costs, grown through the layers.
 
 
 _SHOWN = 8
-_CHECKED = 4
-"""Of more adapters that share a task so many are checked: the first, the last, and others that a seed draws."""
+CHECKED_ADAPTERS: Final = 4
+"""Of more adapters that share a task so many are checked in a visit: the first, the last, and others that are drawn."""
 
 
 class GateError(RaybenchError):
@@ -60,8 +60,9 @@ class Gate:
     """Checks the deployments of one visit on a few of its requests.
 
     ``probes`` are requests by task. An adapter's logits alone come from the block's own separate deployment of
-    it, or from one that is brought up for the check and dropped. A language model is checked on the tokens that the
-    adapter alone generates: its logits for each of them, in one forward.
+    it, or from one that is brought up for the check and dropped. Of many adapters that share a task some are
+    checked, with another ``draw`` others. A language model is checked on the tokens that the adapter alone generates:
+    its logits for each of them, in one forward.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class Gate:
         weights: Weights,
         probes: Mapping[str, Sequence[Prompts]],
         loaded: Mapping[str, tuple[Configuration, Deployment]],
+        draw: int = 0,
     ) -> None:
-        self._weights, self._probes = weights, probes
+        self._weights, self._probes, self._draw = weights, probes, draw
         self._alone = {
             _key(c.adapters[0], c): deployment
             for c, deployment in loaded.values()
@@ -80,15 +82,15 @@ class Gate:
 
     def check(self, configuration: Configuration, deployment: Deployment) -> GateResult:
         """Raises GateError, with the numbers, for logits that are not finite, not the reference's, or the base's."""
-        tolerance = TOLERANCE[str(torch_dtype(configuration.dtype, self._weights.device.kind)).removeprefix("torch.")]
+        tolerance = TOLERANCE[dtype_name(configuration.dtype, self._weights.device.kind)]
         strategy = STRATEGIES[configuration.strategy]
         # In another form, or compiled, it must still be what PEFT computes.
         own = strategy.adapter_alone and not strategy.reproduces_adapters and configuration.is_usual
         reproduces = strategy.reproduces_adapters or (strategy.adapter_alone and not own)
         found, effects = [], []
         for adapter, probes in self._served(configuration):
-            if deployment.switch is not None and adapter is not None:
-                deployment.switch(adapter.name)
+            if adapter is not None:
+                deployment.switch_to(adapter.name)
             if adapter is None or not (reproduces or own):
                 got = self._logits(configuration, deployment, probes)
                 self._check_finite(configuration, probes, got)
@@ -137,8 +139,8 @@ class Gate:
         """How far logits are from those that the strategy gives by itself, operation by operation."""
         usual = dataclasses.replace(configuration, form=None, execution="eager")
         by_itself = deploy(usual, self._weights, LoadCosts(self._weights.device))
-        if by_itself.switch is not None and adapter is not None:
-            by_itself.switch(adapter.name)
+        if adapter is not None:
+            by_itself.switch_to(adapter.name)
         found = compared(got, self._logits(usual, by_itself, probes))
         if not found.error <= tolerance:
             raise GateError(
@@ -190,7 +192,7 @@ class Gate:
             tasks = configuration.tasks if any(t in self._probes for t in configuration.tasks) else self._probes
             return [(own, list(self._probes[task])) for task in tasks if task in self._probes]
         everything = [probe for probes in self._probes.values() for probe in probes]
-        checked = _checked(configuration)
+        checked = _checked(configuration, self._draw)
         served = [(a, [probe for probe in everything if a.task in probe.tasks]) for a in checked]
         return [(adapter, probes) for adapter, probes in served if probes]
 
@@ -248,12 +250,12 @@ class Gate:
         return Deployment(model, model)
 
 
-def _checked(configuration: Configuration) -> Sequence[Adapter]:
+def _checked(configuration: Configuration, draw: int) -> Sequence[Adapter]:
     """Its adapters, or some of them where many share a task."""
     adapters = configuration.adapters
-    if not configuration.shares_task or len(adapters) <= _CHECKED:
+    if not configuration.shares_task or len(adapters) <= CHECKED_ADAPTERS:
         return adapters
-    drawn = random.Random(configuration.seed).sample(range(1, len(adapters) - 1), _CHECKED - 2)
+    drawn = random.Random(f"{configuration.seed} {draw}").sample(range(1, len(adapters) - 1), CHECKED_ADAPTERS - 2)
     return [adapters[place] for place in (0, *sorted(drawn), len(adapters) - 1)]
 
 

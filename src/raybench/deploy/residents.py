@@ -19,11 +19,10 @@ ONE_MORE: Final = "raybench_one_more"
 def by_switch(configuration: Configuration, model: Any, chosen: Any, names: Mapping[str, str]) -> Deployment:
     """``model`` with the switch of its form. ``names``: of each adapter that which the switch knows it by."""
 
-    def switch(name: str) -> None:
-        chosen(names[name])
+    place = getattr(chosen, "place", None)  # of a stack alone
 
-    # Looked up once where both are called alike: of a thousand names hardly one is in a cache when it is asked for.
-    switched = chosen if all(own == known for own, known in names.items()) else switch
+    def handle(name: str) -> Any:
+        return names[name] if place is None else place(names[name])
 
     def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
         found: AbstractContextManager[None] = chosen.mixed([names[name] for name in of_rows])
@@ -31,7 +30,7 @@ def by_switch(configuration: Configuration, model: Any, chosen: Any, names: Mapp
 
     if configuration.routing == "mixed":
         return Deployment(model, model, mixed=mixed)
-    return Deployment(model, model, switched)
+    return Deployment(model, model, chosen, handle=handle)
 
 
 def many_stacked(configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:

@@ -81,13 +81,16 @@ class Stack(nn.Module):  # type: ignore[misc]
                 downs[:, ranks] = low.t()
                 ups[ranks, part.rows] = high
 
-    def add_to(self, y: torch.Tensor, x: torch.Tensor, name: str) -> None:
-        """Add what the chosen adapters make of ``x`` to ``y``, in place."""
+    def add_to(self, y: torch.Tensor, x: torch.Tensor, name: str) -> torch.Tensor:
+        """``y`` with what the chosen adapters make of ``x``: in place but for a compiler, which would copy it first."""
         chosen = self.chosen
         chosen.check_rows(x, name)
         down, up = self.downs.index_select(0, chosen.index), self.ups.index_select(0, chosen.index)
         low = torch.bmm(x.reshape(chosen.rows, -1, self.features), down)
+        if torch.compiler.is_dynamo_compiling():
+            return y + torch.bmm(low, up).view(y.shape)
         y.view(chosen.rows, -1, self.out).baddbmm_(low, up)
+        return y
 
 
 class StackedLinear(Computes):
@@ -115,7 +118,7 @@ class StackedLinear(Computes):
         """Of shape (..., in) to the layer's own (..., out); the fellows' are kept for them."""
         y = functional.linear(x, self.fused, self.fused_bias)
         if self.stack is not None:
-            self.stack.add_to(y, x, self.name)
+            y = self.stack.add_to(y, x, self.name)
         if not self.fellows:
             return y
         return self.hand_out(x, y.split_with_sizes(self.sizes, -1))
@@ -132,5 +135,4 @@ class StackedBeside(Beside):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of shape (..., in) to (..., out)."""
         y: torch.Tensor = self.base(x)
-        self.stack.add_to(y, x, self.name)
-        return y
+        return self.stack.add_to(y, x, self.name)

@@ -212,8 +212,8 @@ class MultiLora(Strategy):
             model, chosen = of_several(adapted, configuration.form, list(names.values()), costs)
             return by_switch(configuration, model, chosen, names)
 
-        def switch(name: str) -> None:
-            adapted.set_adapter(names[name], inference_mode=True)
+        def switch(known: str) -> None:
+            adapted.set_adapter(known, inference_mode=True)
 
         def mixed(of_rows: Sequence[str]) -> AbstractContextManager[None]:
             return rows_of(adapted, [names[name] for name in of_rows])
@@ -221,5 +221,5 @@ class MultiLora(Strategy):
         if configuration.routing == "mixed":
             deployment = Deployment(model, model, mixed=mixed)
         else:
-            deployment = Deployment(model, model, switch)
+            deployment = Deployment(model, model, switch, handle=names.__getitem__)
         return one_more_by_peft(deployment, configuration, weights) if len(configuration.tasks) == 1 else deployment

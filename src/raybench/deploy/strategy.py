@@ -20,6 +20,8 @@ class Deployment:
     """A configuration brought up: what is called for each request.
 
     ``switch`` makes an adapter the active one before a request; None for a strategy that never switches.
+    ``handle`` gives what ``switch`` is called with for an adapter's name, as long as that adapter is there: whoever
+    serves looks it up when a request comes in. None: the name itself.
     ``opener`` is called for the opener of a turn instead of ``forward``; None where it is a request like any other.
     ``mixed(names)`` is entered around all forwards of a request whose rows are of several adapters, ``names`` one for
     each row: in it ``forward`` computes each row by its own, in the prefill as in every decoding step. To enter it
@@ -31,11 +33,17 @@ class Deployment:
 
     forward: Callable[..., Any]
     model: Any
-    switch: Callable[[str], None] | None = None
+    switch: Callable[[Any], None] | None = None
     opener: Callable[..., Any] | None = None
     mixed: Callable[[Sequence[str]], AbstractContextManager[None]] | None = None
     add: Callable[[], None] | None = None
     remove: Callable[[], None] | None = None
+    handle: Callable[[str], Any] | None = None
+
+    def switch_to(self, name: str) -> None:
+        """Make adapter ``name`` the active one, where there is anything to choose."""
+        if self.switch is not None:
+            self.switch(name if self.handle is None else self.handle(name))
 
 
 class LoadCosts:

@@ -20,13 +20,18 @@ class Chosen:
 
     def __init__(self, device: Any) -> None:
         self._one = torch.zeros(1, dtype=torch.int64, device=device)
+        # On a CPU its memory is written to as NumPy's: an operation of torch's takes ten times as long.
+        self._memory = self._one.numpy() if self._one.device.type == "cpu" else None
         self._of_rows: dict[int, torch.Tensor] = {}
         self.of_batch: tuple[int, ...] | None = None
         self.choose(None)
 
     def write(self, place: int) -> None:
         """From now on the adapter at ``place`` computes."""
-        self._one.fill_(place)
+        if self._memory is None:
+            self._one.fill_(place)
+        else:
+            self._memory[0] = place
 
     @property
     def place(self) -> int:
@@ -71,8 +76,8 @@ class Holder(Protocol):
 class Switch:
     """Chooses among the resident adapters of a model, for all layers at once, and says which are resident.
 
-    Called with a name it writes one integer, however many there are. Nothing here takes longer where there are more.
-    ``capacity``: how many there may be.
+    Called with a name, or with the place that `place` gives for it, it writes one integer, however many there are.
+    Nothing here takes longer where there are more. ``capacity``: how many there may be.
     """
 
     def __init__(self, names: Sequence[str], capacity: int, device: Any) -> None:
@@ -93,9 +98,19 @@ class Switch:
         """What the layers read, as `Chosen` has it."""
         return self.chosen.index
 
-    def __call__(self, name: str) -> None:
-        """From now on the model computes by adapter ``name``. Raises RaybenchError where it is none of them."""
-        self.chosen.write(self._place(name))
+    def __call__(self, adapter: str | int) -> None:
+        """From now on the model computes by an adapter: by its name, or by its place, which is taken as it is.
+
+        Raises RaybenchError where the name is none of theirs.
+        """
+        self.chosen.write(adapter if type(adapter) is int else self._place(str(adapter)))
+
+    def place(self, name: str) -> int:
+        """By which an adapter is switched to as long as it is resident, for who looks it up but once.
+
+        Raises RaybenchError where it is none of them.
+        """
+        return self._place(name)
 
     @contextlib.contextmanager
     def mixed(self, names: Sequence[str]) -> Iterator[None]:

@@ -7,7 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.machine.calibration import Calibration, calibrate
     from raybench.machine.core_speed import CoreSpeed, measure_core
-    from raybench.machine.device import Device, Times, open_device, torch_dtype
+    from raybench.machine.device import Device, Times, dtype_name, open_device, torch_dtype
     from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
     from raybench.machine.instructions import instructions_of
     from raybench.machine.operations import Operations, compiled_operations_of, operations_of
@@ -24,6 +24,7 @@ __all__ = [
     "calibrate",
     "compiled_operations_of",
     "describe_machine",
+    "dtype_name",
     "gpu_settings",
     "in_ray_job",
     "instructions_of",

@@ -3,7 +3,8 @@
 A pass of each kind (Python alone, views, small and larger elementwise operations, products and attentions) is timed
 in turn with the others many times over, and the medians are solved for what one of a kind takes. A pass that does one
 thing finds its code in the nearest caches, a forward does not: so a few layers like a model's are timed in the same
-turns, and all that is dispatch is scaled until these come out right. None of it is of the models that are measured.
+turns, each time after more memory was gone through than caches near a core hold, and all that is dispatch is scaled
+until these come out right. None of it is of the models that are measured.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn import functional
 
 from raybench.machine.device import Device, Times
 from raybench.machine.instructions import instructions_of
-from raybench.machine.operations import Operations, operations_of
+from raybench.machine.operations import Operations, compiled_operations_of, operations_of
 from raybench.machine.small_layers import WIDTH, Layers, Nested
 
 _ROUNDS: Final = 40
@@ -33,6 +34,10 @@ _SIDE: Final = {"cpu": 128, "cuda": 4096}
 _ROWS: Final = {"cpu": 512, "cuda": 4096}
 """Of a matrix by which bytes a second are found."""
 _TOKENS: Final = 16
+_SPOILED: Final = frozenset({"layers", "compiled layers"})
+"""Passes that find neither their code nor their data in a cache, as a forward does not after others' turns."""
+_SPOILING_BYTES: Final = 2**25
+"""What is gone through before each of them."""
 _LEAST: Final = 1e-9
 """Of a constant, where noise leaves less than nothing of one: no division by zero follows."""
 
@@ -43,7 +48,9 @@ class Calibration:
 
     ``instruction_ns``: a bytecode instruction of Python; ``view_ns``, ``elementwise_ns``, ``product_ns``,
     ``attention_ns``: an operation of the kind until its call returns, less what it computes on a CPU. ``kernel_ns``:
-    the least that one takes a GPU; None on a CPU. ``flops_s`` of products, ``attention_flops_s`` of attention,
+    the least that one takes a GPU; None on a CPU. ``generated_ns``: of a compiled model what each kernel that was
+    written for it takes its caller, with its share of the checks that come before them; None where that was not asked
+    for. ``flops_s`` of products, ``attention_flops_s`` of attention,
     ``bytes_s`` through elementwise operations, ``memory_bytes_s`` of weights that no cache holds through a product;
     None where that was not asked for.
     """
@@ -54,6 +61,7 @@ class Calibration:
     product_ns: float
     attention_ns: float
     kernel_ns: float | None
+    generated_ns: float | None
     flops_s: float
     attention_flops_s: float
     bytes_s: float
@@ -68,6 +76,7 @@ class Calibration:
             + others * self.elementwise_ns
             + operations.products * self.product_ns
             + operations.attention * self.attention_ns
+            + operations.generated * (self.generated_ns or 0.0)
         )
 
     def device_ns(self, operations: Operations) -> float:
@@ -89,14 +98,20 @@ class Pass:
     device_ns: float | None
 
 
-def calibrate(device: Device, dtype: torch.dtype, memory: bool = True) -> Calibration:
+def calibrate(
+    device: Device, dtype: torch.dtype, memory: bool = True, compile_model: _Compile | None = None
+) -> Calibration:
     """The constants of ``device`` now, for products in ``dtype``: they drift as the machine's clocks and load do.
 
     Takes some tenths of a second, the first time as long again. ``memory``: also bytes a second from
-    memory, for which it takes some of that.
+    memory, for which it takes some of that. ``compile_model``: by which models are compiled for a CPU, where what is
+    generated is to be known too; compiling takes many seconds.
     """
     with torch.inference_mode():
-        passes = _timed(device, _counted_passes(device.kind, dtype), _ROUNDS)
+        counted = dict(_counted_passes(device.kind, dtype))
+        if compile_model is not None:
+            counted["compiled layers"] = _compiled_layers(device.kind, dtype, compile_model)
+        passes = _timed(device, counted, _ROUNDS)
         if memory:
             passes |= _timed(device, _counted(_far_passes(device.kind, dtype)), _FAR_ROUNDS)
     # No torch.cuda.empty_cache(): what is timed next would have to wait for memory anew.
@@ -141,6 +156,7 @@ def solved(passes: Mapping[str, Pass]) -> Calibration:
         product_ns,
         attention_ns,
         kernel_ns,
+        None,
         flops_s,
         attention_flops_s,
         bytes_s,
@@ -149,7 +165,11 @@ def solved(passes: Mapping[str, Pass]) -> Calibration:
     mixed = passes["layers"]
     computed = 0.0 if mixed.device_ns is not None else found.device_ns(mixed.did)
     times = max(_LEAST, (mixed.host_ns - computed) / found.host_ns(mixed.did, mixed.instructions))
-    return dataclasses.replace(found, **{name: getattr(found, name) * times for name in _DISPATCH})
+    found = dataclasses.replace(found, **{name: getattr(found, name) * times for name in _DISPATCH})
+    if (compiled := passes.get("compiled layers")) is None:
+        return found
+    known = found.host_ns(compiled.did, compiled.instructions) + found.device_ns(compiled.did)
+    return dataclasses.replace(found, generated_ns=max(_LEAST, (compiled.host_ns - known) / compiled.did.generated))
 
 
 _DISPATCH: Final = ("instruction_ns", "view_ns", "elementwise_ns", "product_ns", "attention_ns")
@@ -160,15 +180,19 @@ def _bytes(did: Operations) -> int:
 
 
 _Call = Callable[[], object]
+_Compile = Callable[[Any], Callable[..., object]]
 _Counted = Mapping[str, tuple[_Call, Operations, int]]
 """By its name a pass, and what it does."""
 
 
 def _timed(device: Device, passes: _Counted, rounds: int) -> dict[str, Pass]:
     times: dict[str, list[Times]] = {name: [] for name in passes}
+    gone_through = torch.zeros(_SPOILING_BYTES // 4 if _SPOILED & set(passes) else 0)
     with _without_garbage_collection():
         for _ in range(rounds):
             for name, (call, _, _) in passes.items():
+                if name in _SPOILED:
+                    gone_through.add_(1)
                 times[name].append(device.time(call, {}))
     found = {}
     for name, (_, did, instructions) in passes.items():
@@ -192,6 +216,18 @@ def _counted_passes(kind: str, dtype: torch.dtype) -> _Counted:
 def _counts(kind: str, dtype: torch.dtype) -> Mapping[str, tuple[Operations, int]]:
     """What the passes do, the same each time: counted once in a process."""
     return {name: (did, instructions) for name, (_, did, instructions) in _counted(_passes(kind, dtype)).items()}
+
+
+def _compiled_layers(kind: str, dtype: torch.dtype, compile_model: _Compile) -> tuple[_Call, Operations, int]:
+    layers, x = Layers(4, _TOKENS).to_device(kind, dtype), torch.ones(1, _TOKENS, WIDTH, device=kind, dtype=dtype)
+    forward = compile_model(layers)
+
+    def call() -> object:
+        return forward(x)
+
+    call()
+    did = compiled_operations_of(lambda: contextlib.nullcontext(call), layers.parameters())
+    return call, did, instructions_of(call)
 
 
 @contextlib.contextmanager

@@ -204,10 +204,16 @@ def cpu_name() -> str:
     return os.uname().machine
 
 
+def dtype_name(name: str, kind: str) -> str:
+    """The name of the dtype that a plan names; ``auto`` is float32 on a CPU and bfloat16 on a GPU."""
+    if name == "auto":
+        return "bfloat16" if kind == "cuda" else "float32"
+    return name
+
+
 def torch_dtype(name: str, kind: str) -> torch.dtype:
-    """The dtype that a plan names; ``auto`` is float32 on a CPU and bfloat16 on a GPU."""
+    """The dtype of that name."""
     import torch
 
-    if name == "auto":
-        name = "bfloat16" if kind == "cuda" else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    found = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return found[dtype_name(name, kind)]

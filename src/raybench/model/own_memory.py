@@ -7,23 +7,42 @@ fine-tune, which compute the same, differed by 0.4 to 1.4 %, either way. Nobody 
 
 from __future__ import annotations
 
-from typing import Any
+import mmap
+from typing import Any, Final
+
+_ALIGNED_BYTES: Final = 64
+"""As torch aligns what it allocates."""
 
 
 def take_own_memory(model: Any) -> None:
     """Copy every plain parameter and buffer of a module on a CPU, in the model's order; what is shared stays shared.
 
-    Weights of a quantizing library's own types stay where they are, and so does everything on another device, where
-    loading copies it.
+    All of them into one piece of fresh memory, each behind the one before: an allocator would fill the holes that
+    loading left, which a merge leaves others of. Weights of a quantizing library's own types stay where they are, and
+    so does everything on another device, where loading copies it.
     """
     import torch
 
-    copies: dict[tuple[object, ...], torch.Tensor] = {}
+    found: dict[tuple[object, ...], list[torch.Tensor]] = {}
     for tensor in [*model.parameters(), *model.buffers()]:
         plain = type(tensor) in (torch.nn.Parameter, torch.Tensor) and tensor.layout == torch.strided
-        if not plain or tensor.device.type != "cpu":
-            continue
-        key = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if key not in copies:
-            copies[key] = tensor.data.clone()
-        tensor.data = copies[key]
+        if plain and tensor.device.type == "cpu" and tensor.numel():
+            key = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            found.setdefault(key, []).append(tensor)
+    if not found:
+        return
+    size = sum(_room(same[0]) for same in found.values())
+    memory, place = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+    for same in found.values():
+        old = same[0]
+        flat = torch.frombuffer(memory, dtype=old.dtype, count=old.numel(), offset=place)
+        new = flat.as_strided(old.shape, torch.empty_like(old, device="meta").stride())
+        new.copy_(old.data)
+        for tensor in same:
+            tensor.data = new
+        place += _room(old)
+
+
+def _room(tensor: Any) -> int:
+    size = int(tensor.numel()) * int(tensor.element_size())
+    return -(-size // _ALIGNED_BYTES) * _ALIGNED_BYTES

@@ -8,7 +8,19 @@ if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
     from raybench.plan.choices import first_of
     from raybench.plan.file import load_plan, parse_plan
-    from raybench.plan.plan import Adapter, Block, Configuration, Execution, Form, KvCache, Plan, Visit, homes, own_role
+    from raybench.plan.plan import (
+        BY_BUCKET,
+        Adapter,
+        Block,
+        Configuration,
+        Execution,
+        Form,
+        KvCache,
+        Plan,
+        Visit,
+        homes,
+        own_role,
+    )
     from raybench.plan.routing import DRAWN, Routing, places
     from raybench.plan.schema import Lognormal, WorkloadTable
     from raybench.plan.source import PlanSource, read_plan, shipped_plans
@@ -16,6 +28,7 @@ else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "BY_BUCKET",
     "DRAWN",
     "HUB_ID",
     "TEXT_FILES",

@@ -10,6 +10,7 @@ from typing import Final
 
 from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.plan import (
+    BY_BUCKET,
     Adapter,
     Claim,
     Configuration,
@@ -314,7 +315,7 @@ class PlanBuilder:
             self.problem(
                 f"{key}.execution", "a captured graph keeps one of PEFT's adapters; give form stacked or remerge"
             )
-        if table.execution in ("compile_static", "cudagraph") and self.parsed.task_type == "CAUSAL_LM":
+        if table.execution in BY_BUCKET and self.parsed.task_type == "CAUSAL_LM":
             self.problem(
                 f"{key}.execution", f"{table.execution} serves classifiers; a language model takes eager or compile"
             )

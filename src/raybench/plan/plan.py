@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from raybench.plan.routing import Routing, places
 from raybench.records import TaskType
@@ -19,10 +19,16 @@ Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
 Form = Literal["plain", "peft", "lean", "fused", "stacked", "remerge"]
 """How a deployment is computed: as transformers or PEFT does it, or by less work for the same answer."""
 Execution = Literal["eager", "compile", "compile_static", "cudagraph"]
+BY_BUCKET: Final[frozenset[Execution]] = frozenset({"compile_static", "cudagraph"})
+"""Those that serve requests padded to a few lengths."""
 """How the model runs: operation by operation, compiled by torch.compile for all lengths or for a few that requests are
 padded to, or captured as CUDA graphs for such a few."""
 KvCache = Literal["dynamic", "static"]
 """What keeps keys and values while a language model generates: transformers' DynamicCache or StaticCache."""
+
+
+_CALIBRATED_ROUNDS: Final = 4
+"""Of a run, or a few more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -223,6 +229,10 @@ class Plan:
         for round_index in range(self.rounds):
             for position in range(count):
                 yield Visit(self.blocks[(position + round_index) % count].name, round_index)
+
+    def calibrates(self, round_index: int) -> bool:
+        """Whether visits of that round also find out how fast their device is, which takes as long as a short one."""
+        return round_index % max(1, self.rounds // _CALIBRATED_ROUNDS) == 0
 
     def tasks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(t for c in self.configurations for t in c.tasks))

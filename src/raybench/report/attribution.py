@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, Final
+from typing import Any
 
-from raybench.analysis import Tables
+from raybench.analysis import Tables, shipped_sql
 from raybench.report.numbers import count, percent
-
-_SLOWER: Final = (
-    "SELECT s.deployment, s.reference_strategy, s.reference_deployment, s.claim, "
-    "avg(a.more_bytes) AS more_bytes, avg(a.more_operations) AS more_operations, "
-    "avg(a.more_instructions) AS more_instructions, avg(a.extra_ms) AS extra_ms, "
-    "avg(a.dispatch_ms) AS dispatch_ms, avg(a.device_ms) AS device_ms, "
-    "count(a.dispatch_ms + a.device_ms) = count(*) AS is_known "
-    "FROM by_strategy AS s JOIN attribution AS a USING (deployment, reference_strategy, measure) "
-    "WHERE s.clock = 'wall' AND s.measure = 'end_to_end' AND s.verdict = 'slower' GROUP BY ALL"
-)
 
 
 def attribution_lines(tables: Tables) -> list[str]:
@@ -27,7 +17,7 @@ def attribution_lines(tables: Tables) -> list[str]:
     predicted = tables.rows("FROM predictions WHERE measure = 'end_to_end'")
     if not predicted:
         return []
-    rows = [row for row in tables.rows(_SLOWER) if row["is_known"]]
+    rows = [row for row in tables.rows(shipped_sql("attribution_of_deployments")) if row["is_known"]]
     if tables.description.plan.claims:
         rows = [row for row in rows if row["claim"]]
     lines = [_line(row) for row in rows]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from raybench.deploy import all_traits
+from raybench.deploy import CHECKED_ADAPTERS, all_traits
 from raybench.machine import CoreSpeed
 from raybench.model import AdapterSize, ModelShape, Workload
 from raybench.plan import Block, Configuration, Plan
@@ -31,8 +31,11 @@ START_S, VISIT_S, LOAD_BYTES_S = 12.0, 1.0, 1e9
 """Starting Ray, a visit's process, and reading weights, as seen on a shared 2-core machine."""
 CHECKS = 4
 """Requests of each configuration in a visit before warm-ups: the gate's, and one for the peak of memory."""
-CHECKED, CHECKS_OF_ONE = 4, 4
-"""Of adapters that share a task the gate checks so many at most, each with so many forwards, beside `CHECKS`."""
+CHECKS_OF_ONE = 4
+"""Of adapters that share a task the gate checks some, each with so many forwards, beside `CHECKS`."""
+CALIBRATION_S, COUNTED_S, COUNTED = 0.7, 0.3, 12
+"""To calibrate a device before and after; to count what a configuration does, and how many requests that is besides. As
+seen on a shared 2-core machine."""
 SLOT_S, BESIDE_S, EACH_BESIDE_S, SWITCH_S = 0.12e-3, 0.9e-3, 0.1e-3, 11e-6
 """For each module that an adapter changes: to load it into a slot; beside others by PEFT, and that for each of the
 others besides; PEFT's switch, for each of those that are resident. As seen on a shared 2-core machine, on micro."""
@@ -105,10 +108,13 @@ def estimate(
     memory = {block.name: work.memory_bytes(block) for block in plan.blocks}
     largest = max(plan.blocks, key=lambda block: memory[block.name])
     visits = {block.name: work.visit_s(block) for block in plan.blocks}
-    longest = max(visits, key=lambda name: visits[name])
+    first = {block.name: visits[block.name] + CALIBRATION_S + work.counting_s(block) for block in plan.blocks}
+    longest = max(first, key=lambda name: first[name])
+    calibrated = sum(map(plan.calibrates, range(plan.rounds)))
+    in_round_0 = sum(map(work.counting_s, plan.blocks))
     return Estimate(
-        time_s=START_S + plan.rounds * sum(visits.values()),
-        visit_s=visits[longest],
+        time_s=START_S + plan.rounds * sum(visits.values()) + calibrated * len(visits) * CALIBRATION_S + in_round_0,
+        visit_s=first[longest],
         longest=longest,
         memory_bytes=memory[largest.name],
         block=largest.name,
@@ -185,14 +191,22 @@ class _Work:
         for c in block.configurations:
             timed = len(block.requests(c, 0, self.plan.requests))
             openers = math.ceil(timed / self.plan.turn_requests)
-            mean_s = sum(self.request_s(c, task) for task in c.tasks) / len(c.tasks)
+            mean_s = self.mean_s(c)
             opener_s = sum(self.request_s(c, task, OPENER_TOKENS) for task in c.tasks) / len(c.tasks)
             total += (CHECKS + self.plan.warmups + timed) * mean_s + openers * opener_s
             total += self.weight_bytes(c) / LOAD_BYTES_S
             if c.shares_task:
-                total += min(CHECKED, len(c.adapters)) * CHECKS_OF_ONE * mean_s
+                total += min(CHECKED_ADAPTERS, len(c.adapters)) * CHECKS_OF_ONE * mean_s
                 total += self.loading_s(c) + self.switch_s(c) * (self.plan.warmups + timed + openers)
         return total
+
+    def counting_s(self, block: Block) -> float:
+        """Of all that its configurations do, in the first round."""
+        return sum(COUNTED_S + COUNTED * self.mean_s(c) for c in block.configurations)
+
+    def mean_s(self, c: Configuration) -> float:
+        """Of a request, over its tasks."""
+        return sum(self.request_s(c, task) for task in c.tasks) / len(c.tasks)
 
     def loading_s(self, c: Configuration) -> float:
         """Of many adapters, one after the other."""

@@ -26,7 +26,9 @@ class RunProgress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console, self._total, self._rounds, self._clock = console, total, rounds, clock
-        self._done = self._at_start = done
+        self._done = done
+        self._first: tuple[float, int] | None = None
+        """When the first samples were there, and how many: what came before them, as compiling, comes but once."""
         self._started = self._line_at = clock()
         self._noted: set[str] = set()
         self._bar: Progress | None = None
@@ -56,6 +58,8 @@ class RunProgress:
     def samples(self, count: int, block: str, round_index: int, configuration: str) -> None:
         """``count`` more timed samples of ``block``'s round, the last of ``configuration``."""
         self._done += count
+        if self._first is None and count:
+            self._first = self._clock(), self._done
         where = harmless(f"round {round_index + 1}/{self._rounds} {block}")
         if self._bar:
             self._bar.update(self._task, completed=self._done, description=f"{where} {harmless(configuration)}")
@@ -75,8 +79,8 @@ class RunProgress:
             self.note(text)
 
     def _left(self) -> str:
-        measured = self._done - self._at_start
-        if measured <= 0:
+        began, had = self._first or (self._clock(), self._done)
+        if self._done == had:
             return "end unknown"
-        seconds = (self._clock() - self._started) * (self._total - self._done) / measured
+        seconds = (self._clock() - began) * (self._total - self._done) / (self._done - had)
         return f"about {duration(seconds)} left"

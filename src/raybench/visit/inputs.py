@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raybench.deploy import BY_BUCKET, bucket_of
+from raybench.deploy import bucket_of
 from raybench.machine import Device
 from raybench.model import Prompts, Request, as_tensors
-from raybench.plan import Execution
+from raybench.plan import BY_BUCKET, Execution
 from raybench.records import TaskType
 
 Inputs = Mapping[tuple[str, int], Prompts]

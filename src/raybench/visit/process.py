@@ -25,7 +25,9 @@ from raybench.machine import describe_machine, gpu_settings, open_device, packag
 from raybench.model import ModelSpec, Recipe, check_checkpoint, prepared
 from raybench.records import FailureKind, RaybenchError
 from raybench.visit import fork_server
-from raybench.visit.visit import Died, Finished, Message, VisitSpec, run_visit
+from raybench.visit.messages import Died, Finished, Message
+from raybench.visit.spec import VisitSpec
+from raybench.visit.visit import run_visit
 
 PRELOAD = (
     "torch",

@@ -28,12 +28,16 @@ _WARMUPS: Final = 2  # keeps the order of warm-ups apart from others that the sa
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """One configuration as measuring sees it: its requests, and what serves them, after ``switch`` where it has one."""
+    """One configuration as measuring sees it: its requests, and what serves them, after ``switch`` where it has one.
+
+    ``handle``: of an adapter's name what ``switch`` is called with; None: the name.
+    """
 
     configuration: str
     server: Server
     requests: tuple[Request, ...]
-    switch: Callable[[str], None] | None = None
+    switch: Callable[[Any], None] | None = None
+    handle: Callable[[str], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -224,14 +228,16 @@ def _turns(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
 
 def _run(timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Prompts], device: Device) -> None:
     subject = timings.subjects[timings.steps[first].subject]
-    server, clock, switch = subject.server, device.clock, subject.switch
+    server, clock, switch, handle = subject.server, device.clock, subject.switch, subject.handle
     for i in range(first, end):
         request = timings.steps[i].request
         prompts = inputs[request.task, request.index]
         opener, names = timings.steps[i].phase == "opener", server.rows(request)
         if switch is not None and (adapter := server.adapter(request)) is not None:
+            # Looked up before, as where a request comes in: of a thousand names hardly one is in a cache.
+            known = adapter if handle is None else handle(adapter)
             before = clock()
-            switch(adapter)
+            switch(known)
             device.synchronize()
             timings.switch_ns[i] = clock() - before
         timings.keep(i, server.serve(prompts, device, opener, names))

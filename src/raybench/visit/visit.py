@@ -10,11 +10,10 @@ import dataclasses
 import datetime
 import os
 import socket
-import statistics
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -23,147 +22,34 @@ from raybench.deploy import (
     Gate,
     GateError,
     Generator,
-    LoadCosts,
     Prepared,
     as_it_is,
+    compiled,
     count,
-    deploy,
     own_cache,
-    parameter_bytes,
-    strategy_class,
+    try_instruction_sets,
 )
-from raybench.machine import Calibration, Device, calibrate, torch_dtype
+from raybench.machine import Calibration, Device, calibrate, dtype_name, torch_dtype
 from raybench.model import (
-    ModelSpec,
     Prompts,
-    Recipe,
     Request,
     Weights,
     cache_folder,
     prepared,
-    take_own_memory,
 )
 from raybench.plan import Configuration
 from raybench.records import FailureKind, Place
 from raybench.schemas import CALIBRATIONS
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
+from raybench.visit.loading import load
+from raybench.visit.messages import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples
 from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Server, served_by
+from raybench.visit.spec import VisitSpec
 from raybench.visit.turns import Identity, Subject, schedule, take_turns
 
-_MESSAGE_LIMIT = 2000
-_TIMES = 5
-"""How often one more adapter is added and removed."""
-_LOAD_ORDER = 1  # keeps the order of loading apart from that of turns, which the same seed draws
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class VisitSpec:
-    """All that a visit needs to know. ``requests`` are those of each configuration, in the same order.
-
-    ``places``: of each configuration, as its `Configuration.adapter_places` for these requests.
-    """
-
-    visit: str
-    block: str
-    round: int
-    attempt: int
-    configurations: tuple[Configuration, ...]
-    requests: tuple[tuple[Request, ...], ...]
-    model: ModelSpec
-    recipe: Recipe
-    warmups: int
-    turn_requests: int
-    order_seed: tuple[int, ...]
-    timeout_s: float
-    device_kind: Literal["cpu", "cuda"]
-    places: tuple[tuple[int, ...], ...]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Requests as plain tuples, and once where configurations share them: as objects they are most of what
-        # sending a visit costs its driver.
-        unique = {id(requests): requests for requests in self.requests}
-        rows = [[_packed(r) for r in requests] for requests in unique.values()]
-        numbered = {identity: place for place, identity in enumerate(unique)}
-        places = [numbered[id(requests)] for requests in self.requests]
-        others = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "requests"}
-        return _unpacked, (others, rows, places)
-
-
-def _packed(request: Request) -> tuple[Any, ...]:
-    prompts = tuple(_packed(prompt) for prompt in request.batch)
-    return request.task, request.index, request.tokens, request.token_ids, request.output_tokens, prompts
-
-
-def _unpacked_request(row: tuple[Any, ...]) -> Request:
-    task, index, tokens, token_ids, output_tokens, prompts = row
-    return Request(task, index, tokens, token_ids, output_tokens, tuple(map(_unpacked_request, prompts)))
-
-
-def _unpacked(others: dict[str, Any], rows: list[list[tuple[Any, ...]]], places: list[int]) -> VisitSpec:
-    unique = [tuple(map(_unpacked_request, requests)) for requests in rows]
-    return VisitSpec(**others, requests=tuple(unique[place] for place in places))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Samples:
-    """Samples taken since the last such message."""
-
-    batch: pa.RecordBatch
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loaded:
-    """A configuration is up: a row of the loads table."""
-
-    row: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Counted:
-    """What a configuration does: rows of the counts table."""
-
-    rows: list[dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Calibrated:
-    """How fast the device is: a row of the calibrations table."""
-
-    row: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failed:
-    """A configuration takes no further part in the visit."""
-
-    configuration: str
-    kind: FailureKind
-    message: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finished:
-    """The visit is over: a row of the visits table."""
-
-    row: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Died:
-    """An attempt at the visit ended without finishing, on ``device`` of ``host`` as far as that is known.
-
-    ``configuration`` is what its process was busy with, if with any.
-    """
-
-    configuration: str | None
-    kind: FailureKind
-    message: str
-    host: str = ""
-    device: str = ""
-
-
-Message = Samples | Loaded | Counted | Calibrated | Failed | Finished | Died
+_MESSAGE_LIMIT: Final = 2000
+_LOAD_ORDER: Final = 1  # keeps the order of loading apart from that of turns, which the same seed draws
 
 
 BusyWith = Callable[[int], None]
@@ -232,7 +118,7 @@ class _Visit:
         for index, configuration in self.order:
             self.busy_with(index)
             try:
-                deployment, row = _load(self.spec, configuration, self.weights, self.device)
+                deployment, row = load(self.spec, configuration, self.weights, self.device)
             except Exception as error:  # noqa: BLE001  whatever it is, it ends this configuration only
                 yield _failure(configuration, error)
                 continue
@@ -244,7 +130,7 @@ class _Visit:
             self.inputs = make_inputs(requests, self.spec.model.task_type, models, self.device)
 
     def check(self) -> Iterator[Message]:
-        gate = Gate(self.weights, probes_of(self.inputs), self.loaded)
+        gate = Gate(self.weights, probes_of(self.inputs), self.loaded, self.spec.round)
         for index, configuration in self.order:
             if configuration.name not in self.loaded:
                 continue
@@ -285,14 +171,16 @@ class _Visit:
         if configuration.execution == "eager":
             yield
             return
-        server, switch = self.servers[configuration.name], self.loaded[configuration.name][1].switch
+        server, deployment = self.servers[configuration.name], self.loaded[configuration.name][1]
         shapes = {(r.task, shape_of(r, configuration.execution)): r for r in self.spec.requests[index]}
         row["compiled_shapes"] = len({shape for _, shape in shapes})
-        with own_cache(cache_folder(), configuration):
+        if self.device.kind == "cpu":
+            try_instruction_sets(cache_folder())
+        with own_cache(cache_folder(), configuration.name):
             before, started = self.device.kept_bytes(), self.device.clock()
             for request in shapes.values():
-                if switch is not None and (adapter := server.adapter(request)) is not None:
-                    switch(adapter)
+                if (adapter := server.adapter(request)) is not None:
+                    deployment.switch_to(adapter)
                 self.serve(server, request)
             row["compile_ns"] = self.device.clock() - started
             row["compile_bytes"] = self.device.kept_bytes() - before
@@ -340,7 +228,7 @@ class _Visit:
         Of those that are loaded, in the plan's order: that in which they are loaded is another in each round.
         """
         loaded = [configuration for configuration in self.spec.configurations if configuration.name in self.loaded]
-        if not loaded:
+        if not loaded or not self.spec.calibrates:
             return
         row = dict.fromkeys(CALIBRATIONS.names) | self.place() | {"place": place, "dtype": self.dtype(loaded[0])}
         try:
@@ -350,8 +238,15 @@ class _Visit:
         yield Calibrated(row)
 
     def calibration(self, dtype: str, place: Place) -> Calibration:
-        # The memory that it takes to find out about memory is no part of a visit's peak.
-        return calibrate(self.device, torch_dtype(dtype, self.device.kind), memory=place == "after")
+        # What it takes to find out about memory and about compiling, which is done once, is no part of a visit's peak.
+        after = place == "after"
+        compiles = any(c.execution in ("compile", "compile_static") for c, _ in self.loaded.values())
+        once = after and compiles and not self.spec.round and self.device.kind == "cpu"
+        with own_cache(cache_folder(), ".calibration") if once else contextlib.nullcontext():
+            kind = torch_dtype(dtype, self.device.kind)
+            return calibrate(
+                self.device, kind, memory=after, compile_model=partial(compiled, fixed=True) if once else None
+            )
 
     def count(self) -> Iterator[Message]:
         """What each configuration does in its shortest, a middle and its longest request; once in a run."""
@@ -374,7 +269,7 @@ class _Visit:
         steps = server.steps(self.inputs[request.task, request.index], server.rows(request))
         adapter = server.adapter(request)
         if deployment.switch is not None and adapter is not None:
-            steps = {name: partial(_switched, step, deployment.switch, adapter) for name, step in steps.items()}
+            steps = {name: partial(_switched, step, deployment, adapter) for name, step in steps.items()}
         with as_it_is() if configuration.execution != "eager" else contextlib.nullcontext():
             for name, step in steps.items():
                 yield {
@@ -390,21 +285,22 @@ class _Visit:
 
     def dtype(self, configuration: Configuration) -> str:
         """The name of the data type that it has on this device, which ``auto`` is not."""
-        return str(torch_dtype(configuration.dtype, self.device.kind)).removeprefix("torch.")
+        return dtype_name(configuration.dtype, self.device.kind)
 
     def place(self) -> dict[str, Any]:
         return {"visit": self.spec.visit, "block": self.spec.block, "round": self.spec.round}
 
     def subject(self, index: int) -> Subject:
         configuration = self.spec.configurations[index]
-        switch = self.loaded[configuration.name][1].switch
-        return Subject(configuration.name, self.servers[configuration.name], self.spec.requests[index], switch)
+        deployment, requests = self.loaded[configuration.name][1], self.spec.requests[index]
+        server = self.servers[configuration.name]
+        return Subject(configuration.name, server, requests, deployment.switch, deployment.handle)
 
 
 @contextlib.contextmanager
-def _switched(step: Prepared, switch: Callable[[str], None], adapter: str) -> Iterator[Callable[[], object]]:
+def _switched(step: Prepared, deployment: Deployment, adapter: str) -> Iterator[Callable[[], object]]:
     """A step of a deployment of several adapters, ready by one of them."""
-    switch(adapter)
+    deployment.switch_to(adapter)
     with step() as call:
         yield call
 
@@ -412,56 +308,6 @@ def _switched(step: Prepared, switch: Callable[[str], None], adapter: str) -> It
 def _warmup_ns(batch: pa.RecordBatch) -> int:
     phases, wall = batch.column("phase").to_pylist(), batch.column("wall_ns").to_pylist()
     return sum(ns for phase, ns in zip(phases, wall, strict=True) if phase == "warmup")
-
-
-def _load(
-    spec: VisitSpec, configuration: Configuration, weights: Weights, device: Device
-) -> tuple[Deployment, dict[str, Any]]:
-    strategy_class(configuration.strategy)  # one from outside is imported here, where nothing is measured
-    costs = LoadCosts(device)
-    device.reset_peak()
-    before = device.memory_bytes()
-    deployment = deploy(configuration, weights, costs)
-    take_own_memory(deployment.model)
-    device.synchronize()
-    adapter_bytes, weight_bytes = parameter_bytes(deployment.model)
-    if costs.adapter_bytes is not None:  # which lie among the others now
-        adapter_bytes, weight_bytes = costs.adapter_bytes, adapter_bytes + weight_bytes - costs.adapter_bytes
-    noticed, resident_bytes, load_peak_bytes = weights.noticed(), device.memory_bytes(), device.peak_bytes()
-    add_ns, remove_ns = _one_more(deployment, device)
-    return deployment, {
-        "visit": spec.visit,
-        "block": spec.block,
-        "configuration": configuration.name,
-        "round": spec.round,
-        "load_ns": costs.load_ns,
-        "adapter_load_ns": costs.adapter_load_ns,
-        "merge_ns": costs.merge_ns,
-        "form_ns": costs.form_ns,
-        "untied_bytes": costs.untied_bytes,
-        "weight_bytes": weight_bytes,
-        "adapter_bytes": adapter_bytes,
-        "resident_bytes": resident_bytes - before,
-        "load_peak_bytes": load_peak_bytes - before,
-        "adapter_add_ns": add_ns,
-        "adapter_remove_ns": remove_ns,
-        "random_weights": noticed.random_weights,
-        "unused_adapter": noticed.unused_adapter,
-    }
-
-
-def _one_more(deployment: Deployment, device: Device) -> tuple[int | None, int | None]:
-    """Median nanoseconds to add one more adapter to those that are resident, and to remove it again."""
-    if deployment.add is None or deployment.remove is None:
-        return None, None
-    taken: dict[str, list[int]] = {"add": [], "remove": []}
-    for _ in range(_TIMES):
-        for what, do in (("add", deployment.add), ("remove", deployment.remove)):
-            started = device.clock()
-            do()
-            device.synchronize()
-            taken[what].append(device.clock() - started)
-    return statistics.median_low(taken["add"]), statistics.median_low(taken["remove"])
 
 
 def _failure(configuration: Configuration, error: Exception) -> Failed:

@@ -1,6 +1,6 @@
 -- Question: how long should a request take by what it does and how fast the device is at that, and how far is that off?
 -- What a configuration does was counted (`counts`), how fast the device is at small things of each kind was found out in
--- each visit (`calibrations`); no time of a request is used. Counts are on a straight line through those of the lengths
+-- some rounds (`calibrations`); no time of a request is used. Counts are on a straight line through those of the lengths
 -- that were counted, at the mean length of the configuration's timed samples. Host: Python's instructions, and the dispatch
 -- of each kind of operation. Device: the floor, FLOPs over their rate or bytes over bandwidth, whichever is longer. On a
 -- CPU one comes after the other; on a GPU, the longer of the two is the prediction.
@@ -22,16 +22,17 @@ CREATE OR REPLACE MACRO raybench_at(y, x, at_x) AS CASE
     WHEN count(y) = count(*) THEN avg(y) + CASE WHEN min(x) < max(x) THEN regr_slope(y, x) * (at_x - avg(x)) ELSE 0 END
 END;
 
-CREATE OR REPLACE VIEW raybench_lengths AS
+CREATE OR REPLACE VIEW raybench_lengths AS -- of what was counted alone: others' samples need not be read
 SELECT configuration, block, avg(tokens) AS tokens, avg(output_tokens - 1) AS steps, avg(wall_ns) AS end_to_end,
     avg(prefill_wall_ns) AS ttft, avg(raybench_tpot(decode_wall_ns)) AS tpot
 FROM timed
+WHERE (configuration, block) IN (SELECT (configuration, block) FROM counts)
 GROUP BY configuration, block;
 
 CREATE OR REPLACE VIEW raybench_speeds AS
 WITH of_visits AS (
     SELECT block, dtype, round, avg(instruction_ns) AS instruction_ns, avg(view_ns) AS view_ns, avg(elementwise_ns) AS elementwise_ns,
-        avg(product_ns) AS product_ns, avg(attention_ns) AS attention_ns, avg(kernel_ns) AS kernel_ns,
+        avg(product_ns) AS product_ns, avg(attention_ns) AS attention_ns, avg(kernel_ns) AS kernel_ns, avg(generated_ns) AS generated_ns,
         avg(1e9 / flops_s) AS flop_ns, avg(1e9 / attention_flops_s) AS attention_flop_ns, avg(1e9 / bytes_s) AS byte_ns,
         avg(1e9 / memory_bytes_s) AS memory_byte_ns, min(not_calibrated) AS not_calibrated
     FROM calibrations
@@ -39,7 +40,7 @@ WITH of_visits AS (
 )
 SELECT block, dtype, avg(instruction_ns ORDER BY round) AS instruction_ns, avg(view_ns ORDER BY round) AS view_ns,
     avg(elementwise_ns ORDER BY round) AS elementwise_ns, avg(product_ns ORDER BY round) AS product_ns,
-    avg(attention_ns ORDER BY round) AS attention_ns, avg(kernel_ns ORDER BY round) AS kernel_ns,
+    avg(attention_ns ORDER BY round) AS attention_ns, avg(kernel_ns ORDER BY round) AS kernel_ns, avg(generated_ns ORDER BY round) AS generated_ns,
     avg(flop_ns ORDER BY round) AS flop_ns, avg(attention_flop_ns ORDER BY round) AS attention_flop_ns,
     avg(byte_ns ORDER BY round) AS byte_ns, avg(memory_byte_ns ORDER BY round) AS memory_byte_ns,
     min(not_calibrated) AS not_calibrated
@@ -73,7 +74,8 @@ timed_by_counts AS (
     SELECT c.*,
         c.instructions * s.instruction_ns + c.views * s.view_ns
             + (c.operations - c.products - c.attention - c.generated) * s.elementwise_ns
-            + c.products * s.product_ns + c.attention * s.attention_ns AS host_ns,
+            + c.products * s.product_ns + c.attention * s.attention_ns
+            + CASE WHEN c.generated > 0 THEN c.generated * s.generated_ns ELSE 0 END AS host_ns,
         greatest((c.flops - c.attention_flops) * s.flop_ns, c.product_bytes * coalesce(s.memory_byte_ns, 0))
             + c.attention_flops * s.attention_flop_ns
             + (c.weight_bytes + c.activation_bytes - c.product_bytes) * s.byte_ns
@@ -83,6 +85,7 @@ timed_by_counts AS (
             WHEN k.block IS NULL THEN 'the device was not calibrated'
             WHEN s.block IS NULL THEN 'the device was calibrated in ' || k.dtypes || ', not in ' || c.dtype
             WHEN s.instruction_ns IS NULL THEN 'the device was not calibrated: ' || s.not_calibrated
+            WHEN c.generated > 0 AND s.generated_ns IS NULL THEN 'the device was not calibrated by what is compiled'
         END AS not_calibrated
     FROM counted AS c
     LEFT JOIN calibrated AS k ON k.block = c.block

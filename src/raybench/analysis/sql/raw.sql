@@ -75,7 +75,7 @@ WHERE false;
 CREATE OR REPLACE VIEW raybench_calibrations_columns AS
 SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, NULL::VARCHAR AS place,
     NULL::VARCHAR AS dtype, NULL::DOUBLE AS instruction_ns, NULL::DOUBLE AS view_ns, NULL::DOUBLE AS elementwise_ns, NULL::DOUBLE AS product_ns,
-    NULL::DOUBLE AS attention_ns, NULL::DOUBLE AS kernel_ns, NULL::DOUBLE AS flops_s, NULL::DOUBLE AS attention_flops_s,
+    NULL::DOUBLE AS attention_ns, NULL::DOUBLE AS kernel_ns, NULL::DOUBLE AS generated_ns, NULL::DOUBLE AS flops_s, NULL::DOUBLE AS attention_flops_s,
     NULL::DOUBLE AS bytes_s, NULL::DOUBLE AS memory_bytes_s, NULL::VARCHAR AS not_calibrated
 WHERE false;
 
