@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep smoke test test-cluster truth bench lint clean
+ENGINES := .venv-engines
+
+.PHONY: help sweep smoke test test-cluster test-engines truth bench lint clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -21,6 +23,11 @@ test: lint
 # make test-cluster: `ray up` to `ray down` on machines of namespaces, on a fake AWS too (some minutes; needs root, sshd).
 test-cluster: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m cluster -rs $(ARGS)
+
+# make test-engines: servers of vLLM and llama.cpp, on packages of their own in .venv-engines (minutes; 3 GB the first time).
+test-engines: $(VENV)/.installed-dev
+	$(BIN)/python tests/engines/install.py $(ENGINES)
+	$(BIN)/python -m pytest -m engines -rs $(ARGS)
 
 # make truth: hold the statistics against simulated truth, at full size (some minutes).
 truth: $(VENV)/.installed-dev
@@ -59,4 +66,4 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 # make clean: remove the set-up (not the runs).
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(ENGINES)

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.model.adapter_files import AdapterFiles
     from raybench.model.adapter_kinds import changes_base, of_its_own_base
     from raybench.model.adapter_slot import AdapterSlot, adapter_shape
     from raybench.model.adapters import is_zero, peft_name, without_low_rank
     from raybench.model.chat_template import chat_tokenizer
     from raybench.model.deployable import sharing
+    from raybench.model.files import read_json_object
     from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
     from raybench.model.hub import ModelFiles
     from raybench.model.lengths import Lengths
@@ -37,6 +39,7 @@ else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "AdapterFiles",
     "AdapterSize",
     "AdapterSlot",
     "Column",
@@ -75,6 +78,7 @@ __all__ = [
     "prepared",
     "preset_shape",
     "presets",
+    "read_json_object",
     "read_shape",
     "read_texts",
     "request_of",

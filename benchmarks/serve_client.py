@@ -1,0 +1,178 @@
+"""What does the client of servers cost by itself: a token of one stream, and how many requests can it send on time?
+
+The server is tests/serve/fake_server.py, a process of its own on loopback. One stream: each event says when the server
+wrote it, by the clock that both processes have, so the delay of a token is known from writing to the client's time of
+it. `raybench.serve.connection` and a bare blocking socket, which does nothing but read and note the time, read such
+streams in turn; told are what a token is later and what CPU time it costs, as ratios and differences with 95 %
+intervals over pairs of streams. Paced: a token each millisecond. At once: as fast as the server writes.
+
+64 streams: requests of an open loop (Poisson) at several rates, and by how much they were sent late; and a closed loop,
+which says how many a second the two processes manage at all. The server is of Python, too, and has its share in that.
+
+    python benchmarks/serve_client.py [--pairs 30] [--tokens 200] [--rates 250 500 750 1000] [--seconds 5] [--raw FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from raw import write_raw
+from scipy import stats
+
+from raybench.serve import Asked, Endpoint, Load, closed_loop, endpoint_of, open_loop, poisson_arrivals, run_on_time
+from raybench.serve.connection import Connection, connect
+
+SERVER = Path(__file__).parents[1] / "tests" / "serve" / "fake_server.py"
+STREAMS = 64
+LATE_NS = 1_000_000
+"""Where a request counts as late."""
+_STAMP = re.compile(rb'"text": "(\d+)"')
+_WAYS = ("bare", "ours")
+
+Stream = dict[str, float]
+"""What reading one stream took: ``delay_ns`` of its tokens (median), ``cpu_ns`` and ``wall_ns`` of a token."""
+
+
+def behave(endpoint: Endpoint, **behaviour: Any) -> None:
+    url = f"http://{endpoint.authority}/control"
+    urllib.request.urlopen(url, json.dumps(behaviour).encode()).close()
+
+
+def measured(reads: Sequence[tuple[int, bytes]], cpu_ns: int, wall_ns: int, tokens: int) -> Stream:
+    delays = [ns - int(stamp) for ns, part in reads for stamp in _STAMP.findall(part)]
+    if len(delays) < tokens * 0.95:  # a read may end within an event
+        raise SystemExit(f"{len(delays)} of {tokens} tokens were found whole in a read")
+    return {"delay_ns": float(np.median(delays)), "cpu_ns": cpu_ns / tokens, "wall_ns": wall_ns / tokens}
+
+
+def read_bare(connection: socket.socket, request: bytes, tokens: int) -> Stream:
+    """Reads the stream with a blocking socket."""
+    reads: list[tuple[int, bytes]] = []
+    clock, receive = time.perf_counter_ns, connection.recv
+    began_cpu, began = time.thread_time_ns(), clock()
+    connection.sendall(request)
+    while True:
+        data = receive(1 << 18)
+        ns = clock()
+        reads.append((ns, data))
+        if data.endswith(b"0\r\n\r\n") or not data:
+            break
+    return measured(reads, time.thread_time_ns() - began_cpu, clock() - began, tokens)
+
+
+async def read_ours(connection: Connection, request: bytes, tokens: int) -> Stream:
+    """Reads it as a load does."""
+    began_cpu, began = time.thread_time_ns(), time.perf_counter_ns()
+    received = await connection.start(request)
+    cpu_ns, wall_ns = time.thread_time_ns() - began_cpu, time.perf_counter_ns() - began
+    if received.error:
+        raise SystemExit(received.error)
+    return measured(received.reads, cpu_ns, wall_ns, tokens)
+
+
+async def pairs_of(endpoint: Endpoint, pairs: int, tokens: int) -> dict[str, list[Stream]]:
+    """Streams of both ways, in turn; which is first changes from pair to pair. The first pair is not kept."""
+    asked = Asked("base", tokens, token_ids=tuple(range(32)))
+    request = endpoint.request("POST", endpoint.api(asked.path), asked.body())
+    found: dict[str, list[Stream]] = {way: [] for way in _WAYS}
+    ours = await connect(endpoint)
+    with socket.create_connection((endpoint.host, endpoint.port)) as bare:
+        bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for pair in range(pairs + 1):
+            for way in _WAYS if pair % 2 else _WAYS[::-1]:
+                one = read_bare(bare, request, tokens) if way == "bare" else await read_ours(ours, request, tokens)
+                if pair:
+                    found[way].append(one)
+    ours.close()
+    return found
+
+
+def tell_pairs(name: str, found: dict[str, list[Stream]]) -> None:
+    print(f"one stream, {name}: {len(found['bare'])} pairs")
+    told = [("cpu_ns", "CPU time"), ("wall_ns", "wall time")]
+    if name == "paced":  # at once, tokens wait for the reader, and that says nothing of when they came
+        told.insert(0, ("delay_ns", "delay"))
+    for what, label in told:
+        bare, ours = (np.array([one[what] for one in found[way]]) for way in _WAYS)
+        more, ratio = _interval((ours - bare) / 1e3), np.exp(_interval(np.log(ours / bare)))
+        print(
+            f"  {label:9} of a token: bare {np.median(bare) / 1e3:.1f} us, ours {np.median(ours) / 1e3:.1f} us; "
+            f"ratio {ratio[0]:.3f} [{ratio[1]:.3f}, {ratio[2]:.3f}], more by {more[0]:+.1f} us "
+            f"[{more[1]:+.1f}, {more[2]:+.1f}]"
+        )
+
+
+def _interval(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return np.array([values.mean(), values.mean() - half, values.mean() + half])
+
+
+def tell_load(name: str, load: Load) -> dict[str, Any]:
+    """What was late, and how many answers a second there were."""
+    late = np.array([outcome.late_ns for outcome in load.outcomes if outcome.late_ns is not None], np.int64)
+    faults = [outcome.answer.error for outcome in load.outcomes if outcome.answer.error]
+    last_ns = max(outcome.answer.ended_ns for outcome in load.outcomes)
+    rate = len(load.outcomes) / ((last_ns - load.began_ns) / 1e9)
+    p50, p99, most = (float(one) / 1e3 for one in (*np.percentile(late, [50, 99]), late.max()))
+    print(
+        f"  {name:28} {rate:6.0f} answers/s; late by p50 {p50:.0f} us, p99 {p99:.0f} us ({p99 * 1e3 / LATE_NS:.2f} of "
+        f"{LATE_NS / 1e6:g} ms), at most {most:.0f} us; {load.opened_later} connections more; {len(faults)} faults"
+        f"{f', as {faults[0]}' if faults else ''}"
+    )
+    return {"name": name, "answers_per_s": rate, "late_ns": late.tolist(), "opened_later": load.opened_later}
+
+
+def loads(endpoint: Endpoint, rates: Sequence[float], seconds: float, tokens: int) -> list[dict[str, Any]]:
+    print(f"{STREAMS} connections, requests of {tokens} tokens, no delay")
+    told = []
+    for place, rate in enumerate(rates):
+        requests = [Asked("base", tokens, token_ids=tuple(range(32))) for _ in range(round(rate * seconds))]
+        arrivals = poisson_arrivals(rate, len(requests), place)
+        load = run_on_time(open_loop(endpoint, requests, arrivals, STREAMS))
+        told.append(tell_load(f"open loop at {rate:g}/s", load))
+    requests = [Asked("base", tokens, token_ids=tuple(range(32))) for _ in range(round(max(rates) * seconds))]
+    told.append(tell_load("closed loop", run_on_time(closed_loop(endpoint, requests, STREAMS))))
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--tokens", type=int, default=200, help="of a stream")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[250.0, 500.0, 750.0, 1000.0], help="requests a second"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each rate")
+    parser.add_argument("--request-tokens", type=int, default=8, help="of a request in loads")
+    parser.add_argument("--raw", type=Path)
+    asked = parser.parse_args()
+    figures: dict[str, Any] = {}
+    with subprocess.Popen([sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            endpoint = endpoint_of(f"http://127.0.0.1:{int(server.stdout.readline())}")
+            for name, token_ms in (("paced", 1.0), ("at once", 0.0)):
+                behave(endpoint, stamp=True, token_ms=token_ms)
+                figures[name] = run_on_time(pairs_of(endpoint, asked.pairs, asked.tokens))
+                tell_pairs(name, figures[name])
+            behave(endpoint)
+            figures["loads"] = loads(endpoint, asked.rates, asked.seconds, asked.request_tokens)
+        finally:
+            server.kill()
+    write_raw(asked.raw, figures)
+
+
+if __name__ == "__main__":
+    main()

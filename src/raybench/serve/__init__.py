@@ -1,0 +1,66 @@
+"""Model servers as people run them: started, asked under a load, measured, and ended."""
+
+from typing import TYPE_CHECKING
+
+from raybench.handed_out import names_of
+
+if TYPE_CHECKING:
+    from raybench.serve.answers import Answer, answer_of
+    from raybench.serve.arrivals import gamma_arrivals, poisson_arrivals, trace_arrivals
+    from raybench.serve.checkpoints import Checkpoints
+    from raybench.serve.command_preset import CommandPreset
+    from raybench.serve.connection import Limits, Received, connect, fetch
+    from raybench.serve.endpoint import Endpoint, endpoint_of
+    from raybench.serve.engine_python import find_python, versions_in
+    from raybench.serve.family import Memory
+    from raybench.serve.fine_timers import run_on_time
+    from raybench.serve.gguf_files import gguf_adapter, gguf_model
+    from raybench.serve.load import Load, Outcome, closed_loop, open_loop
+    from raybench.serve.openai_api import Asked
+    from raybench.serve.ports import free_port, new_key, on_free_port
+    from raybench.serve.presets import PRESETS, RunningServer, preset_of, running
+    from raybench.serve.served import EngineSettings, Preset, Served
+    from raybench.serve.server_errors import ServerError
+    from raybench.serve.server_process import Command, ServerProcess
+else:
+    __getattr__ = names_of(__name__)
+
+__all__ = [
+    "PRESETS",
+    "Answer",
+    "Asked",
+    "Checkpoints",
+    "Command",
+    "CommandPreset",
+    "Endpoint",
+    "EngineSettings",
+    "Limits",
+    "Load",
+    "Memory",
+    "Outcome",
+    "Preset",
+    "Received",
+    "RunningServer",
+    "Served",
+    "ServerError",
+    "ServerProcess",
+    "answer_of",
+    "closed_loop",
+    "connect",
+    "endpoint_of",
+    "fetch",
+    "find_python",
+    "free_port",
+    "gamma_arrivals",
+    "gguf_adapter",
+    "gguf_model",
+    "new_key",
+    "on_free_port",
+    "open_loop",
+    "poisson_arrivals",
+    "preset_of",
+    "run_on_time",
+    "running",
+    "trace_arrivals",
+    "versions_in",
+]
