@@ -51,6 +51,7 @@ class StrategyTraits:
 
     ``name``: in plans; ``label``: in tables. ``mixes``: whether it serves batches whose rows are of several adapters.
     ``unquantized``: whether it serves its base unquantized, whatever the plan says of the base's quantization.
+    ``answers_by_base``: whether no adapter has a part in its answers.
     ``forms``: the ways to compute it that a plan may ask for; the first is what it does unless one is asked for.
     """
 
@@ -60,6 +61,7 @@ class StrategyTraits:
     max_adapters: int
     mixes: bool = False
     unquantized: bool = False
+    answers_by_base: bool = False
     forms: tuple[str, ...] = ("plain",)
 
 

@@ -76,8 +76,8 @@ def test_any_name_is_one_for_an_adapter(name: str, base: str, paths: dict[str, s
         assert torch.allclose(logits(up(deploying(first, strategy=strategy), base).model), plain, atol=1e-5)
     both = up(deploying(first, second, strategy="multi_lora"), base)
     assert both.switch is not None
-    both.switch("b")
-    both.switch(name)
+    both.switch_to("b")
+    both.switch_to(name)
     assert torch.allclose(logits(both.model), plain, atol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_adapters_with_and_without_a_head_are_resident_together(
         both = up(configuration, base)
         assert both.switch is not None
         for name in (*order, *reversed(order)):
-            both.switch(name)
+            both.switch_to(name)
             assert torch.allclose(logits(both.model), alone[name], atol=1e-5)
 
 

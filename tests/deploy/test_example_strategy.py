@@ -32,7 +32,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_its_plan_cannot_run_without_it_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", str(PLAN)]) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "configurations[1].strategy: unknown strategy 'merge_on_switch'; expected one of delay, full_ft" in told
+    assert "configurations[1].strategy: unknown strategy 'merge_on_switch'; expected one of base_beside_lora, " in told
 
 
 def sweep(installed: Path, *words: str) -> str:

@@ -77,7 +77,7 @@ def test_one_is_known_by_its_name_and_imported_when_its_traits_are_asked_for(ins
     traits = all_traits()
     assert "found" in traits
     assert list(traits)[-1] == "found"
-    assert len(traits) == 6
+    assert len(traits) == 7
     assert not any(name.startswith("outside_of_") for name in sys.modules)
     assert traits["found"] == StrategyTraits("found", "Found outside", 0, 1)
     assert any(name.startswith("outside_of_") for name in sys.modules)
@@ -183,8 +183,8 @@ def test_plans_take_it_and_tell_what_is_wrong_with_it_among_their_other_problems
         load_plan(str(path), all_traits(), ("mrpc",))
     assert caught.value.lines == (
         f"{begins} takes 2 to 1 adapters: it must be from 0 to 10000, the lesser number first",
-        f"{path}: configurations[1].strategy: unknown strategy 'fulft'; expected one of delay, found, full_ft, "
-        "lora_merged, lora_separate, multi_lora; did you mean 'full_ft'?",
+        f"{path}: configurations[1].strategy: unknown strategy 'fulft'; expected one of base_beside_lora, delay, "
+        "found, full_ft, lora_merged, lora_separate, multi_lora; did you mean 'full_ft'?",
     )
 
 

@@ -85,6 +85,7 @@ def lora_layers(model: Any) -> list[Any]:
 
 def test_these_are_the_strategies_and_what_they_take() -> None:
     assert {name: (t.min_adapters, t.max_adapters) for name, t in all_traits().items()} == {
+        "base_beside_lora": (1, 4096),
         "delay": (0, 0),
         "full_ft": (0, 0),
         "lora_merged": (1, 1),
@@ -92,7 +93,7 @@ def test_these_are_the_strategies_and_what_they_take() -> None:
         "multi_lora": (1, 4096),
     }
     assert all(name == t.name for name, t in all_traits().items())
-    assert len({t.label for t in all_traits().values()}) == 5
+    assert len({t.label for t in all_traits().values()}) == 6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -140,7 +141,7 @@ def test_a_resident_adapter_gives_what_it_gives_alone_whatever_was_active_before
     assert multi.switch is not None
     alone = {task: up(plan, weights, f"lora_{task}_seed42") for task in ("mrpc", "sst2")}
     for task in ("mrpc", "sst2", "sst2", "mrpc"):
-        multi.switch(f"{task}_seed42")
+        multi.switch_to(f"{task}_seed42")
         other = {"mrpc": "sst2", "sst2": "mrpc"}[task]
         for text in ("mrpc", "sst2"):
             found = logits(multi, text)
@@ -152,7 +153,7 @@ def test_switching_to_an_adapter_that_is_not_resident_fails(plan: Plan, weights:
     multi = up(plan, weights, "multi_lora")
     assert multi.switch is not None
     with pytest.raises(KeyError, match="rte_seed42"):
-        multi.switch("rte_seed42")
+        multi.switch_to("rte_seed42")
 
 
 @pytest.mark.parametrize("routing", ["round_robin", "blocked"])
@@ -165,7 +166,7 @@ def test_the_adapter_answers_the_same_however_requests_are_routed(plan: Plan, ro
     answers: dict[str, list[torch.Tensor]] = {"mrpc": [], "sst2": []}
     adapters = {a.task: a.name for a in configuration.adapters}
     for task, _ in configuration.requests(0, 6):
-        deployment.switch(adapters[task])
+        deployment.switch_to(adapters[task])
         answers[task].append(logits(deployment, task))
     assert [len(found) for found in answers.values()] == [3, 3]
     assert all(torch.equal(found[0], again) for found in answers.values() for again in found[1:])

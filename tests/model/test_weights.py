@@ -92,7 +92,7 @@ def test_a_preset_is_files_or_built_on_the_device_as_its_shape_says(preset: str,
             "micro",
             "CAUSAL_LM",
             "it is made as a sequence classifier, the plan measures a causal language model (task_type CAUSAL_LM); "
-            "take micro-lm or tinyllama-1.1b, or a model of your own",
+            "take micro-lm or small-lm or tinyllama-1.1b, or a model of your own",
         ),
         (
             "micro-lm",
@@ -150,7 +150,10 @@ def test_what_is_no_model_is_refused_with_what_could_be_meant(
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith("--model ")
     if model:
-        assert all(part in str(caught.value) for part in (repr(model), "micro, micro-lm, tinyllama-1.1b", "owner/name"))
+        assert all(
+            part in str(caught.value)
+            for part in (repr(model), "micro, micro-lm, small-lm, tinyllama-1.1b", "owner/name")
+        )
     else:
         assert "no config.json" in str(caught.value)
 
@@ -465,7 +468,7 @@ def test_a_built_adapter_is_the_same_alone_and_beside_another(plan: Plan) -> Non
 
 
 def test_shapes_are_those_of_the_models_that_they_stand_for() -> None:
-    assert presets() == ("micro", "micro-lm", "tinyllama-1.1b")
+    assert presets() == ("micro", "micro-lm", "small-lm", "tinyllama-1.1b")
     # TinyLlama-1.1B has 1,100,048,384 parameters; a classifier has two rows of 2,048 instead of its 32,000.
     tiny = build("tinyllama-1.1b", torch.bfloat16, "meta", seed=0)
     assert sum(p.numel() for p in tiny.parameters()) == 1_100_048_384 - (32_000 - 2) * 2_048

@@ -136,7 +136,7 @@ def test_all_that_is_wrong_with_the_types_is_told_at_once(path: Path) -> None:
         "requests: input should be greater than or equal to 1, got '0'",
         "warmups: input should be greater than or equal to 0, got '-1'",
         "round: unknown key 'round'; expected one of accelerator_type, adapters, claims, configurations, description, "
-        "margin, matrix, model, name, order_seed, references, requests, ...; did you mean 'rounds'?",
+        "engine, margin, matrix, model, name, order_seed, references, ...; did you mean 'rounds'?",
     ]
 
 
@@ -146,14 +146,14 @@ def test_all_that_does_not_hold_together_is_told_at_once_and_once(path: Path) ->
     text = text.replace("[[adapters]]", 'references = ["full"]\n[[adapters]]', 1)
     assert refusals(path, text + '[[claims]]\nstrategy = "x"\nreference = "y"\n') == [
         "name: 'my plan' is not a name; use letters, digits, '.', '_' and '-', starting with one of the first two",
-        "matrix[0].strategy: unknown strategy 'lora_seperate'; expected one of delay, full_ft, lora_merged, "
-        "lora_separate, multi_lora; did you mean 'lora_separate'?",
+        "matrix[0].strategy: unknown strategy 'lora_seperate'; expected one of base_beside_lora, delay, full_ft, "
+        "lora_merged, lora_separate, multi_lora; did you mean 'lora_separate'?",
         "configurations[0].adapters: unknown adapter 'sst2_s2'; expected one of mrpc_s1, sst2_s1; did you mean "
         "'sst2_s1'?",
         "configurations[0].role: 'a b' is not a name; use letters, digits, '.', '_' and '-', starting with one of the "
         "first two",
-        "references[0]: unknown strategy 'full'; expected one of a b, delay, full_ft, lora_merged, lora_separate, "
-        "lora_seperate, multi_lora; did you mean 'full_ft'?",
+        "references[0]: unknown strategy 'full'; expected one of a b, base_beside_lora, delay, full_ft, lora_merged, "
+        "lora_separate, lora_seperate, multi_lora; did you mean 'full_ft'?",
         "claims[0].strategy: unknown strategy 'x'; expected one of a b, lora_seperate",
         "claims[0].reference: unknown reference 'y'; expected one of full",
     ]
@@ -173,10 +173,10 @@ def test_target_modules_are_names_or_a_pattern_and_told_in_one_line(path: Path, 
 @pytest.mark.parametrize(
     ("source", "parts"),
     [
-        ("rq3", ["'rq3'", "rq2, smoke", "did you mean 'rq2'"]),
-        ("", ["no such shipped plan", "rq2, smoke"]),
+        ("rq3", ["'rq3'", "rq2, served, smoke", "did you mean 'rq2'"]),
+        ("", ["no such shipped plan", "rq2, served, smoke"]),
         ("{tmp}", ["no such shipped plan", ".toml"]),
-        ("{tmp}/none.toml", ["no such plan file", "rq2, smoke"]),
+        ("{tmp}/none.toml", ["no such plan file", "rq2, served, smoke"]),
         ("{tmp}/folder.toml", ["cannot be read"]),
         ("{tmp}/a\0b.toml", ["cannot be read"]),
         ("{tmp}/a\nb.toml", ["no such plan file"]),
@@ -194,7 +194,20 @@ def test_a_plan_that_is_not_there_is_refused_with_the_plans_that_are(
 
 
 def test_shipped_plans_are_known_by_name() -> None:
-    known = ("aa", "adapters", "batch", "delays", "execution", "execution-cuda", "lm", "mixed", "rank", "rq2", "smoke")
+    known = (
+        "aa",
+        "adapters",
+        "batch",
+        "delays",
+        "execution",
+        "execution-cuda",
+        "lm",
+        "mixed",
+        "rank",
+        "rq2",
+        "served",
+        "smoke",
+    )
     assert source.shipped_plans() == known
 
 

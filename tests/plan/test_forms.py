@@ -126,8 +126,8 @@ def test_the_counterparts_of_several_adapters_are_the_usual_ones(path: Path, tab
         ),
         (
             f"{REFERENCES}{ADAPTERS}{MATRIX}{MERGED}",
-            "references[1]: unknown strategy 'lora_merged_fused'; expected one of delay, full_ft, lora_merged, "
-            "lora_separate, multi_lora; did you mean 'lora_merged'?",
+            "references[1]: unknown strategy 'lora_merged_fused'; expected one of base_beside_lora, delay, "
+            "full_ft, lora_merged, lora_separate, multi_lora; did you mean 'lora_merged'?",
         ),
     ],
 )

@@ -164,7 +164,7 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes | None], str]] = {
     "unknown schema version": (
         "manifest",
         lambda data: data.replace(b'"schema_version": 8', b'"schema_version": 99'),
-        "schema version 99, and this raybench reads 2, 3, 4, 5, 6 and 7; read it with the raybench that wrote it",
+        "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7 and 8; read it with the raybench that wrote it",
     ),
 }
 

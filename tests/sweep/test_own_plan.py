@@ -208,6 +208,8 @@ def test_every_key_has_a_comment_and_every_key_of_a_plan_is_there_but_those_of_t
         "configurations",
         "matrix",
         "workload",
+        "engine",
+        *schema.EngineTable.model_fields,
     } - {"adapters"}
 
 
@@ -545,7 +547,7 @@ def test_plan_prints_a_shipped_plan_as_it_is(tmp_path: Path, capsys: Capture) ->
     assert cli.main(["plan", str(mine), "--toml"]) == 2
     assert capsys.readouterr().err == (
         "raybench: --toml is for shipped plans (aa, adapters, batch, delays, execution, execution-cuda, lm, mixed, "
-        "rank, rq2, smoke); "
+        "rank, rq2, served, smoke); "
         f"{mine} is a file already\n"
     )
 

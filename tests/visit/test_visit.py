@@ -24,7 +24,7 @@ from raybench.plan.plan import Plan
 from raybench.schemas import CALIBRATIONS, COUNTS, FAILURES, LOADS, SAMPLES, VISITS
 from raybench.visit.messages import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples
 from raybench.visit.spec import VisitSpec
-from raybench.visit.visit import _Visit, run_visit
+from raybench.visit.visit import Visit, run_visit
 from runs import job_of
 
 
@@ -140,7 +140,7 @@ def test_the_device_is_calibrated_in_the_data_type_of_the_plans_first_that_is_lo
     monkeypatch.setattr("raybench.visit.visit.calibrate", asking)
     first, *others = specs["mrpc_seed42"].configurations
     own = (first, *(dataclasses.replace(c, dtype="bfloat16") for c in others))
-    visit = _Visit(dataclasses.replace(specs["mrpc_seed42"], configurations=own), CpuDevice(), lambda _: None)
+    visit = Visit(dataclasses.replace(specs["mrpc_seed42"], configurations=own), CpuDevice(), lambda _: None)
     visit.loaded = {c.name: (c, cast("Deployment", None)) for c in reversed(own)}  # another order than the plan's
     rows = [m.row for m in of(Calibrated, list(visit.calibrate("before")))]
     del visit.loaded[first.name]

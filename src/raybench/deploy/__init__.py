@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raybench.deploy.counting import Prepared, count
     from raybench.deploy.fused_form import fused
     from raybench.deploy.gate import CHECKED_ADAPTERS, Gate, GateError
-    from raybench.deploy.generation import Generator, generate, within_peft
+    from raybench.deploy.generation import Generator, generate, logits_after, within_peft
     from raybench.deploy.lean_form import lean
     from raybench.deploy.merging import merge
     from raybench.deploy.mixing import rows_of
@@ -56,6 +56,7 @@ __all__ = [
     "fused",
     "generate",
     "lean",
+    "logits_after",
     "merge",
     "own_cache",
     "parameter_bytes",

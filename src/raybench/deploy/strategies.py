@@ -161,6 +161,18 @@ class LoraSeparate(Strategy):
 
 
 @strategy
+class BaseBesideLora(Strategy):
+    """Requests for the base itself where adapters are resident beside it: what these cost those that use none."""
+
+    traits = StrategyTraits("base_beside_lora", "Base beside LoRA", 1, 4096, answers_by_base=True)
+
+    def load(self, configuration: Configuration, weights: Weights, costs: LoadCosts) -> Deployment:
+        adapted = _base_with_adapters(configuration, weights, costs)
+        adapted.base_model.disable_adapter_layers()
+        return Deployment(adapted, adapted)
+
+
+@strategy
 class Delay(FullFineTune):
     """A full fine-tune that takes a known share longer: what a verdict must find. For checks of raybench itself.
 

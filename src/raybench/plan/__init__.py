@@ -7,6 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
     from raybench.plan.choices import first_of
+    from raybench.plan.engine import SERVED, Engine, server_of, servers
     from raybench.plan.file import load_plan, parse_plan
     from raybench.plan.plan import (
         BY_BUCKET,
@@ -31,10 +32,12 @@ __all__ = [
     "BY_BUCKET",
     "DRAWN",
     "HUB_ID",
+    "SERVED",
     "TEXT_FILES",
     "Adapter",
     "Block",
     "Configuration",
+    "Engine",
     "Execution",
     "Form",
     "KvCache",
@@ -52,5 +55,7 @@ __all__ = [
     "parse_plan",
     "places",
     "read_plan",
+    "server_of",
+    "servers",
     "shipped_plans",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from raybench.plan.choices import did_you_mean, one_of
+from raybench.plan.engine import SERVED, Engine
 from raybench.plan.plan import (
     BY_BUCKET,
     Adapter,
@@ -51,6 +52,7 @@ class Overrides:
     until_halfwidth: float | None = None
     max_rounds: int | None = None
     accelerator_type: str | None = None
+    engine_python: str | None = None
 
 
 class PlanBuilder:
@@ -90,7 +92,7 @@ class PlanBuilder:
             self.problem("configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name")
         rounds, requests, halfwidth = self.length(overrides)
         self.check_prompts(rounds * requests, configurations)
-        workload = self.workload()
+        workload, engine = self.workload(), self.engine(configurations, overrides.engine_python)
         self.problems.raise_if_any()
         plan = Plan(
             name=p.name,
@@ -113,6 +115,7 @@ class PlanBuilder:
             until_halfwidth=halfwidth,
             task_type=p.task_type,
             model=None if p.model is None else self.model(p.model),
+            engine=engine,
         )
         return plan, workload
 
@@ -142,6 +145,49 @@ class PlanBuilder:
                 f"{self.where}: {requests} requests of {largest} prompts are more than {MAX_PROMPTS} prompts; ask for "
                 "fewer requests, or for a smaller batch"
             )
+
+    def engine(self, configurations: Iterable[Configuration], python: str | None) -> Engine | None:
+        """Whose servers run them; what no server does is told."""
+        table = self.parsed.engine
+        if table is None:
+            if python is not None:
+                self.problems.found.append(f"--engine-python: {self.where} has no [engine]; leave it out")
+            for c in configurations:
+                if c.strategy == "base_beside_lora" and len(c.tasks) > 1:
+                    self.problem("configurations", f"{c.name!r}: base_beside_lora takes adapters of one task")
+            return None
+        if (table.preset is None) == (table.command is None):
+            self.problem("engine", "expected either a preset or a command; give one of them")
+        if self.parsed.task_type != "CAUSAL_LM":
+            self.problem("engine", 'servers are of language models; set task_type = "CAUSAL_LM"')
+        for c in configurations:
+            usual = c.is_usual and c.batch == 1 and c.kv_cache == "dynamic" and c.quantization is None
+            if c.strategy not in SERVED:
+                self.problem("configurations", f"{c.name!r}: {c.strategy} is of no server; one of {one_of(SERVED)} is")
+            elif not usual or c.routing == "mixed" or c.adapter_dtype != "float32":
+                self.problem(
+                    "configurations",
+                    f"{c.name!r}: an engine has forms, batches, caches and data types of adapters of its own; leave "
+                    "out form, execution, batch, kv_cache, quantization, adapter_dtype and routing mixed",
+                )
+            elif len(c.tasks) > 1:
+                self.problem("configurations", f"{c.name!r}: adapters of several tasks are not served; give them one")
+        python = python or table.python
+        if python is not None and self.base is not None and (self.base / python).exists():
+            python = str(self.base / python)
+        return Engine(
+            preset=table.preset,
+            command=tuple(table.command or ()),
+            python=python,
+            options=tuple(table.options),
+            environment=tuple(table.environment.items()),
+            cores=tuple(map(tuple, table.cores)),
+            kv_cache_gib=table.kv_cache_gib,
+            prefix_caching=table.prefix_caching,
+            eager=table.eager,
+            streams=table.streams,
+            ready_within_s=table.ready_within_s,
+        )
 
     def workload(self) -> WorkloadTable | None:
         w, generates = self.parsed.workload, self.parsed.task_type == "CAUSAL_LM"

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from raybench.plan.routing import Routing, places
 from raybench.records import TaskType
+
+if TYPE_CHECKING:
+    from raybench.plan.engine import Engine
 
 Design = Literal["paired", "independent"]
 Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
@@ -196,7 +199,8 @@ class Plan:
     """A checked plan with everything worked out. ``requests`` is per configuration and round.
 
     With ``until_halfwidth`` (0.01: 1 %) rounds go on until the claims' intervals are that narrow, and ``rounds`` is
-    the most there may be. ``model``: what it is for, as ``--model`` names one; None where it says nothing.
+    the most there may be. ``model``: what it is for, as ``--model`` names one; None where it says nothing. ``engine``:
+    whose servers its deployments run on; None: they run in the visit's own process.
     """
 
     name: str
@@ -219,6 +223,7 @@ class Plan:
     until_halfwidth: float | None = None
     task_type: TaskType = "SEQ_CLS"
     model: str | None = None
+    engine: Engine | None = None
 
     def visits(self) -> Iterator[Visit]:
         """Every visit of the run, round by round: early results cover every block, and drift meets all alike.

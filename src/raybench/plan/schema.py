@@ -149,6 +149,25 @@ class WorkloadTable(Table):
     max_tokens: Count | None = None
 
 
+class EngineTable(Table):
+    """The engine whose servers the deployments run on: a ``preset`` that raybench knows, or a ``command`` of one's own.
+
+    ``python``: of an environment that has the engine. ``cores``: lists of cores, one for each server in turn.
+    """
+
+    preset: Name | None = None
+    command: list[str] | None = None
+    python: str | None = None
+    options: list[str] = []
+    environment: dict[str, str] = {}
+    cores: list[list[Annotated[int, Field(ge=0, le=4095)]]] = []
+    kv_cache_gib: Annotated[int, Field(ge=1, le=4096)] | None = None
+    prefix_caching: bool = False
+    eager: bool = False
+    streams: Annotated[int, Field(ge=1, le=4096)] | None = None
+    ready_within_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+
+
 class PlanTable(Table):
     name: Name
     description: str = ""
@@ -166,6 +185,7 @@ class PlanTable(Table):
     accelerator_type: Name | None = None
     until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None = None
     workload: WorkloadTable | None = None
+    engine: EngineTable | None = None
     claims: list[ClaimTable] = []
     adapters: list[AdaptersTable] = []
     matrix: list[MatrixTable] = []
@@ -177,5 +197,6 @@ TABLES: dict[str, type[Table]] = {
     "matrix": MatrixTable,
     "configurations": ConfigurationTable,
     "workload": WorkloadTable,
+    "engine": EngineTable,
     "claims": ClaimTable,
 }

@@ -34,6 +34,7 @@ class PlanOfRun(_Part):
     """The plan with what the command line changed of it. ``requests``: of a configuration in a round.
 
     ``margin`` and ``until_halfwidth``: 0.02 is 2 %. With ``until_halfwidth``, ``rounds`` is the most there may be.
+    ``engine``: what the plan says of the engine whose servers served; null where there was none.
     """
 
     name: Name
@@ -50,6 +51,7 @@ class PlanOfRun(_Part):
     claims: tuple[ClaimOfPlan, ...]
     until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None
     accelerator_type: Label | None
+    engine: dict[str, JsonValue] | None = None
 
 
 class ModelOfRun(_Part):

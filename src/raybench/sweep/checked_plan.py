@@ -22,8 +22,19 @@ from raybench.model import (
     resolve_model,
     text_tokenizer,
 )
-from raybench.plan import Configuration, Overrides, Plan, PlanSource, WorkloadTable, first_of, parse_plan, read_plan
+from raybench.plan import (
+    Configuration,
+    Engine,
+    Overrides,
+    Plan,
+    PlanSource,
+    WorkloadTable,
+    first_of,
+    parse_plan,
+    read_plan,
+)
 from raybench.records import InputError, Problems, TaskType
+from raybench.serve import CommandPreset, preset_of
 
 CLASSIFIER_MAX_TOKENS = 384
 """Of a classifier whose plan does not say max_tokens: the most that an example of GLUE has.
@@ -117,6 +128,9 @@ def check_plan(
         plan, texts = parse_plan(source, all_traits(), glue_tasks(), overrides)
         if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
+    with problems.gathered():
+        if plan is not None and plan.engine is not None:
+            check_engine(plan.engine)
     chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
         spec = None if chosen is None else _resolve(chosen, plan, source if model is None else None)
@@ -133,6 +147,14 @@ def check_plan(
     of_requests = () if requests is None else requests.notes
     notes = (*files.notes, *_shapes_only(files.plan, spec), *of_requests)
     return CheckedPlan(files.plan, texts, spec, notes, requests)
+
+
+def check_engine(engine: Engine) -> None:
+    """Raises InputError where there is no such engine, or its command is none."""
+    if engine.preset is not None:
+        preset_of(engine.preset)
+    else:
+        CommandPreset(engine.command)
 
 
 def _resolve(model: str, plan: Plan | None, source: str | PlanSource | None) -> ModelSpec:

@@ -92,6 +92,7 @@ def describe(
             "claims": [{"strategy": c.role, "reference": c.reference} for c in plan.claims],
             "until_halfwidth": plan.until_halfwidth,
             "accelerator_type": plan.accelerator_type,
+            "engine": None if plan.engine is None else plan.engine.describe(),
         },
         "model": {
             "name": model.name,

@@ -16,6 +16,8 @@ from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
 
 def estimate_lines(checked: CheckedPlan) -> list[str]:
     """A few lines, which say that they are an estimate, and of which model where the device decides."""
+    if checked.plan.engine is not None:
+        return ["Estimate: none, since each visit first starts its servers; a first round shows what that takes"]
     files = ModelFiles()
     on_core = estimates(checked, [this_core(measure_core())], files)
     on_gpus = estimates(checked, GPUS, files)

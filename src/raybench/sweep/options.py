@@ -27,6 +27,7 @@ _TO_GO_ON = (
     "max_rounds",
     "address",
     "accelerator_type",
+    "engine_python",
     "workers",
     "workers_per_node",
     "wait",
@@ -78,6 +79,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--address", metavar="ADDR", help="a Ray cluster to join (default: Ray is started here)")
     p.add_argument("--accelerator-type", metavar="TYPE", help="use only GPUs of this type, as Ray names it (L4)")
+    p.add_argument("--engine-python", metavar="PATH", help="the Python of the environment that has the plan's engine")
     p.add_argument("--workers", type=count, metavar="N", help="workers at most, and to ask the cluster for")
     p.add_argument("--workers-per-node", type=count, default=1, metavar="N", help="without GPUs (default: 1)")
     p.add_argument(
@@ -99,6 +101,7 @@ def plan_overrides(options: argparse.Namespace) -> Overrides:
         until_halfwidth=options.until_halfwidth,
         max_rounds=options.max_rounds,
         accelerator_type=options.accelerator_type,
+        engine_python=options.engine_python,
     )
 
 

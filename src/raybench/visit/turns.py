@@ -10,7 +10,7 @@ import dataclasses
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,25 @@ from raybench.model import Prompts, Request
 from raybench.records import Phase
 from raybench.schemas import SAMPLES
 from raybench.visit.orders import balanced_order
-from raybench.visit.serving import Served, Server
+from raybench.visit.serving import Served
 
 _CLOCKS: Final = ("host", "wall", "device")
 _WARMUPS: Final = 2  # keeps the order of warm-ups apart from others that the same seed draws
+
+
+class Serves(Protocol):
+    """What serves the requests of one configuration, as `Server` does."""
+
+    def adapter(self, request: Request) -> str | None:
+        """The adapter that serves a request; None without one, or where each row has its own."""
+
+    def rows(self, request: Request) -> tuple[str, ...] | None:
+        """Whom the rows of a request are for; None where nobody need be told."""
+
+    def serve(
+        self, prompts: Prompts, device: Device, opener: bool = False, names: tuple[str, ...] | None = None
+    ) -> Served:
+        """Serve one request and time it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +49,7 @@ class Subject:
     """
 
     configuration: str
-    server: Server
+    server: Serves
     requests: tuple[Request, ...]
     switch: Callable[[Any], None] | None = None
     handle: Callable[[str], Any] | None = None

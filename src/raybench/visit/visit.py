@@ -27,6 +27,7 @@ from raybench.deploy import (
     compiled,
     count,
     own_cache,
+    strategy_class,
     try_instruction_sets,
 )
 from raybench.machine import Calibration, Device, calibrate, dtype_name, torch_dtype
@@ -63,11 +64,25 @@ def run_visit(
 
     A configuration that fails is reported and takes no further part; the others go on.
     """
+    started_at, started = datetime.datetime.now(datetime.UTC), device.clock()
+    visit: Visit
+    if spec.engine is None:
+        visit = Visit(spec, device, busy_with)
+    else:
+        from raybench.visit.served_visit import ServedVisit
+
+        visit = ServedVisit(spec, device, busy_with, spec.engine)
+    with visit.running():
+        yield from visit.load()
+        yield from _measured(visit, device, fork_ns, environment, started_at, started)
+
+
+def _measured(
+    visit: Visit, device: Device, fork_ns: int, environment: str, started_at: datetime.datetime, started: int
+) -> Iterator[Message]:
     import torch
 
-    started_at, started = datetime.datetime.now(datetime.UTC), device.clock()
-    visit = _Visit(spec, device, busy_with)
-    yield from visit.load()
+    spec = visit.spec
     with torch.inference_mode():
         yield from visit.check()
         ready = device.clock()
@@ -75,7 +90,7 @@ def run_visit(
         began = device.clock()
         yield from visit.measure()
         done = device.clock()
-        peak_bytes = device.process_peak_bytes()
+        peak_bytes = visit.peak_bytes()
         yield from visit.calibrate("after")
         yield from visit.count()
     yield Finished(
@@ -95,12 +110,14 @@ def run_visit(
             "timing_ns": done - began - visit.warmup_ns,
             "total_ns": device.clock() - started + fork_ns,
             "process_peak_bytes": peak_bytes,
-            "environment": environment,
+            "environment": visit.environment(environment),
         }
     )
 
 
-class _Visit:
+class Visit:
+    """A visit whose configurations this process serves itself."""
+
     def __init__(self, spec: VisitSpec, device: Device, busy_with: BusyWith) -> None:
         self.spec, self.device, self.busy_with = spec, device, busy_with
         self.weights = Weights(prepared(spec.model, spec.recipe), device)
@@ -114,13 +131,26 @@ class _Visit:
         order = balanced_order(len(spec.configurations), spec.round, [*spec.order_seed, _LOAD_ORDER])
         self.order = [(i, spec.configurations[i]) for i in order]
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Around all of it; what was started for it has ended afterwards."""
+        yield
+
+    def peak_bytes(self) -> int:
+        """The most memory that what serves has held."""
+        return self.device.process_peak_bytes()
+
+    def environment(self, told: str) -> str:
+        """What is kept of the environment, as JSON; ``told``: of this machine."""
+        return told
+
     def load(self) -> Iterator[Message]:
         for index, configuration in self.order:
             self.busy_with(index)
             try:
                 deployment, row = load(self.spec, configuration, self.weights, self.device)
             except Exception as error:  # noqa: BLE001  whatever it is, it ends this configuration only
-                yield _failure(configuration, error)
+                yield failure(configuration, error)
                 continue
             self.loaded[configuration.name] = (configuration, deployment)
             self.rows[configuration.name] = row
@@ -146,18 +176,20 @@ class _Visit:
                 row["forward_peak_bytes"] = self.forward_peak_bytes(index)
             except Exception as error:  # noqa: BLE001
                 del self.loaded[configuration.name]
-                yield _failure(configuration, error)
+                yield failure(configuration, error)
                 continue
             yield Loaded(row)
 
     def server(self, index: int, deployment: Deployment) -> Server:
         configuration = self.spec.configurations[index]
-        adapters = {a.task: a.name for a in configuration.adapters}
+        by_base = strategy_class(configuration.strategy).traits.answers_by_base
+        adapters = {} if by_base else {a.task: a.name for a in configuration.adapters}
         generator = None
         if self.spec.model.task_type == "CAUSAL_LM":
             longest = max(longest_row(request) for request in self.spec.requests[index])
             generator = Generator(deployment, configuration.kv_cache, longest)
-        by_request = served_by(configuration, self.spec.requests[index], self.spec.places[index])
+        places = () if by_base else self.spec.places[index]
+        by_request = served_by(configuration, self.spec.requests[index], places)
         return Server.of(deployment, adapters, generator, by_request)
 
     @contextlib.contextmanager
@@ -200,8 +232,8 @@ class _Visit:
 
     def measure(self) -> Iterator[Message]:
         spec = self.spec
-        positions = [i for i, c in enumerate(spec.configurations) if c.name in self.loaded]
-        subjects = [self.subject(i) for i in positions]
+        found = self.subjects()
+        positions, subjects = list(found), list(found.values())
         failures: list[Failed] = []
         batches = take_turns(
             subjects,
@@ -210,7 +242,7 @@ class _Visit:
             self.device,
             Identity(spec.visit, spec.block, spec.round),
             on_turn=lambda s: self.busy_with(positions[s]),
-            on_error=lambda s, error: failures.append(_failure(spec.configurations[positions[s]], error)),
+            on_error=lambda s, error: failures.append(failure(spec.configurations[positions[s]], error)),
         )
         with as_it_is() if any(c.execution != "eager" for c in spec.configurations) else contextlib.nullcontext():
             for batch in batches:
@@ -290,6 +322,10 @@ class _Visit:
     def place(self) -> dict[str, Any]:
         return {"visit": self.spec.visit, "block": self.spec.block, "round": self.spec.round}
 
+    def subjects(self) -> dict[int, Subject]:
+        """What is measured, by its place in the visit."""
+        return {i: self.subject(i) for i, c in enumerate(self.spec.configurations) if c.name in self.loaded}
+
     def subject(self, index: int) -> Subject:
         configuration = self.spec.configurations[index]
         deployment, requests = self.loaded[configuration.name][1], self.spec.requests[index]
@@ -310,7 +346,7 @@ def _warmup_ns(batch: pa.RecordBatch) -> int:
     return sum(ns for phase, ns in zip(phases, wall, strict=True) if phase == "warmup")
 
 
-def _failure(configuration: Configuration, error: Exception) -> Failed:
+def failure(configuration: Configuration, error: Exception) -> Failed:
     import torch
 
     kind: FailureKind = "error"
