@@ -4,7 +4,7 @@
 
 Real tokens, by greedy decoding, each told with its id. ``--fault``: ``base-only`` answers adapters by the base,
 ``sticky`` answers each request by the adapter of the one before, ``dies`` ends in the 16th request, ``short`` tells a
-token less than it was asked for.
+token less than it was asked for, ``whole`` sends an answer in one piece.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # or tokens wait for each other
     engine: Engine
     key: str
+    kept: list[bytes] | None = None
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: a log of each request would be the largest part of the test's output."""
@@ -81,20 +82,26 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if self.engine.fault == "whole":
+            self.kept = []
         for token in self.engine.tokens(asked["model"], asked["prompt"], count):
             self._event({"choices": [{"index": 0, "text": f" {token}", "token_ids": [token], "finish_reason": None}]})
         self._event({"choices": [{"index": 0, "text": "", "finish_reason": "length"}]})
         usage = {"prompt_tokens": len(asked["prompt"]), "completion_tokens": count}
         self._event({"choices": [], "usage": usage | {"total_tokens": sum(usage.values())}})
         self._chunk(b"data: [DONE]\n\n")
-        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.write(b"".join([*(self.kept or []), b"0\r\n\r\n"]))
+        self.kept = None
 
     def _event(self, chunk: dict[str, Any]) -> None:
         self._chunk(f"data: {json.dumps(chunk)}\n\n".encode())
 
     def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        self.wfile.flush()
+        chunk = b"%x\r\n%b\r\n" % (len(data), data)
+        if self.kept is not None:
+            self.kept.append(chunk)
+        else:
+            self.wfile.write(chunk)
 
 
 def main() -> None:

@@ -90,17 +90,12 @@ class EngineServer:
     ) -> Served:
         """Ask for one request's tokens and say when they came. ``names``: its adapter, as `rows` has it.
 
-        Raises RaybenchError where there are not as many tokens as were asked for, some came out of a cache of prefixes
-        that was not asked for, or all came at once.
+        Raises RaybenchError where there are not as many tokens as were asked for, or some came out of a cache of
+        prefixes that was not asked for.
         """
         tokens = min(prompts.output_tokens, OPENER_TOKENS) if opener else prompts.output_tokens
         answer = self.line.ask(prompts, tokens, None if names is None else names[0])
-        name = self.line.server.process.name
-        check_whole(answer, tokens, name, self.prefix_caching)
-        if tokens > 1 and answer.token_ns[0] == answer.token_ns[-1]:
-            raise RaybenchError(
-                f"{name}: all {tokens} tokens came at once: it does not stream, and no step can be told apart"
-            )
+        check_whole(answer, tokens, self.line.server.process.name, self.prefix_caching)
         return served(answer)
 
 
@@ -118,7 +113,7 @@ def check_whole(answer: Answer, tokens: int, name: str, prefix_caching: bool) ->
 def served(answer: Answer) -> Served:
     """The times of an answer: of the whole until its last token, of the first token, and of each further one.
 
-    Tokens that came together with another took no time of their own.
+    Tokens that came together with another took no time of their own: a nanosecond, the least that can be told.
     """
     assert answer.sent_ns is not None
     gaps = [after - before for before, after in itertools.pairwise(answer.token_ns)]
@@ -127,8 +122,8 @@ def served(answer: Answer) -> Served:
     for place, count in enumerate(told):
         at = answer.token_ns[place]
         if place:
-            decode.append(_times(answer.token_ns[place - 1], gaps[place - 1]))
-        decode.extend(_times(at, 0) for _ in range(count - 1))
+            decode.append(_times(answer.token_ns[place - 1], max(1, gaps[place - 1])))
+        decode.extend(_times(at, 1) for _ in range(count - 1))
     prefill = _times(answer.sent_ns, answer.token_ns[0] - answer.sent_ns)
     return Served(_times(answer.sent_ns, answer.token_ns[-1] - answer.sent_ns), prefill, tuple(decode))
 

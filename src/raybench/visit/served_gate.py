@@ -51,6 +51,11 @@ class ServedGate:
         by_base = not (server.adapters or server.by_request)
         adapters: Sequence[Adapter | None] = [None] if by_base else self._checked(configuration)
         first = {(place, i): self._ask(server, a, p) for place, a in enumerate(adapters) for i, p in self._numbered()}
+        if all(len(set(answer.token_ns)) == 1 < answer.generated_tokens() for answer in first.values()):
+            raise GateError(
+                f"{configuration.name}: all tokens of each answer came at once: the server does not stream, and no "
+                "step can be told apart"
+            )
         tolerance = TOLERANCE[dtype_name(configuration.dtype, "cpu")]
         seen, effects = [], []
         for place, adapter in enumerate(adapters):
