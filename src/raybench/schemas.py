@@ -12,9 +12,9 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """What is written. `_ADDED` says which version added which columns; 5 added that commits may be compacted."""
-READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7, 8)
+READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7, 8, 9)
 
 SAMPLES: Final = pa.schema(
     [
@@ -42,6 +42,9 @@ SAMPLES: Final = pa.schema(
         pa.field("decode_host_ns", pa.list_(pa.int64())),
         pa.field("decode_wall_ns", pa.list_(pa.int64())),
         pa.field("decode_device_ns", pa.list_(pa.int64())),
+        pa.field("late_ns", pa.int64()),
+        pa.field("prompt_tokens", pa.int32()),
+        pa.field("cached_tokens", pa.int32()),
     ]
 )
 """One timed request. ``(block, configuration, round, task, request)`` is unique among ``timed`` rows.
@@ -57,6 +60,11 @@ adapter before the request (null for a strategy that never switches). ``tokens``
 ``output_tokens`` are generated for each prompt, one by the prefill and one by each decoding step: ``prefill_*_ns`` is
 the prefill, ``decode_*_ns`` each step in order, by each clock; all null for a classifier. ``host_ns`` and ``device_ns``
 are then what those of its steps add up to, ``wall_ns`` is from the first step's start to the last one's end.
+
+Of a request to a server ``late_ns`` is how much later than it was due the client sent it, where requests come under a
+load (a turn's openers are then those that bring the load about and keep it until its last timed request has ended);
+``prompt_tokens`` are its prompt's as the server counts them, ``cached_tokens`` those of them that the server did not
+compute anew, null where it does not say. All three null elsewhere, and before version 9.
 """
 
 VISITS: Final = pa.schema(
@@ -266,6 +274,7 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
         "calibrations": tuple(name for name in CALIBRATIONS.names if name != "generated_ns"),
     },
     8: {"calibrations": ("generated_ns",)},
+    9: {"samples": ("late_ns", "prompt_tokens", "cached_tokens")},
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

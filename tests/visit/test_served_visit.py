@@ -40,7 +40,7 @@ warmups = 1
 prompt_tokens = 9
 output_tokens = {output}
 
-[engine]
+[[servers]]
 command = {command}
 options = {options}
 ready_within_s = 120
@@ -173,8 +173,8 @@ def test_tokens_that_came_together_took_no_time_of_their_own() -> None:
 
 def test_a_server_that_does_not_start_fails_what_it_would_serve(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, of("separate", "lora_separate", "a1"))
-    assert spec.engine is not None
-    engine = dataclasses.replace(spec.engine, command=(sys.executable, "-c", "raise SystemExit('no')", "{adapters}"))
-    _, _, _, failed = visited(dataclasses.replace(spec, engine=engine))
+    command = (sys.executable, "-c", "raise SystemExit('no')", "{adapters}")
+    servers = tuple(dataclasses.replace(table, command=command) for table in spec.servers)
+    _, _, _, failed = visited(dataclasses.replace(spec, servers=servers))
     assert list(failed) == ["separate"]
     assert "no" in failed["separate"]

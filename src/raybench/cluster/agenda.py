@@ -176,8 +176,8 @@ class Agenda:
             order_seed=(plan.order_seed, self._index[visit.block]),
             timeout_s=plan.visit_timeout_s,
             device_kind=self._job.device_kind,
-            calibrates=plan.engine is None and plan.calibrates(visit.round),
-            engine=plan.engine,
+            calibrates=plan.calibrates(visit.round),
+            servers=plan.servers,
         )
 
     def _requests(self, block: Block, configurations: Sequence[Configuration], first: int) -> list[tuple[Request, ...]]:

@@ -7,10 +7,11 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
     from raybench.plan.choices import first_of
-    from raybench.plan.engine import SERVED, Engine, server_of, servers
     from raybench.plan.file import load_plan, parse_plan
+    from raybench.plan.load import Goodput, Load
     from raybench.plan.plan import (
         BY_BUCKET,
+        COMPILED,
         Adapter,
         Block,
         Configuration,
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     )
     from raybench.plan.routing import DRAWN, Routing, places
     from raybench.plan.schema import Lognormal, WorkloadTable
+    from raybench.plan.servers import SERVED, ServerKey, Servers, servers_needed
     from raybench.plan.source import PlanSource, read_plan, shipped_plans
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
     "BY_BUCKET",
+    "COMPILED",
     "DRAWN",
     "HUB_ID",
     "SERVED",
@@ -37,15 +40,18 @@ __all__ = [
     "Adapter",
     "Block",
     "Configuration",
-    "Engine",
     "Execution",
     "Form",
+    "Goodput",
     "KvCache",
+    "Load",
     "Lognormal",
     "Overrides",
     "Plan",
     "PlanSource",
     "Routing",
+    "ServerKey",
+    "Servers",
     "Visit",
     "WorkloadTable",
     "first_of",
@@ -55,7 +61,6 @@ __all__ = [
     "parse_plan",
     "places",
     "read_plan",
-    "server_of",
-    "servers",
+    "servers_needed",
     "shipped_plans",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from raybench.plan.choices import did_you_mean, one_of
-from raybench.plan.engine import SERVED, Engine
+from raybench.plan.load import Load
 from raybench.plan.plan import (
     BY_BUCKET,
     Adapter,
@@ -24,6 +24,7 @@ from raybench.plan.plan import (
 )
 from raybench.plan.rows import NUMBER, Row, adapters_of, rows
 from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadTable
+from raybench.plan.served import goodput_of, problems_of_loads, problems_of_served, problems_of_servers, servers_of
 from raybench.records import Problems, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -92,7 +93,8 @@ class PlanBuilder:
             self.problem("configurations", f"{clash!r} is also the name of a (task, seed) block; choose another name")
         rounds, requests, halfwidth = self.length(overrides)
         self.check_prompts(rounds * requests, configurations)
-        workload, engine = self.workload(), self.engine(configurations, overrides.engine_python)
+        workload = self.workload()
+        self.check_served(configurations, overrides.engine_python)
         self.problems.raise_if_any()
         plan = Plan(
             name=p.name,
@@ -115,7 +117,8 @@ class PlanBuilder:
             until_halfwidth=halfwidth,
             task_type=p.task_type,
             model=None if p.model is None else self.model(p.model),
-            engine=engine,
+            servers=servers_of(p, self.base, overrides.engine_python),
+            goodput=goodput_of(p.goodput),
         )
         return plan, workload
 
@@ -146,48 +149,23 @@ class PlanBuilder:
                 "fewer requests, or for a smaller batch"
             )
 
-    def engine(self, configurations: Iterable[Configuration], python: str | None) -> Engine | None:
-        """Whose servers run them; what no server does is told."""
-        table = self.parsed.engine
-        if table is None:
-            if python is not None:
-                self.problems.found.append(f"--engine-python: {self.where} has no [engine]; leave it out")
-            for c in configurations:
-                if c.strategy == "base_beside_lora" and len(c.tasks) > 1:
-                    self.problem("configurations", f"{c.name!r}: base_beside_lora takes adapters of one task")
-            return None
-        if (table.preset is None) == (table.command is None):
-            self.problem("engine", "expected either a preset or a command; give one of them")
-        if self.parsed.task_type != "CAUSAL_LM":
-            self.problem("engine", 'servers are of language models; set task_type = "CAUSAL_LM"')
+    def check_served(self, configurations: Iterable[Configuration], python: str | None) -> None:
+        """Whether servers are such as can be, and do what is asked of them."""
+        parsed = self.parsed
+        tables = [(f"matrix[{i}]", matrix) for i, matrix in enumerate(parsed.matrix)]
+        found = [*problems_of_servers(parsed, python), *problems_of_loads(parsed, [*tables, *self._singles()])]
+        for table in parsed.servers:
+            self.check_name(table.name, "servers.name")
+        if parsed.servers:
+            found += problems_of_served(configurations)
         for c in configurations:
-            usual = c.is_usual and c.batch == 1 and c.kv_cache == "dynamic" and c.quantization is None
-            if c.strategy not in SERVED:
-                self.problem("configurations", f"{c.name!r}: {c.strategy} is of no server; one of {one_of(SERVED)} is")
-            elif not usual or c.routing == "mixed" or c.adapter_dtype != "float32":
-                self.problem(
-                    "configurations",
-                    f"{c.name!r}: an engine has forms, batches, caches and data types of adapters of its own; leave "
-                    "out form, execution, batch, kv_cache, quantization, adapter_dtype and routing mixed",
-                )
-            elif len(c.tasks) > 1:
-                self.problem("configurations", f"{c.name!r}: adapters of several tasks are not served; give them one")
-        python = python or table.python
-        if python is not None and self.base is not None and (self.base / python).exists():
-            python = str(self.base / python)
-        return Engine(
-            preset=table.preset,
-            command=tuple(table.command or ()),
-            python=python,
-            options=tuple(table.options),
-            environment=tuple(table.environment.items()),
-            cores=tuple(map(tuple, table.cores)),
-            kv_cache_gib=table.kv_cache_gib,
-            prefix_caching=table.prefix_caching,
-            eager=table.eager,
-            streams=table.streams,
-            ready_within_s=table.ready_within_s,
-        )
+            if c.strategy == "base_beside_lora" and len(c.tasks) > 1:
+                found.append(("configurations", f"{c.name!r}: base_beside_lora takes adapters of one task"))
+        for key, message in found:
+            self.problem(key, message)
+
+    def _singles(self) -> list[tuple[str, DeploymentTable]]:
+        return [(f"configurations[{i}]", single) for i, single in enumerate(self.parsed.configurations)]
 
     def workload(self) -> WorkloadTable | None:
         w, generates = self.parsed.workload, self.parsed.task_type == "CAUSAL_LM"
@@ -262,7 +240,7 @@ class PlanBuilder:
                 self.problem(
                     f"{key}.name",
                     f"duplicate configuration {name!r}; every name must be its own ({{task}}, {{seed}}, {{batch}}, "
-                    "{resident})",
+                    "{resident}, {load})",
                 )
             seen.add(name)
             if len(seen) > _MAX_CONFIGURATIONS:
@@ -331,7 +309,16 @@ class PlanBuilder:
             batch=batch,
             kv_cache=table.kv_cache,
             quantization=table.quantization,
+            servers=(table.servers or self.parsed.servers[0].name) if self.parsed.servers else "",
+            load=self.load(row),
         )
+
+    def load(self, row: Row) -> Load | None:
+        """How requests come; a trace is beside the plan."""
+        load = row.load
+        if load is None or load.trace is None:
+            return load
+        return dataclasses.replace(load, trace=load.trace if self.base is None else str(self.base / load.trace))
 
     @property
     def lengths_are_of_glue(self) -> bool:

@@ -10,11 +10,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
+from raybench.plan.load import Goodput, Load
 from raybench.plan.routing import Routing, places
 from raybench.records import TaskType
 
 if TYPE_CHECKING:
-    from raybench.plan.engine import Engine
+    from raybench.plan.servers import Servers
 
 Design = Literal["paired", "independent"]
 Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
@@ -22,10 +23,12 @@ Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
 Form = Literal["plain", "peft", "lean", "fused", "stacked", "remerge"]
 """How a deployment is computed: as transformers or PEFT does it, or by less work for the same answer."""
 Execution = Literal["eager", "compile", "compile_static", "cudagraph"]
-BY_BUCKET: Final[frozenset[Execution]] = frozenset({"compile_static", "cudagraph"})
-"""Those that serve requests padded to a few lengths."""
 """How the model runs: operation by operation, compiled by torch.compile for all lengths or for a few that requests are
 padded to, or captured as CUDA graphs for such a few."""
+BY_BUCKET: Final[frozenset[Execution]] = frozenset({"compile_static", "cudagraph"})
+"""Those that serve requests padded to a few lengths."""
+COMPILED: Final[frozenset[Execution]] = frozenset({"compile", "compile_static"})
+"""Those that torch.compile makes."""
 KvCache = Literal["dynamic", "static"]
 """What keeps keys and values while a language model generates: transformers' DynamicCache or StaticCache."""
 
@@ -63,6 +66,8 @@ class Configuration:
     ``num_labels``: of its classifier; None: as many as its checkpoint says.
     ``batch``: prompts that it serves together. ``quantization``: of its base's weights; None: as the files have them.
     A merged adapter is served unquantized: there it says on which base the adapter was trained, and is compared with.
+    ``servers``: the table of servers that it is of; none in a plan without. ``load``: how requests come to its server;
+    None: one at a time, each after the one before.
     """
 
     name: str
@@ -82,6 +87,8 @@ class Configuration:
     batch: int = 1
     kv_cache: KvCache = "dynamic"
     quantization: Quantization | None = None
+    servers: str = ""
+    load: Load | None = None
 
     def __post_init__(self) -> None:
         if not self.role:
@@ -199,8 +206,9 @@ class Plan:
     """A checked plan with everything worked out. ``requests`` is per configuration and round.
 
     With ``until_halfwidth`` (0.01: 1 %) rounds go on until the claims' intervals are that narrow, and ``rounds`` is
-    the most there may be. ``model``: what it is for, as ``--model`` names one; None where it says nothing. ``engine``:
-    whose servers its deployments run on; None: they run in the visit's own process.
+    the most there may be. ``model``: what it is for, as ``--model`` names one; None where it says nothing. ``servers``:
+    on which its deployments run; none: they run in the visit's own process. ``goodput``: what a request must keep to
+    count; None where nothing is said.
     """
 
     name: str
@@ -223,7 +231,8 @@ class Plan:
     until_halfwidth: float | None = None
     task_type: TaskType = "SEQ_CLS"
     model: str | None = None
-    engine: Engine | None = None
+    servers: tuple[Servers, ...] = ()
+    goodput: Goodput | None = None
 
     def visits(self) -> Iterator[Visit]:
         """Every visit of the run, round by round: early results cover every block, and drift meets all alike.
@@ -236,8 +245,11 @@ class Plan:
                 yield Visit(self.blocks[(position + round_index) % count].name, round_index)
 
     def calibrates(self, round_index: int) -> bool:
-        """Whether visits of that round also find out how fast their device is, which takes as long as a short one."""
-        return round_index % max(1, self.rounds // _CALIBRATED_ROUNDS) == 0
+        """Whether visits of that round also find out how fast their device is, which takes as long as a short one.
+
+        Not where servers serve: what they run on is not what this process sees.
+        """
+        return not self.servers and round_index % max(1, self.rounds // _CALIBRATED_ROUNDS) == 0
 
     def tasks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(t for c in self.configurations for t in c.tasks))
@@ -298,7 +310,7 @@ class Peers:
 
 def _measured_as(c: Configuration) -> tuple[object, ...]:
     """What two configurations have in common that are compared."""
-    return c.dtype, c.batch, c.kv_cache, c.quantization
+    return c.dtype, c.batch, c.kv_cache, c.quantization, c.load
 
 
 def make_blocks(configurations: Sequence[Configuration], design: Design) -> tuple[Block, ...]:

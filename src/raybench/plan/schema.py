@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -9,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from raybench.plan.plan import Execution, Form, KvCache, Quantization
 from raybench.plan.routing import Routing
+from raybench.plan.servers import PromptsAs
 from raybench.records import TaskType
 
 Seed = Annotated[int, Field(ge=0, le=2**62)]
@@ -20,7 +22,7 @@ AdapterCount = Annotated[int, Field(ge=1, le=4096)]
 TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
-AS: dict[type, str] = {int: "<number>", str: "<text>", list: "<list>", dict: "<table>"}
+AS: dict[type, str] = {int: "<number>", float: "<real>", str: "<text>", list: "<list>", dict: "<table>"}
 """What a value of several possible types is read as: its problems are of that type, with this in their place."""
 
 
@@ -28,8 +30,13 @@ def _read_as(value: Any) -> str | None:
     return AS.get(type(value))
 
 
-def _one_of(expected: str) -> Discriminator:
-    return Discriminator(_read_as, custom_error_type="type", custom_error_message=f"expected {expected}")
+def _real_or_list(value: Any) -> str | None:
+    """As `_read_as`, where a whole number is a real one too."""
+    return AS[float] if type(value) is int else _read_as(value)
+
+
+def _one_of(expected: str, read_as: Callable[[Any], str | None] = _read_as) -> Discriminator:
+    return Discriminator(read_as, custom_error_type="type", custom_error_message=f"expected {expected}")
 
 
 BatchSizes = Annotated[
@@ -39,6 +46,16 @@ BatchSizes = Annotated[
 AdapterCounts = Annotated[
     Annotated[AdapterCount, Tag(AS[int])] | Annotated[list[AdapterCount], Field(min_length=1), Tag(AS[list])],
     _one_of("a whole number or a list of them"),
+]
+Concurrency = Annotated[int, Field(ge=1, le=900)]
+Concurrencies = Annotated[
+    Annotated[Concurrency, Tag(AS[int])] | Annotated[list[Concurrency], Field(min_length=1), Tag(AS[list])],
+    _one_of("a whole number or a list of them"),
+]
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+Rates = Annotated[
+    Annotated[Rate, Tag(AS[float])] | Annotated[list[Rate], Field(min_length=1), Tag(AS[list])],
+    _one_of("a number or a list of them", _real_or_list),
 ]
 TargetModules = Annotated[
     Annotated[ModuleName, Tag(AS[str])] | Annotated[list[ModuleName], Field(min_length=1), Tag(AS[list])],
@@ -82,6 +99,11 @@ class DeploymentTable(Table):
     quantization: Quantization | None = None
     batch: BatchSizes = 1
     resident: AdapterCounts | None = None
+    servers: Name | None = None
+    concurrency: Concurrencies = 1
+    rate_per_s: Rates | None = None
+    burstiness: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    trace: str | None = None
 
 
 class ConfigurationTable(DeploymentTable):
@@ -149,14 +171,19 @@ class WorkloadTable(Table):
     max_tokens: Count | None = None
 
 
-class EngineTable(Table):
-    """The engine whose servers the deployments run on: a ``preset`` that raybench knows, or a ``command`` of one's own.
+class ServersTable(Table):
+    """How servers are started, by a ``preset`` that raybench knows or a ``command`` of one's own, or where one runs.
 
     ``python``: of an environment that has the engine. ``cores``: lists of cores, one for each server in turn.
     """
 
+    name: Name = "servers"
     preset: Name | None = None
     command: list[str] | None = None
+    url: str | None = None
+    model: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    api_key_variable: Name | None = None
+    prompts_as: PromptsAs | None = None
     python: str | None = None
     options: list[str] = []
     environment: dict[str, str] = {}
@@ -165,7 +192,16 @@ class EngineTable(Table):
     prefix_caching: bool = False
     eager: bool = False
     streams: Annotated[int, Field(ge=1, le=4096)] | None = None
+    load_adapters: bool = False
+    ready: Annotated[str, Field(min_length=1, max_length=1000)] = "/health"
     ready_within_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+
+
+class GoodputTable(Table):
+    """What a request must keep to count."""
+
+    ttft_ms: Annotated[float, Field(gt=0, le=86_400_000)] | None = None
+    tpot_ms: Annotated[float, Field(gt=0, le=86_400_000)] | None = None
 
 
 class PlanTable(Table):
@@ -185,7 +221,8 @@ class PlanTable(Table):
     accelerator_type: Name | None = None
     until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None = None
     workload: WorkloadTable | None = None
-    engine: EngineTable | None = None
+    servers: list[ServersTable] = []
+    goodput: GoodputTable | None = None
     claims: list[ClaimTable] = []
     adapters: list[AdaptersTable] = []
     matrix: list[MatrixTable] = []
@@ -197,6 +234,7 @@ TABLES: dict[str, type[Table]] = {
     "matrix": MatrixTable,
     "configurations": ConfigurationTable,
     "workload": WorkloadTable,
-    "engine": EngineTable,
+    "servers": ServersTable,
+    "goodput": GoodputTable,
     "claims": ClaimTable,
 }

@@ -30,11 +30,29 @@ class ClaimOfPlan(_Part):
     reference: Label
 
 
+class GoodputOfPlan(_Part):
+    """What a request to a server must keep to count; null: no such limit."""
+
+    ttft_ms: Annotated[float, Field(gt=0)] | None
+    tpot_ms: Annotated[float, Field(gt=0)] | None
+
+
+class LoadOfRun(_Part):
+    """How requests came to a server: so many at all times, so many a second, or as a trace has them."""
+
+    concurrency: Count | None = None
+    rate_per_s: Annotated[float, Field(gt=0)] | None = None
+    burstiness: Annotated[float, Field(gt=0)] | None = None
+    trace: Label | None = None
+    requests: Count | None = None
+
+
 class PlanOfRun(_Part):
     """The plan with what the command line changed of it. ``requests``: of a configuration in a round.
 
     ``margin`` and ``until_halfwidth``: 0.02 is 2 %. With ``until_halfwidth``, ``rounds`` is the most there may be.
-    ``engine``: what the plan says of the engine whose servers served; null where there was none.
+    ``servers``: what the plan says of those that served, by ``engine`` in runs of version 8; none elsewhere.
+    ``goodput``: what a request must keep to count, by its key in milliseconds.
     """
 
     name: Name
@@ -52,13 +70,18 @@ class PlanOfRun(_Part):
     until_halfwidth: Annotated[float, Field(gt=0, lt=1)] | None
     accelerator_type: Label | None
     engine: dict[str, JsonValue] | None = None
+    servers: tuple[dict[str, JsonValue], ...] = ()
+    goodput: GoodputOfPlan | None = None
 
 
 class ModelOfRun(_Part):
-    """What ``--model`` named. ``location``: a folder or a hub id, null for a preset."""
+    """What ``--model`` named. ``location``: a folder or a hub id, null for a preset.
+
+    ``kind`` is ``served`` where it is what servers have that run already, of which no files are known.
+    """
 
     name: Label
-    kind: Literal["preset_files", "preset_device", "prepared", "checkpoint"]
+    kind: Literal["preset_files", "preset_device", "prepared", "checkpoint", "served"]
     location: Label | None
     task_type: TaskType = "SEQ_CLS"
 
@@ -74,6 +97,7 @@ class ConfigurationOfRun(_Part):
 
     ``strategy_source``: distribution and version of a strategy from outside of raybench, null for its own.
     ``delay_share``: the known delay put in after each request, 0.1 is a tenth of it. ``form``: null in an older run.
+    ``servers``: the plan's table of servers that it is of; ``load``: null where requests came one at a time.
     """
 
     name: Name
@@ -94,6 +118,8 @@ class ConfigurationOfRun(_Part):
     quantization: Label | None = None
     execution: Label = "eager"
     form: Label | None = None
+    servers: Label | None = None
+    load: LoadOfRun | None = None
 
 
 class ReferenceOfRun(_Part):

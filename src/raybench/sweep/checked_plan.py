@@ -24,17 +24,17 @@ from raybench.model import (
 )
 from raybench.plan import (
     Configuration,
-    Engine,
     Overrides,
     Plan,
     PlanSource,
+    Servers,
     WorkloadTable,
     first_of,
     parse_plan,
     read_plan,
 )
 from raybench.records import InputError, Problems, TaskType
-from raybench.serve import CommandPreset, preset_of
+from raybench.serve import CommandPreset, endpoint_of, preset_of
 
 CLASSIFIER_MAX_TOKENS = 384
 """Of a classifier whose plan does not say max_tokens: the most that an example of GLUE has.
@@ -129,8 +129,8 @@ def check_plan(
         if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
     with problems.gathered():
-        if plan is not None and plan.engine is not None:
-            check_engine(plan.engine)
+        for table in () if plan is None else plan.servers:
+            check_servers(table)
     chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
         spec = None if chosen is None else _resolve(chosen, plan, source if model is None else None)
@@ -149,12 +149,14 @@ def check_plan(
     return CheckedPlan(files.plan, texts, spec, notes, requests)
 
 
-def check_engine(engine: Engine) -> None:
-    """Raises InputError where there is no such engine, or its command is none."""
-    if engine.preset is not None:
-        preset_of(engine.preset)
+def check_servers(servers: Servers) -> None:
+    """Raises InputError where there is no such engine, its command is none, or its URL."""
+    if servers.preset is not None:
+        preset_of(servers.preset)
+    elif servers.url is None:
+        CommandPreset(servers.command, servers.ready)
     else:
-        CommandPreset(engine.command)
+        endpoint_of(servers.url)
 
 
 def _resolve(model: str, plan: Plan | None, source: str | PlanSource | None) -> ModelSpec:

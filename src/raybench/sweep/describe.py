@@ -46,6 +46,7 @@ def deployment(
         )
     details += [] if configuration.kv_cache == "dynamic" else [f"{configuration.kv_cache} cache"]
     details += [] if configuration.batch == 1 else [f"batch {configuration.batch}"]
+    details += [] if configuration.load is None else [configuration.load.words()]
     return f"{known.label} ({', '.join(details)})" if details else known.label
 
 
@@ -92,7 +93,8 @@ def describe(
             "claims": [{"strategy": c.role, "reference": c.reference} for c in plan.claims],
             "until_halfwidth": plan.until_halfwidth,
             "accelerator_type": plan.accelerator_type,
-            "engine": None if plan.engine is None else plan.engine.describe(),
+            "servers": [table.describe() for table in plan.servers],
+            "goodput": None if plan.goodput is None else dataclasses.asdict(plan.goodput),
         },
         "model": {
             "name": model.name,
@@ -123,6 +125,8 @@ def describe(
                 "batch": c.batch,
                 "kv_cache": c.kv_cache,
                 "quantization": c.quantization,
+                "servers": c.servers or None,
+                "load": None if c.load is None else c.load.describe(),
                 "block": home[c.name].name,
             }
             for c in plan.configurations

@@ -7,7 +7,7 @@ from typing import Literal
 
 from raybench.machine import measure_core
 from raybench.model import ModelFiles, adapter_size, model_shape
-from raybench.plan import Plan
+from raybench.plan import COMPILED, Plan
 from raybench.records import InputError
 from raybench.report import count, duration
 from raybench.sweep.checked_plan import CheckedPlan
@@ -16,7 +16,7 @@ from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
 
 def estimate_lines(checked: CheckedPlan) -> list[str]:
     """A few lines, which say that they are an estimate, and of which model where the device decides."""
-    if checked.plan.engine is not None:
+    if checked.plan.servers:
         return ["Estimate: none, since each visit first starts its servers; a first round shows what that takes"]
     files = ModelFiles()
     on_core = estimates(checked, [this_core(measure_core())], files)
@@ -37,7 +37,7 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
             f"  in it {_bytes(core.untied_bytes)} on a CPU, {_bytes(gpu.untied_bytes)} on a GPU for a copy of the "
             "embeddings, which the base ties to its output and an adapter that is merged changes on one side"
         )
-    if compiled := sum(c.execution in ("compile", "compile_static") for c in checked.plan.configurations):
+    if compiled := sum(c.execution in COMPILED for c in checked.plan.configurations):
         lines.append(
             f"  compiling comes on top: {count(compiled, 'configuration')}, about a minute each the first time on a "
             "machine, and some ten seconds in each later visit"

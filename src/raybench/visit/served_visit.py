@@ -14,7 +14,7 @@ from typing import Any
 from raybench.deploy import strategy_class
 from raybench.machine import Device, dtype_name, open_device
 from raybench.model import Weights, prepared
-from raybench.plan import Adapter, Configuration, Engine, servers
+from raybench.plan import Adapter, Configuration, servers_needed
 from raybench.serve import (
     Checkpoints,
     CommandPreset,
@@ -52,9 +52,9 @@ class _Up:
 class ServedVisit(Visit):
     """As `Visit`, of servers."""
 
-    def __init__(self, spec: VisitSpec, device: Device, busy_with: BusyWith, engine: Engine) -> None:
+    def __init__(self, spec: VisitSpec, device: Device, busy_with: BusyWith) -> None:
         super().__init__(spec, device, busy_with)
-        self.engine = engine
+        self.engine = engine = spec.servers[0]
         self.preset: Preset = CommandPreset(engine.command) if engine.preset is None else preset_of(engine.preset)
         self.up: dict[str, _Up] = {}
         self.loop = asyncio.new_event_loop()
@@ -80,7 +80,7 @@ class ServedVisit(Visit):
     def load(self) -> Iterator[Message]:
         """Start a server for each of what the configurations deploy, one after the other."""
         index_of = {c.name: index for index, c in self.order}
-        groups = servers(c for _, c in self.order)
+        groups = servers_needed((c for _, c in self.order), self.spec.servers)
         for place, members in enumerate(groups.values()):
             self.busy_with(index_of[members[0].name])
             try:

@@ -20,12 +20,24 @@ OPENER_TOKENS: Final = 8
 """Tokens that a language model generates in an opener, at most: caches and kernels are warm by then."""
 
 
+class Told(NamedTuple):
+    """What there is to say of a request to a server: columns of samples; None: not told, or asked under no load."""
+
+    late_ns: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
 class Served(NamedTuple):
-    """A request's times, whole and, of a language model, of its prefill and of each decoding step."""
+    """A request's times, whole and, of a language model, of its prefill and of each decoding step.
+
+    ``told``: of one to a server.
+    """
 
     whole: Times
     prefill: Times | None = None
     decode: tuple[Times, ...] = ()
+    told: Told | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

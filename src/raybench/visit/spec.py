@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from raybench.model import ModelSpec, Recipe, Request
-from raybench.plan import Configuration, Engine
+from raybench.plan import Configuration, Servers
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class VisitSpec:
     """All that a visit needs to know. ``requests`` are those of each configuration, in the same order.
 
     ``places``: of each configuration, as its `Configuration.adapter_places` for these requests. ``calibrates``: whether
-    it also finds out how fast the device is. ``engine``: whose servers serve; None: this process does.
+    it also finds out how fast the device is. ``servers``: which serve; none: this process does.
     """
 
     visit: str
@@ -32,7 +32,7 @@ class VisitSpec:
     device_kind: Literal["cpu", "cuda"]
     places: tuple[tuple[int, ...], ...]
     calibrates: bool
-    engine: Engine | None
+    servers: tuple[Servers, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Requests as plain tuples, and once where configurations share them: as objects they are most of what

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -17,10 +18,11 @@ import pyarrow as pa
 
 from raybench.machine import Device, Times
 from raybench.model import Prompts, Request
+from raybench.plan import Load
 from raybench.records import Phase
 from raybench.schemas import SAMPLES
 from raybench.visit.orders import balanced_order
-from raybench.visit.serving import Served
+from raybench.visit.serving import Served, Told
 
 _CLOCKS: Final = ("host", "wall", "device")
 _WARMUPS: Final = 2  # keeps the order of warm-ups apart from others that the same seed draws
@@ -45,7 +47,8 @@ class Serves(Protocol):
 class Subject:
     """One configuration as measuring sees it: its requests, and what serves them, after ``switch`` where it has one.
 
-    ``handle``: of an adapter's name what ``switch`` is called with; None: the name.
+    ``handle``: of an adapter's name what ``switch`` is called with; None: the name. Under a ``load`` the requests of a
+    turn are served by ``together``, all of them in one call; None: one at a time.
     """
 
     configuration: str
@@ -53,6 +56,8 @@ class Subject:
     requests: tuple[Request, ...]
     switch: Callable[[Any], None] | None = None
     handle: Callable[[str], Any] | None = None
+    load: Load | None = None
+    together: Callable[[Sequence[Step]], Sequence[Served]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,31 +88,84 @@ def schedule(
     of all rounds are one series of balanced orders that ``seed`` draws (`balanced_order`): a visit begins where that of
     the round before ended. A turn begins with an opener, the request that the subject served before: caches and the
     active adapter are then as they would be had it served without a pause.
+
+    Only what has the same load is compared, so that those of each load take their turns apart from the others; which
+    load comes first changes from round to round. In a closed loop each of the requests that are under way at once has
+    ``turn_requests`` in a turn; in an open loop a turn has all requests. Openers bring the load about, and more of them
+    come after the last timed request, so that it is served under that load to its end (`_openers`).
     """
-    first = balanced_order(len(subjects), round_index, [*seed, _WARMUPS])
-    steps = [
-        Step(s, subjects[s].requests[i % len(subjects[s].requests)], "warmup", -1)
-        for i in range(warmups)
-        for s in first
-    ]
-    laps = list(_laps(subjects, turn_requests))
-    for turn, (s, requests) in enumerate(_turns_of(laps, round_index, seed)):
-        before = subjects[s].requests[requests[0] - 1]
-        steps.append(Step(s, before, "opener", turn))
-        steps.extend(Step(s, subjects[s].requests[place], "timed", turn) for place in requests)
+    groups: dict[Load | None, list[int]] = {}
+    for s, subject in enumerate(subjects):
+        groups.setdefault(subject.load, []).append(s)
+    steps: list[Step] = []
+    turn = 0
+    loads = list(groups)
+    for place in range(len(loads)):
+        load = loads[(place + round_index) % len(loads)]
+        members = groups[load]
+        steps.extend(_warmups(subjects, members, warmups, seed, round_index))
+        laps = list(_laps({s: subjects[s] for s in members}, _turn_of(load, turn_requests)))
+        for s, places in _turns_of(laps, round_index, seed):
+            requests = subjects[s].requests
+            before, after = _openers(load, len(places))
+            around = len(requests)
+            opening = [(places[0] - i) % around for i in range(before, 0, -1)]
+            closing = [(places[-1] + i) % around for i in range(1, after + 1)]
+            steps.extend(Step(s, requests[i], "opener", turn) for i in opening)
+            steps.extend(Step(s, requests[i], "timed", turn) for i in places)
+            steps.extend(Step(s, requests[i], "opener", turn) for i in closing)
+            turn += 1
     return steps
+
+
+def _warmups(
+    subjects: Sequence[Subject], members: Sequence[int], warmups: int, seed: Sequence[int], round_index: int
+) -> Iterator[Step]:
+    order = balanced_order(len(members), round_index, [*seed, _WARMUPS])
+    load = subjects[members[0]].load
+    if load is None:
+        for i in range(warmups):
+            for at in order:
+                requests = subjects[members[at]].requests
+                yield Step(members[at], requests[i % len(requests)], "warmup", -1)
+        return
+    count = max(warmups, load.concurrency or 1) if warmups else 0
+    for at in order:  # each at its load
+        requests = subjects[members[at]].requests
+        for i in range(count):
+            yield Step(members[at], requests[i % len(requests)], "warmup", -1)
+
+
+def _turn_of(load: Load | None, turn_requests: int) -> int:
+    """Timed requests of a turn, at most."""
+    if load is None:
+        return turn_requests
+    return turn_requests * load.concurrency if load.concurrency is not None else sys.maxsize
+
+
+def _openers(load: Load | None, timed: int) -> tuple[int, int]:
+    """How many come before the timed requests of a turn, and how many after.
+
+    In a closed loop as many as are under way at once, and after it those that the last timed one is beside. At a rate a
+    quarter of the timed ones on either side; a trace is played as it is.
+    """
+    if load is None:
+        return 1, 0
+    if load.concurrency is not None:
+        return load.concurrency, load.concurrency - 1
+    return (0, 0) if load.rate_per_s is None else (max(1, timed // 4),) * 2
 
 
 _Lap = Mapping[int, Sequence[int]]
 """Of each subject that takes part in a lap, the places of its requests in its own list."""
 
 
-def _laps(subjects: Sequence[Subject], turn_requests: int) -> Iterator[_Lap]:
-    places = [{request.index: place for place, request in enumerate(subject.requests)} for subject in subjects]
-    indices = sorted(set[int]().union(*places))
+def _laps(subjects: Mapping[int, Subject], turn_requests: int) -> Iterator[_Lap]:
+    places = {s: {r.index: place for place, r in enumerate(subject.requests)} for s, subject in subjects.items()}
+    indices = sorted(set[int]().union(*places.values()))
     for start in range(0, len(indices), turn_requests):
         asked = indices[start : start + turn_requests]
-        found = {s: [of[index] for index in asked if index in of] for s, of in enumerate(places)}
+        found = {s: [of[index] for index in asked if index in of] for s, of in places.items()}
         yield {s: requests for s, requests in found.items() if requests}
 
 
@@ -132,6 +190,7 @@ class Timings:
         self.device_ns, self.switch_ns = (np.full(n, -1, np.int64) for _ in range(2))
         self.taken = np.zeros(n, np.bool_)
         self.generated: dict[int, tuple[Times, tuple[Times, ...]]] = {}
+        self.told: dict[int, Told] = {}
 
     def keep(self, step: int, served: Served) -> None:
         """The times of one step of the schedule."""
@@ -140,6 +199,8 @@ class Timings:
             self.device_ns[step] = device_ns
         if served.prefill is not None:
             self.generated[step] = served.prefill, served.decode
+        if served.told is not None:
+            self.told[step] = served.told
         self.taken[step] = True
 
     def batch(self, first: int, end: int, origin_ns: int) -> pa.RecordBatch:
@@ -148,7 +209,7 @@ class Timings:
         steps = [self.steps[i] for i in at]
         subjects = [self.subjects[s.subject] for s in steps]
         count = len(at)
-        columns = {
+        columns: dict[str, Any] = {
             "visit": [self.identity.visit] * count,
             "block": [self.identity.block] * count,
             "configuration": [s.configuration for s in subjects],
@@ -167,6 +228,7 @@ class Timings:
             "switch_ns": _nullable(self.switch_ns[at]),
             "batch": [len(s.request.prompts) for s in steps],
             **_of_generations([self.generated.pop(i, None) for i in at]),
+            **_of_servers([self.told.pop(i, None) for i in at]),
         }
         return pa.record_batch([pa.array(columns[f.name], f.type) for f in SAMPLES], schema=SAMPLES)
 
@@ -182,6 +244,11 @@ def _of_generations(generated: Sequence[tuple[Times, tuple[Times, ...]] | None])
             for g in generated
         ]
     return columns
+
+
+def _of_servers(told: Sequence[Told | None]) -> dict[str, list[Any]]:
+    """The columns of what a server told and of how late it was asked; null where none serves."""
+    return {name: [one and getattr(one, name) for one in told] for name in Told._fields}
 
 
 def _nullable(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
@@ -243,6 +310,10 @@ def _turns(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
 
 def _run(timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int], Prompts], device: Device) -> None:
     subject = timings.subjects[timings.steps[first].subject]
+    if subject.together is not None:
+        for i, served in zip(range(first, end), subject.together(timings.steps[first:end]), strict=True):
+            timings.keep(i, served)
+        return
     server, clock, switch, handle = subject.server, device.clock, subject.switch, subject.handle
     for i in range(first, end):
         request = timings.steps[i].request

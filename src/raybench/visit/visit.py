@@ -38,7 +38,7 @@ from raybench.model import (
     cache_folder,
     prepared,
 )
-from raybench.plan import Configuration
+from raybench.plan import COMPILED, Configuration
 from raybench.records import FailureKind, Place
 from raybench.schemas import CALIBRATIONS
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
@@ -66,12 +66,12 @@ def run_visit(
     """
     started_at, started = datetime.datetime.now(datetime.UTC), device.clock()
     visit: Visit
-    if spec.engine is None:
+    if not spec.servers:
         visit = Visit(spec, device, busy_with)
     else:
         from raybench.visit.served_visit import ServedVisit
 
-        visit = ServedVisit(spec, device, busy_with, spec.engine)
+        visit = ServedVisit(spec, device, busy_with)
     with visit.running():
         yield from visit.load()
         yield from _measured(visit, device, fork_ns, environment, started_at, started)
@@ -272,7 +272,7 @@ class Visit:
     def calibration(self, dtype: str, place: Place) -> Calibration:
         # What it takes to find out about memory and about compiling, which is done once, is no part of a visit's peak.
         after = place == "after"
-        compiles = any(c.execution in ("compile", "compile_static") for c, _ in self.loaded.values())
+        compiles = any(c.execution in COMPILED for c, _ in self.loaded.values())
         once = after and compiles and not self.spec.round and self.device.kind == "cpu"
         with own_cache(cache_folder(), ".calibration") if once else contextlib.nullcontext():
             kind = torch_dtype(dtype, self.device.kind)

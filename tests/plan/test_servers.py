@@ -9,9 +9,9 @@ import pytest
 from raybench.deploy.strategies import all_traits
 from raybench.model.workload import glue_tasks
 from raybench.plan.builder import Overrides
-from raybench.plan.engine import Engine, server_of, servers
 from raybench.plan.file import load_plan
 from raybench.plan.plan import Plan
+from raybench.plan.servers import ServerKey, Servers, servers_needed
 from raybench.records import InputError
 
 HEAD = """
@@ -28,7 +28,7 @@ seeds = [1]
 alpha = 8
 count = 2
 """
-ENGINE = '[engine]\npreset = "vllm"\ncores = [[0], [1, 2]]\noptions = ["--x"]\nenvironment = { TOKEN = "secret" }\n'
+SERVERS = '[[servers]]\npreset = "vllm"\ncores = [[0], [1, 2]]\noptions = ["--x"]\nenvironment = { TOKEN = "secret" }\n'
 SEVERAL = """
 [[configurations]]
 name = "several"
@@ -45,32 +45,31 @@ def plan_of(tmp_path: Path, text: str, **overrides: str) -> Plan:
 
 
 def test_the_table_is_read_and_told_without_what_may_be_secret(tmp_path: Path) -> None:
-    engine = plan_of(tmp_path, HEAD + ENGINE + SEVERAL).engine
-    assert engine == Engine(preset="vllm", cores=((0,), (1, 2)), options=("--x",), environment=(("TOKEN", "secret"),))
-    assert engine.describe()["environment"] == ["TOKEN"]
-    assert "secret" not in str(engine.describe())
+    (servers,) = plan_of(tmp_path, HEAD + SERVERS + SEVERAL).servers
+    assert servers == Servers(preset="vllm", cores=((0,), (1, 2)), options=("--x",), environment=(("TOKEN", "secret"),))
+    assert servers.describe()["environment"] == ["TOKEN"]
+    assert "secret" not in str(servers.describe())
 
 
 def test_its_python_is_beside_the_plan_or_named_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "python").touch()
-    text = HEAD + ENGINE + 'python = "python"\n' + SEVERAL
-    assert plan_of(tmp_path, text).engine.python == str(tmp_path / "python")  # type: ignore[union-attr]
-    assert plan_of(tmp_path, text, engine_python="/x/python").engine.python == "/x/python"  # type: ignore[union-attr]
-    with pytest.raises(InputError, match=r"--engine-python: .*plan.toml has no \[engine\]; leave it out"):
+    text = HEAD + SERVERS + 'python = "python"\n' + SEVERAL
+    assert plan_of(tmp_path, text).servers[0].python == str(tmp_path / "python")
+    assert plan_of(tmp_path, text, engine_python="/x/python").servers[0].python == "/x/python"
+    with pytest.raises(InputError, match=r"--engine-python goes with .* there are none; leave it out"):
         plan_of(tmp_path, HEAD + SEVERAL, engine_python="/x/python")
 
 
 def test_those_that_load_the_same_share_a_server() -> None:
     plan, _ = load_plan("served", all_traits(), glue_tasks())
     (block,) = plan.blocks
-    groups = servers(block.configurations)
+    groups = servers_needed(block.configurations, plan.servers)
     assert {key: [c.name for c in members] for key, members in groups.items()} == {
-        ("full_ft", ("full",)): ["full"],
-        ("lora_merged", ("adapter_1",)): ["merged"],
-        ("base", ("adapter_1",)): ["separate"],
-        ("base", ("adapter_1", "adapter_2")): ["several", "base_beside"],
+        ServerKey("servers", "full_ft", ("", "service", "1"), "auto"): ["full"],
+        ServerKey("servers", "lora_merged", ("adapter_1",), "auto"): ["merged"],
+        ServerKey("servers", "base", ("adapter_1",), "auto"): ["separate"],
+        ServerKey("servers", "base", ("adapter_1", "adapter_2"), "auto"): ["several", "base_beside"],
     }
-    assert all(server_of(c) == key for key, members in groups.items() for c in members)
     compared = {(c.configuration, c.reference_strategy) for c in plan.comparisons}
     assert {("several", "lora_separate"), ("base_beside", "full_ft"), ("separate", "lora_merged")} <= compared
 
@@ -78,14 +77,14 @@ def test_those_that_load_the_same_share_a_server() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[engine]\n" + SEVERAL, "engine: expected either a preset or a command; give one of them"),
-        (ENGINE + SEVERAL + "batch = 2\n", "'several': an engine has forms, batches, caches and data types"),
-        (ENGINE + SEVERAL + 'form = "stacked"\n', "'several': an engine has forms, batches, caches and data types"),
+        ("[[servers]]\n" + SEVERAL, "servers[0]: expected one of preset, command and url"),
+        (SERVERS + SEVERAL + "batch = 2\n", "'several': an engine has forms, batches, caches and data types"),
+        (SERVERS + SEVERAL + 'form = "stacked"\n', "'several': an engine has forms, batches, caches and data types"),
         (
-            ENGINE + '[[configurations]]\nname = "d"\nstrategy = "delay"\ntask = "t"\nseed = 1\n',
+            SERVERS + '[[configurations]]\nname = "d"\nstrategy = "delay"\ntask = "t"\nseed = 1\n',
             "delay is for classifiers",
         ),
-        (ENGINE.replace("cores", "core") + SEVERAL, "engine.core: unknown key 'core'; expected"),
+        (SERVERS.replace("cores", "core") + SEVERAL, "servers[0].core: unknown key 'core'; expected"),
     ],
 )
 def test_what_no_server_does_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -95,6 +94,6 @@ def test_what_no_server_does_is_told(tmp_path: Path, text: str, message: str) ->
 
 
 def test_servers_are_of_language_models(tmp_path: Path) -> None:
-    text = (HEAD + ENGINE + SEVERAL).replace('task_type = "CAUSAL_LM"\n', "").replace("output_tokens = 4\n", "")
+    text = (HEAD + SERVERS + SEVERAL).replace('task_type = "CAUSAL_LM"\n', "").replace("output_tokens = 4\n", "")
     with pytest.raises(InputError, match='servers are of language models; set task_type = "CAUSAL_LM"'):
         plan_of(tmp_path, text)
