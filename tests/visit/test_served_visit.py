@@ -22,8 +22,8 @@ from raybench.plan import file as plan_file
 from raybench.schemas import LOADS, SAMPLES
 from raybench.serve.answers import Answer
 from raybench.store.rows import check_columns, check_nulls
-from raybench.visit.engine_server import served
 from raybench.visit.messages import Failed, Finished, Loaded, Message, Samples
+from raybench.visit.served_times import served
 from raybench.visit.spec import VisitSpec
 from raybench.visit.visit import run_visit
 

@@ -151,13 +151,13 @@ def test_mixed_batches_are_of_one_adapter_after_the_other(
 
 def test_of_many_adapters_the_gate_checks_the_first_the_last_and_two_others(plan: Plan) -> None:
     by_name = {c.name: c for c in plan.configurations}
-    names = [a.name for a in gate._checked(by_name["stacked_7"], 0)]
+    names = [a.name for a in gate.checked_adapters(by_name["stacked_7"], 0)]
     assert (len(names), names[0], names[-1]) == (4, "a1", "a7")
     assert names == sorted(set(names))
-    assert names == [a.name for a in gate._checked(by_name["stacked_7"], 0)]
-    drawn = {a.name for round_ in range(20) for a in gate._checked(by_name["stacked_7"], round_)}
+    assert names == [a.name for a in gate.checked_adapters(by_name["stacked_7"], 0)]
+    drawn = {a.name for round_ in range(20) for a in gate.checked_adapters(by_name["stacked_7"], round_)}
     assert drawn == {f"a{number}" for number in range(1, 8)}
-    assert [a.name for a in gate._checked(by_name["mixed_peft"], 0)] == ["a1", "a2", "a3", "a4"]
+    assert [a.name for a in gate.checked_adapters(by_name["mixed_peft"], 0)] == ["a1", "a2", "a3", "a4"]
 
 
 @pytest.mark.parametrize("block", ["support_seed1", "support_seed1_batch3"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from raybench.deploy.compiling import as_it_is, compiled, own_cache, try_instruction_sets
     from raybench.deploy.counting import Prepared, count
     from raybench.deploy.fused_form import fused
-    from raybench.deploy.gate import CHECKED_ADAPTERS, Gate, GateError
+    from raybench.deploy.gate import CHECKED_ADAPTERS, Gate, GateError, checked_adapters
     from raybench.deploy.generation import Generator, generate, logits_after, within_peft
     from raybench.deploy.lean_form import lean
     from raybench.deploy.merging import merge
@@ -50,6 +50,7 @@ __all__ = [
     "as_it_is",
     "bucket_of",
     "captured",
+    "checked_adapters",
     "compiled",
     "count",
     "deploy",

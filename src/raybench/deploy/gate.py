@@ -192,7 +192,7 @@ class Gate:
             tasks = configuration.tasks if any(t in self._probes for t in configuration.tasks) else self._probes
             return [(own, list(self._probes[task])) for task in tasks if task in self._probes]
         everything = [probe for probes in self._probes.values() for probe in probes]
-        checked = _checked(configuration, self._draw)
+        checked = checked_adapters(configuration, self._draw)
         served = [(a, [probe for probe in everything if a.task in probe.tasks]) for a in checked]
         return [(adapter, probes) for adapter, probes in served if probes]
 
@@ -250,8 +250,8 @@ class Gate:
         return Deployment(model, model)
 
 
-def _checked(configuration: Configuration, draw: int) -> Sequence[Adapter]:
-    """Its adapters, or some of them where many share a task."""
+def checked_adapters(configuration: Configuration, draw: int) -> Sequence[Adapter]:
+    """Its adapters, or some of them where many share a task: with another ``draw`` others."""
     adapters = configuration.adapters
     if not configuration.shares_task or len(adapters) <= CHECKED_ADAPTERS:
         return adapters

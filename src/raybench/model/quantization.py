@@ -18,7 +18,8 @@ _HEADS = [r"(?:.*\.)?(?:score|(?:pre_)?classifier|classification_head|logits_pro
 
 
 def quantization_problems(
-    configuration: Configuration, kind: Literal["preset_files", "preset_device", "prepared", "checkpoint"] | None
+    configuration: Configuration,
+    kind: Literal["preset_files", "preset_device", "prepared", "checkpoint", "served"] | None,
 ) -> Iterator[str]:
     """What keeps ``configuration`` from having its base quantized, a line each. ``kind``: of the model, if known."""
     way = configuration.quantization

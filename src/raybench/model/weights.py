@@ -50,7 +50,7 @@ class ModelSpec:
     """
 
     name: str
-    kind: Literal["preset_files", "preset_device", "prepared", "checkpoint"]
+    kind: Literal["preset_files", "preset_device", "prepared", "checkpoint", "served"]
     location: str | None = None
     task_type: TaskType = "SEQ_CLS"
 

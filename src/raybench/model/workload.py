@@ -23,6 +23,8 @@ class Request:
 
     ``output_tokens``: to generate for each prompt; 0 for a classifier. ``batch``: the prompts that are served together,
     each a request; ``tokens`` is then what theirs add up to. Empty: the request is one prompt itself.
+    ``messages``: (role, content) of each message of its chat, a plain text being one of the user; None where they are
+    not told.
     """
 
     task: str
@@ -31,6 +33,7 @@ class Request:
     token_ids: tuple[int, ...] | None = None
     output_tokens: int = 0
     batch: tuple[Request, ...] = ()
+    messages: tuple[tuple[str, str], ...] | None = None
 
     @property
     def prompts(self) -> tuple[Request, ...]:

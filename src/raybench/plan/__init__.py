@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from raybench.plan.routing import DRAWN, Routing, places
     from raybench.plan.schema import Lognormal, WorkloadTable
-    from raybench.plan.servers import SERVED, ServerKey, Servers, servers_needed
+    from raybench.plan.servers import SERVED, PromptsAs, ServerKey, Servers, servers_needed
     from raybench.plan.source import PlanSource, read_plan, shipped_plans
 else:
     __getattr__ = names_of(__name__)
@@ -49,6 +49,7 @@ __all__ = [
     "Overrides",
     "Plan",
     "PlanSource",
+    "PromptsAs",
     "Routing",
     "ServerKey",
     "Servers",

@@ -195,6 +195,7 @@ class ServersTable(Table):
     load_adapters: bool = False
     ready: Annotated[str, Field(min_length=1, max_length=1000)] = "/health"
     ready_within_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    answer_within_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
 
 
 class GoodputTable(Table):

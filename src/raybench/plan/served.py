@@ -130,6 +130,7 @@ def _servers(table: ServersTable, base: Path | None, python: str | None) -> Serv
         load_adapters=table.load_adapters,
         ready=table.ready,
         ready_within_s=table.ready_within_s,
+        answer_within_s=table.answer_within_s,
     )
 
 

@@ -25,7 +25,8 @@ class Servers:
     None: raybench's own. ``cores``: those of each server in turn; none: all. ``kv_cache_gib``: memory for keys and
     values, on a CPU. ``prefix_caching``: whether what one prompt computed may serve another. ``eager``: operation by
     operation. ``ready``: the path that answers once a command's server is ready, within ``ready_within_s``.
-    ``load_adapters``: whether it is timed how one more adapter is loaded while the server runs.
+    ``load_adapters``: whether it is timed how one more adapter is loaded while the server runs. ``answer_within_s``:
+    how long a request may wait for the first bytes of its answer.
     """
 
     name: str = "servers"
@@ -46,6 +47,7 @@ class Servers:
     load_adapters: bool = False
     ready: str = "/health"
     ready_within_s: float = 600.0
+    answer_within_s: float = 120.0
 
     def describe(self) -> dict[str, object]:
         """As JSON values. Of its environment the names alone: a value may be a secret."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from raybench.serve.arrivals import gamma_arrivals, poisson_arrivals, trace_arrivals
     from raybench.serve.checkpoints import Checkpoints
     from raybench.serve.command_preset import CommandPreset
-    from raybench.serve.connection import Limits, Received, connect, fetch
+    from raybench.serve.connection import Limits, NoConnectionError, Received, connect, fetch
     from raybench.serve.endpoint import Endpoint, endpoint_of
     from raybench.serve.engine_python import find_python, versions_in
     from raybench.serve.family import Memory
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from raybench.serve.gguf_files import gguf_adapter, gguf_model
     from raybench.serve.load import Load, Outcome, closed_loop, open_loop
     from raybench.serve.openai_api import Asked
-    from raybench.serve.ports import free_port, new_key, on_free_port
+    from raybench.serve.ports import LOOPBACK, free_port, new_key, on_free_port
     from raybench.serve.presets import PRESETS, RunningServer, preset_of, running
+    from raybench.serve.reached import Reached, reach, reach_at
     from raybench.serve.served import EngineSettings, Preset, Served
-    from raybench.serve.server_errors import ServerError
+    from raybench.serve.server_errors import ServerError, how_it_ended
     from raybench.serve.server_process import Command, ServerProcess
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "LOOPBACK",
     "PRESETS",
     "Answer",
     "Asked",
@@ -37,8 +39,10 @@ __all__ = [
     "Limits",
     "Load",
     "Memory",
+    "NoConnectionError",
     "Outcome",
     "Preset",
+    "Reached",
     "Received",
     "RunningServer",
     "Served",
@@ -54,11 +58,14 @@ __all__ = [
     "gamma_arrivals",
     "gguf_adapter",
     "gguf_model",
+    "how_it_ended",
     "new_key",
     "on_free_port",
     "open_loop",
     "poisson_arrivals",
     "preset_of",
+    "reach",
+    "reach_at",
     "run_on_time",
     "running",
     "trace_arrivals",

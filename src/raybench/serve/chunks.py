@@ -82,7 +82,10 @@ def _choice(choice: Any, usage: Usage | None) -> Chunk:
     reason = choice.get("finish_reason")
     if not isinstance(reason, str | None):
         raise _unexpected("finish_reason", "a text", reason)
-    return Chunk(text, _token_ids(choice.get("token_ids")), _logprobs(choice.get("logprobs")), reason, usage)
+    logprobs = choice.get("logprobs")
+    ids = _token_ids(choice.get("token_ids"))
+    told = _logprobs(logprobs)  # checked: what ids are read from is a list of objects
+    return Chunk(text, _ids_of(logprobs) if ids is None else ids, told, reason, usage)
 
 
 def _text(found: dict[str, Any], key: str) -> str:
@@ -100,6 +103,13 @@ def _token_ids(found: Any) -> tuple[int, ...] | None:
     if not isinstance(found, list) or not all(_is_count(one) for one in found):
         raise _unexpected("token_ids", "a list of numbers", found)
     return tuple(found)
+
+
+def _ids_of(logprobs: Any) -> tuple[int, ...] | None:
+    """Token ids beside their log probabilities, as llama.cpp's server tells them; None where one has none."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    ids = [one.get("id") for one in content or ()]
+    return _token_ids(ids) if ids and None not in ids else None
 
 
 def _logprobs(found: Any) -> tuple[float | None, ...] | None:

@@ -29,6 +29,8 @@ class CommandPreset:
     words: tuple[str, ...]
     health: str = "/health"
     name: str = "command"
+    packages: tuple[str, ...] = ()
+    tells_logprobs: bool = False
 
     def __post_init__(self) -> None:
         if not self.words:

@@ -31,6 +31,8 @@ class LlamaPreset:
     """`Preset` of llama.cpp. Options are ``NAME=VALUE`` for parameters of xllamacpp's ``CommonParams``."""
 
     name = "llama.cpp"
+    packages = PACKAGES
+    tells_logprobs = True
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         if settings.runtime_adapters:

@@ -79,6 +79,14 @@ class Preset(Protocol):
     def name(self) -> str:
         """In plans."""
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Whose versions, in the engine's environment, say which engine it was; none where that is not known."""
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether a request may ask for log probabilities, of one token beside the chosen."""
+
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         """The command that serves ``served`` on ``port`` to who has ``key``. Raises InputError where it cannot."""
 

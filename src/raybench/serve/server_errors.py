@@ -55,8 +55,7 @@ class Log:
                 text = file.read(size_bytes + before).decode("utf-8", "replace")
         except OSError:
             return ""
-        for secret in self._hidden:
-            text = text.replace(secret, "***")
+        text = without_secrets(text, self._hidden)
         text = _ESCAPES.sub("", text)
         return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)[-size_bytes:]
 
@@ -72,9 +71,16 @@ class Log:
         return f"the first error in its log: {first} ... its end: {end}" if first not in end else f"its log ends: {end}"
 
 
-def how_it_ended(exit_code: int) -> tuple[FailureKind, str]:
+def without_secrets(text: str, hidden: Sequence[str]) -> str:
+    """``text`` with ``***`` in place of each of ``hidden``."""
+    for secret in filter(None, hidden):
+        text = text.replace(secret, "***")
+    return text
+
+
+def how_it_ended(exit_code: int | None) -> tuple[FailureKind, str]:
     """Whose fault the end of a process was, and how it ended: a negative code is the signal that ended it."""
-    if exit_code < 0:
+    if exit_code is not None and exit_code < 0:
         with contextlib.suppress(ValueError):
             signum = signal.Signals(-exit_code)
             return "killed" if signum in _FROM_OUTSIDE else "crashed", f"signal {signum.name}"

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import secrets
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any, Final, Self
 
 from raybench.records import InputError, RaybenchError
 from raybench.serve import family, keeper
-from raybench.serve.server_errors import Log, ServerError, how_it_ended
+from raybench.serve.server_errors import Log, ServerError, how_it_ended, without_secrets
 
 _LOG: Final = "server.log"
 _LOOK_S: Final = 0.02
@@ -69,6 +70,10 @@ class Command:
             raise InputError("a server's command must be words, the first of them a program, without null bytes")
         if wrong := sorted(name for name in self.environment if not name or "=" in name):
             raise InputError(f"a server's environment has a name {wrong[0]!r}: it may be neither empty nor have a '='")
+
+    def told(self) -> str:
+        """Its words for people, without secrets."""
+        return without_secrets(shlex.join(self.words), self.hidden)
 
 
 class ServerProcess:

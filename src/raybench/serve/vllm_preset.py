@@ -35,6 +35,8 @@ class VllmPreset:
     """`Preset` of vLLM. Its ``vllm`` program is not used: that of the build for CPUs does not find its own version."""
 
     name = "vllm"
+    packages = PACKAGES
+    tells_logprobs = True
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         check_options(settings.options, _RESERVED)
@@ -64,7 +66,7 @@ def _adapters(served: Served, settings: EngineSettings) -> list[str]:
     most = settings.max_loras if settings.max_loras is not None else len(served.adapters)
     modules = [json.dumps({"name": name, "path": str(path)}) for name, path in served.adapters.items()]
     # Of all that there are each is kept in memory: what is measured is not how vLLM exchanges them.
-    kept = max(most, len(served.adapters))
+    kept = max(most, len(served.adapters) + settings.runtime_adapters)
     return [
         *("--enable-lora", "--max-loras", str(most), "--max-cpu-loras", str(kept), "--max-lora-rank", str(rank)),
         *("--lora-modules", *modules),

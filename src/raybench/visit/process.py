@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 from raybench.machine import describe_machine, gpu_settings, open_device, package_versions, take_priority
 from raybench.model import ModelSpec, Recipe, check_checkpoint, prepared
 from raybench.records import FailureKind, RaybenchError
+from raybench.serve import how_it_ended
 from raybench.visit import fork_server
 from raybench.visit.messages import Died, Finished, Message
 from raybench.visit.spec import VisitSpec
@@ -41,9 +42,6 @@ PRELOAD = (
 """Imported once by the fork server. A visit's process then starts in hundredths of a second instead of seconds."""
 
 _GRACE_S = 5.0
-
-_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-"""Signals that somebody else sends: a person, a scheduler, the kernel short of memory."""
 
 _LOST: Final = 255
 """What multiprocessing takes for a process's exit code where its fork server, which alone would know, has died."""
@@ -164,11 +162,7 @@ def _exit(exitcode: int | None) -> tuple[FailureKind, str]:
     """Whose fault the end of a process was, and how it ended."""
     if exitcode == _LOST:
         return "killed", f"exit code {_LOST}, as where its fork server was killed"
-    if exitcode is not None and exitcode < 0:
-        with contextlib.suppress(ValueError):
-            signum = signal.Signals(-exitcode)
-            return "killed" if signum in _FROM_OUTSIDE else "crashed", f"signal {signum.name}"
-    return "crashed", f"exit code {exitcode}"
+    return how_it_ended(exitcode)
 
 
 def _kill(process: Any) -> None:

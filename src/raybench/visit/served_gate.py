@@ -1,24 +1,24 @@
 """Whether a server answers by what it is asked to: checked on a few prompts before anything is timed.
 
 A server tells tokens and not logits. So the tokens that it chose are held against transformers and PEFT with the same
-weights, in one forward: each must be the most likely one there, or nearly. And what an adapter answered first it must
-answer again, twice, after other adapters, other prompts and the base: engines have kept one adapter's keys and values
-for another's prompt.
+weights, in one forward: each must be the most likely one there, or nearly, and as likely as the server says. And what
+an adapter answered first it must answer again, twice, after other adapters, other prompts and the base: engines have
+kept one adapter's keys and values for another's prompt. Under a load all of them are asked at once, too: engines have
+given all prompts of a batch the first one's adapter.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from raybench.deploy import CHECKED_ADAPTERS, Deployment, GateError, Generator, logits_after
-from raybench.machine import dtype_name
-from raybench.model import Prompts, Weights
+from raybench.deploy import Deployment, GateError, Generator, checked_adapters, logits_after
+from raybench.model import Weights
 from raybench.plan import Adapter, Configuration
-from raybench.serve import Answer
-from raybench.visit.engine_server import EngineServer, check_whole
+from raybench.serve import Answer, closed_loop, run_on_time
+from raybench.visit.engine_server import EngineServer, first_failure
+from raybench.visit.served_prompt import ServedPrompt
 
 TOLERANCE: Final[Mapping[str, float]] = {"float32": 0.02, "float16": 0.1, "bfloat16": 0.3}
 """By data type, in nats: by how much less likely a chosen token may be than the most likely one, which rounding alone
@@ -26,6 +26,10 @@ can turn about where two are nearly alike."""
 _PROBES: Final = 2
 _TOKENS: Final = 16
 _AGAIN: Final = 2
+_AT_ONCE: Final = 8
+
+_Asked = tuple[Adapter | None, int]
+"""By whom (None: the base, or the only model), and the place of the probe."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,139 +42,243 @@ class _Seen:
 
 
 class ServedGate:
-    """Checks the servers of one visit. ``inputs``: its prompts; ``draw``: which of many adapters are checked."""
+    """Checks the servers of one visit. ``weights``: None where none are known; ``draw``: which of many adapters.
 
-    def __init__(self, weights: Weights, inputs: Mapping[tuple[str, int], Prompts], draw: int) -> None:
+    What has been checked of a server for one load is not checked again for another, but that all at once.
+    """
+
+    def __init__(self, weights: Weights | None, draw: int) -> None:
         self._weights, self._draw = weights, draw
-        by_length = sorted(inputs.values(), key=lambda prompts: int(prompts.values["input_ids"].shape[1]))
-        self._probes = [*by_length[-1:], *by_length[: _PROBES - 1]] if len(by_length) > 1 else by_length
-        """The longest, which caches of prefixes keep, and the shortest."""
+        self._found: dict[object, tuple[dict[str, Any], dict[_Asked, Answer]]] = {}
 
-    def check(self, configuration: Configuration, server: EngineServer) -> dict[str, Any]:
-        """Columns of the loads table. Raises GateError for a wrong answer, naming it, and what asking raises."""
-        by_base = not (server.adapters or server.by_request)
-        adapters: Sequence[Adapter | None] = [None] if by_base else self._checked(configuration)
-        first = {(place, i): self._ask(server, a, p) for place, a in enumerate(adapters) for i, p in self._numbered()}
-        if all(len(set(answer.token_ns)) == 1 < answer.generated_tokens() for answer in first.values()):
-            raise GateError(
-                f"{configuration.name}: all tokens of each answer came at once: the server does not stream, and no "
-                "step can be told apart"
-            )
-        tolerance = TOLERANCE[dtype_name(configuration.dtype, "cpu")]
-        seen, effects = [], []
-        for place, adapter in enumerate(adapters):
-            merged = configuration.strategy == "lora_merged"
-            own = configuration.adapters[0] if merged else adapter
-            answers = [first[place, i] for i, _ in self._numbered()]
-            if any(answer.token_ids is None for answer in answers):
-                continue  # the engine tells text alone
-            found = self._against(configuration, own, answers, tolerance)
-            seen.append(found)
-            if own is not None:
-                base = self._logits(self._base(configuration), answers)
-                effects.append(float((found.logits - base).norm() / found.logits.norm()))
-        if not by_base:
-            self._check_mix(configuration, server, adapters, first)
-        return {
-            "gate_error": max((one.gap for one in seen), default=None),
-            "gate_tolerance": tolerance if seen else None,
-            "adapter_effect": min(effects, default=None),
-            "argmax_agreement": sum(one.agreement for one in seen) / len(seen) if seen else None,
-            "kl_divergence": None,
-            "compile_ns": None,
-            "compile_bytes": None,
-            "compiled_shapes": None,
-        }
+    def check(
+        self, configuration: Configuration, server: EngineServer, prompts: Sequence[ServedPrompt]
+    ) -> dict[str, Any]:
+        """Columns of the loads table. ``configuration``: with the data type that is served.
 
-    def _against(
-        self, configuration: Configuration, adapter: Adapter | None, answers: Sequence[Answer], tolerance: float
-    ) -> _Seen:
-        logits = self._logits(self._model(configuration, adapter), answers)
-        likely = logits.log_softmax(-1)
-        chosen = likely.gather(-1, self._tokens(answers)[:, None])[:, 0]
-        gaps = likely.max(-1).values - chosen
-        gap = float(gaps.max())
-        if not gap <= tolerance:
-            whom = "its base" if adapter is None else f"adapter {adapter.name}"
-            if configuration.strategy == "full_ft":
-                whom = "its fine-tune"
-            at = int(gaps.argmax())
-            raise GateError(
-                f"{configuration.name}: the server chose token {int(self._tokens(answers)[at])} as number {at}, which "
-                f"is {gap:.3g} nats less likely by {whom} alone than {int(likely[at].argmax())} (tolerance "
-                f"{tolerance:g}); it does not compute by those weights"
-            )
-        return _Seen(gap, float((gaps == 0).float().mean()), logits)
+        Raises GateError for a wrong answer, naming it, and what asking raises.
+        """
+        one = _OneGate(self._weights, configuration, server, _probes(prompts), self._draw)
+        key = id(server.line), configuration.strategy, configuration.adapters, configuration.checkpoint
+        if key not in self._found:
+            self._found[key] = one.check()
+        columns, first = self._found[key]
+        if configuration.load is not None:
+            one.check_at_once(first)
+        return dict(columns)
 
-    def _check_mix(
+
+class _OneGate:
+    def __init__(
         self,
+        weights: Weights | None,
         configuration: Configuration,
         server: EngineServer,
-        adapters: Sequence[Adapter | None],
-        first: Mapping[tuple[int, int], Answer],
+        probes: Sequence[ServedPrompt],
+        draw: int,
     ) -> None:
-        base = {i: self._ask(server, None, probe) for i, probe in self._numbered()}
-        for place, adapter in enumerate(adapters):
-            if adapter is not None and all(_said(first[place, i]) == _said(base[i]) for i in base):
+        self._weights, self._configuration, self._server, self._probes = weights, configuration, server, probes
+        self._by_base = not (server.adapters or server.by_request)
+        adapters = [] if self._by_base else checked_adapters(configuration, draw)
+        self._whom: Sequence[Adapter | None] = adapters or [None]
+        self._tolerance = TOLERANCE[configuration.dtype]
+
+    def check(self) -> tuple[dict[str, Any], dict[_Asked, Answer]]:
+        first = {at: self._ask(*at) for at in self._all(self._whom)}
+        if all(len(set(answer.token_ns)) == 1 < answer.generated_tokens() for answer in first.values()):
+            raise GateError(
+                f"{self._name}: all tokens of each answer came at once: the server does not stream, and no step can be "
+                "told apart"
+            )
+        seen, effects = [], []
+        for adapter in self._whom:
+            answers = [first[adapter, place] for place in range(len(self._probes))]
+            own = self._own(adapter)
+            if not self._can_be_held(own, answers):
+                continue
+            found = self._against(own, [answers])
+            seen.append(found)
+            if own is not None:
+                base = self._logits(self._base(), answers)
+                effects.append(float((found.logits - base).norm() / found.logits.norm()))
+        if not self._by_base:
+            self._check_mix(first)
+        columns = {
+            "gate_error": max((one.gap for one in seen), default=None),
+            "gate_tolerance": self._tolerance if seen else None,
+            "adapter_effect": min(effects, default=None),
+            "argmax_agreement": sum(one.agreement for one in seen) / len(seen) if seen else None,
+        }
+        return columns, first
+
+    def check_at_once(self, first: Mapping[_Asked, Answer]) -> None:
+        """All probes of all adapters, and the base where there are some, under way together.
+
+        In a batch rounding is another, so that what is known by its weights is held to these, and else to the text that
+        it gave alone.
+        """
+        load = self._configuration.load
+        assert load is not None
+        whom = self._whom if self._by_base else [*self._whom, None]
+        asked = self._all(whom) * _AGAIN
+        line = self._server.line
+        requests = [
+            line.asked(self._probes[place], self._tokens_of(place), _name(adapter), logprobs=True)
+            for adapter, place in asked
+        ]
+        work = closed_loop(line.server.endpoint, requests, min(load.concurrency or _AT_ONCE, len(asked)), line.limits)
+        answers = [outcome.answer for outcome in run_on_time(work).outcomes]
+        if (failure := first_failure(line, answers)) is not None:
+            raise failure
+        for (_, place), answer in zip(asked, answers, strict=True):
+            self._server.check_whole(answer, self._tokens_of(place))
+        count = len(self._probes)
+        for adapter in whom:
+            starts = [i for i in range(0, len(asked), count) if asked[i][0] == adapter]
+            runs = [answers[i : i + count] for i in starts]
+            if all(self._can_be_held(self._own(adapter), run) for run in runs):
+                self._against(self._own(adapter), runs)
+                continue
+            for run in runs:
+                for place, answer in enumerate(run):
+                    alone = first.get((adapter, place))
+                    if alone is not None and _said(answer) != _said(alone):
+                        raise GateError(
+                            f"{self._name}: asked together with others, {self._called(adapter)} answers the same "
+                            f"prompt otherwise: {_words(answer)} instead of {_words(alone)}"
+                        )
+
+    def _own(self, adapter: Adapter | None) -> Adapter | None:
+        """The adapter whose weights answer: of a merged model the one that was merged."""
+        return self._configuration.adapters[0] if self._configuration.strategy == "lora_merged" else adapter
+
+    @property
+    def _name(self) -> str:
+        return self._configuration.name
+
+    def _all(self, whom: Sequence[Adapter | None]) -> list[_Asked]:
+        return [(adapter, place) for adapter in whom for place in range(len(self._probes))]
+
+    def _can_be_held(self, adapter: Adapter | None, answers: Sequence[Answer]) -> bool:
+        """Whether weights are known that the answers can be held to, and the answers' tokens."""
+        if self._weights is None or any(probe.tensors is None for probe in self._probes):
+            return False
+        if self._server.line.server.process is None and adapter is not None and adapter.path is None:
+            return False  # what a server that runs already loaded is not what a seed draws
+        return all(answer.token_ids is not None for answer in answers)
+
+    def _against(self, adapter: Adapter | None, runs: Sequence[Sequence[Answer]]) -> _Seen:
+        """Each of ``runs`` has an answer for each probe."""
+        answers = [answer for run in runs for answer in run]
+        logits = self._logits(self._model(adapter), answers)
+        likely = logits.log_softmax(-1)
+        chosen = likely.gather(-1, _tokens(answers)[:, None])[:, 0]
+        gaps = likely.max(-1).values - chosen
+        gap = float(gaps.max())
+        if not gap <= self._tolerance:
+            at = int(gaps.argmax())
+            raise GateError(
+                f"{self._name}: the server chose token {int(_tokens(answers)[at])} as number {at}, which is {gap:.3g} "
+                f"nats less likely by {self._called(adapter)} alone than {int(likely[at].argmax())} (tolerance "
+                f"{self._tolerance:g}); it does not compute by those weights"
+            )
+        self._check_logprobs(adapter, chosen, answers)
+        return _Seen(gap, float((gaps == 0).float().mean()), logits)
+
+    def _check_logprobs(self, adapter: Adapter | None, chosen: Any, answers: Sequence[Answer]) -> None:
+        """Where the server says how likely its tokens are, they must be that."""
+        told = [logprob for answer in answers for logprob in answer.logprobs or ()]
+        if len(told) != len(chosen) or any(logprob is None for logprob in told):
+            return
+        off = (chosen - chosen.new_tensor(told)).abs()
+        if not float(off.max()) <= self._tolerance:
+            at = int(off.argmax())
+            raise GateError(
+                f"{self._name}: the server says that token number {at} has log probability {told[at]:.4g}, by "
+                f"{self._called(adapter)} alone it is {float(chosen[at]):.4g} (tolerance {self._tolerance:g} nats); it "
+                "does not compute by those weights"
+            )
+
+    def _check_mix(self, first: Mapping[_Asked, Answer]) -> None:
+        places = range(len(self._probes))
+        base = {place: self._ask(None, place) for place in places}
+        for adapter in self._whom:
+            if all(_said(first[adapter, place]) == _said(base[place]) for place in places):
                 raise GateError(
-                    f"{configuration.name}: adapter {adapter.name} answers all probes as the base does: the server "
-                    "does not use it, or it changes nothing"
+                    f"{self._name}: {self._called(adapter)} answers all probes as the base does: the server does not "
+                    "use it, or it changes nothing"
                 )
         for _ in range(_AGAIN):
-            for place, adapter in [*enumerate(adapters), (-1, None)]:
-                for i, probe in self._numbered():
-                    expected = base[i] if adapter is None else first[place, i]
-                    again = self._ask(server, adapter, probe)
+            for adapter in (*self._whom, None):
+                for place in places:
+                    expected = base[place] if adapter is None else first[adapter, place]
+                    again = self._ask(adapter, place)
                     if _said(again) != _said(expected):
-                        whom = "the base" if adapter is None else f"adapter {adapter.name}"
                         raise GateError(
-                            f"{configuration.name}: asked again, after others, {whom} answers the same prompt "
+                            f"{self._name}: asked again, after others, {self._called(adapter)} answers the same prompt "
                             f"otherwise: {_words(again)} instead of {_words(expected)}; the server mixes adapters up"
                         )
 
-    def _ask(self, server: EngineServer, adapter: Adapter | None, probe: Prompts) -> Answer:
-        tokens = min(probe.output_tokens, _TOKENS)
-        answer = server.line.ask(probe, tokens, None if adapter is None else adapter.name)
-        check_whole(answer, tokens, server.line.server.process.name, server.prefix_caching)
+    def _called(self, adapter: Adapter | None) -> str:
+        if adapter is not None:
+            return f"adapter {adapter.name}"
+        return "its fine-tune" if self._configuration.strategy == "full_ft" else "the base"
+
+    def _ask(self, adapter: Adapter | None, place: int) -> Answer:
+        tokens = self._tokens_of(place)
+        answer = self._server.line.ask(self._probes[place], tokens, _name(adapter), logprobs=True)
+        self._server.check_whole(answer, tokens)
         return answer
 
-    def _numbered(self) -> list[tuple[int, Prompts]]:
-        return list(enumerate(self._probes))
+    def _tokens_of(self, place: int) -> int:
+        return min(self._probes[place].output_tokens, _TOKENS)
 
-    def _checked(self, configuration: Configuration) -> list[Adapter]:
-        adapters = list(configuration.adapters)
-        if len(adapters) <= CHECKED_ADAPTERS:
-            return adapters
-        return random.Random(f"{configuration.seed} {self._draw}").sample(adapters, CHECKED_ADAPTERS)
+    def _base(self) -> Any:
+        assert self._weights is not None
+        return self._weights.base(self._configuration)
 
-    def _base(self, configuration: Configuration) -> Any:
-        return self._weights.base(configuration)
-
-    def _model(self, configuration: Configuration, adapter: Adapter | None) -> Any:
-        if configuration.strategy == "full_ft":
-            return self._weights.fine_tuned(configuration)
-        base = self._base(configuration)
+    def _model(self, adapter: Adapter | None) -> Any:
+        assert self._weights is not None
+        if self._configuration.strategy == "full_ft":
+            return self._weights.fine_tuned(self._configuration)
+        base = self._base()
         if adapter is None:
             return base
-        alone = dataclasses.replace(configuration, strategy="lora_separate", adapters=(adapter,))
+        alone = dataclasses.replace(self._configuration, strategy="lora_separate", adapters=(adapter,))
         return self._weights.attach(base, adapter, alone)
 
     def _logits(self, model: Any, answers: Sequence[Answer]) -> Any:
-        """From which each chosen token of all answers was chosen, in float32, shape (tokens, vocabulary)."""
+        """From which each chosen token of all answers was chosen, in float32, shape (tokens, vocabulary).
+
+        The answers are to the probes in their order, and again.
+        """
         import torch
 
         generator = Generator(Deployment(model, model))
         found = []
-        for (_, probe), answer in zip(self._numbered(), answers, strict=True):
+        for i, answer in enumerate(answers):
+            probe = self._probes[i % len(self._probes)].tensors
+            assert probe is not None
             ids = torch.tensor([answer.token_ids], device=probe.values["input_ids"].device)
             kept = dataclasses.replace(probe, output_tokens=len(answer.token_ids or ()))
             found.append(logits_after(generator, kept, ids)[0].float())
         return torch.cat(found)
 
-    def _tokens(self, answers: Sequence[Answer]) -> Any:
-        import torch
 
-        return torch.tensor([token for answer in answers for token in answer.token_ids or ()])
+def _probes(prompts: Sequence[ServedPrompt]) -> list[ServedPrompt]:
+    """The longest, which caches of prefixes keep, and the shortest."""
+    by_length = sorted(prompts, key=lambda prompt: prompt.length)
+    return [*by_length[-1:], *by_length[: _PROBES - 1]] if len(by_length) > 1 else by_length
+
+
+def _name(adapter: Adapter | None) -> str | None:
+    return None if adapter is None else adapter.name
+
+
+def _tokens(answers: Sequence[Answer]) -> Any:
+    import torch
+
+    return torch.tensor([token for answer in answers for token in answer.token_ids or ()])
 
 
 def _said(answer: Answer) -> object:

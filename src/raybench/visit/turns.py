@@ -37,9 +37,7 @@ class Serves(Protocol):
     def rows(self, request: Request) -> tuple[str, ...] | None:
         """Whom the rows of a request are for; None where nobody need be told."""
 
-    def serve(
-        self, prompts: Prompts, device: Device, opener: bool = False, names: tuple[str, ...] | None = None
-    ) -> Served:
+    def serve(self, prompts: Any, device: Device, opener: bool = False, names: tuple[str, ...] | None = None) -> Served:
         """Serve one request and time it."""
 
 
@@ -48,7 +46,8 @@ class Subject:
     """One configuration as measuring sees it: its requests, and what serves them, after ``switch`` where it has one.
 
     ``handle``: of an adapter's name what ``switch`` is called with; None: the name. Under a ``load`` the requests of a
-    turn are served by ``together``, all of them in one call; None: one at a time.
+    turn are served by ``together``, all of them in one call; None: one at a time. ``inputs``: its own, in place of the
+    visit's.
     """
 
     configuration: str
@@ -58,6 +57,7 @@ class Subject:
     handle: Callable[[str], Any] | None = None
     load: Load | None = None
     together: Callable[[Sequence[Step]], Sequence[Served]] | None = None
+    inputs: Mapping[tuple[str, int], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -314,6 +314,7 @@ def _run(timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int]
         for i, served in zip(range(first, end), subject.together(timings.steps[first:end]), strict=True):
             timings.keep(i, served)
         return
+    inputs = inputs if subject.inputs is None else subject.inputs
     server, clock, switch, handle = subject.server, device.clock, subject.switch, subject.handle
     for i in range(first, end):
         request = timings.steps[i].request

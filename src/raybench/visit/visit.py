@@ -41,6 +41,7 @@ from raybench.model import (
 from raybench.plan import COMPILED, Configuration
 from raybench.records import FailureKind, Place
 from raybench.schemas import CALIBRATIONS
+from raybench.serve import ServerError
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
 from raybench.visit.loading import load
 from raybench.visit.messages import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples
@@ -120,7 +121,7 @@ class Visit:
 
     def __init__(self, spec: VisitSpec, device: Device, busy_with: BusyWith) -> None:
         self.spec, self.device, self.busy_with = spec, device, busy_with
-        self.weights = Weights(prepared(spec.model, spec.recipe), device)
+        self.weights = self.make_weights()
         self.loaded: dict[str, tuple[Configuration, Deployment]] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.servers: dict[str, Server] = {}
@@ -130,6 +131,10 @@ class Visit:
         # What comes first pays for what others find ready (lazy imports, contexts): another order in each round.
         order = balanced_order(len(spec.configurations), spec.round, [*spec.order_seed, _LOAD_ORDER])
         self.order = [(i, spec.configurations[i]) for i in order]
+
+    def make_weights(self) -> Any:
+        """Where weights come from; None where none are known."""
+        return Weights(prepared(self.spec.model, self.spec.recipe), self.device)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -350,7 +355,9 @@ def failure(configuration: Configuration, error: Exception) -> Failed:
     import torch
 
     kind: FailureKind = "error"
-    if isinstance(error, GateError):
+    if isinstance(error, ServerError):
+        kind = error.kind
+    elif isinstance(error, GateError):
         kind = "gate"
     elif isinstance(error, MemoryError | torch.OutOfMemoryError):
         kind = "out_of_memory"

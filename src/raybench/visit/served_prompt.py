@@ -1,0 +1,67 @@
+"""A prompt as a server is told it: the ids of its tokens, a text, or a chat."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raybench.model import Prompts, Request
+from raybench.plan import PromptsAs
+from raybench.serve import Asked
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServedPrompt:
+    """Exactly one of ``token_ids``, ``text`` and ``messages`` is told.
+
+    ``tensors``: the same prompt for a model that checks what is answered; None where no model is known, or where it is
+    told as a text or a chat, of which only the server knows what tokens it makes.
+    """
+
+    output_tokens: int
+    token_ids: tuple[int, ...] | None = None
+    text: str | None = None
+    messages: tuple[Mapping[str, str], ...] | None = None
+    tensors: Prompts | None = None
+
+    @property
+    def length(self) -> int:
+        """By which longer prompts are told from shorter ones: tokens, or characters."""
+        if self.token_ids is not None:
+            return len(self.token_ids)
+        return len(self.text or "") + sum(len(one["content"]) for one in self.messages or ())
+
+    def asked(self, model: str, tokens: int, extra: Mapping[str, Any], logprobs: int | None = None) -> Asked:
+        """A request for ``tokens`` tokens of what the server knows as ``model``. Raises InputError."""
+        return Asked(
+            model,
+            tokens,
+            token_ids=self.token_ids,
+            text=self.text,
+            messages=self.messages,
+            logprobs=logprobs,
+            extra=extra,
+        )
+
+
+def served_prompt(
+    request: Request, prompts_as: PromptsAs, tensors: Prompts | None, text_of: Callable[[Request, Prompts | None], str]
+) -> ServedPrompt:
+    """``request`` as servers are told it; ``tensors``: of its tokens, where they are known.
+
+    Where it is to be text, it is what its file said, or what ``text_of`` makes of it.
+    """
+    if prompts_as == "token_ids":
+        assert tensors is not None
+        return ServedPrompt(request.output_tokens, token_ids=ids_of(tensors), tensors=tensors)
+    messages = request.messages or (("user", text_of(request, tensors)),)
+    if prompts_as == "text":
+        return ServedPrompt(request.output_tokens, text="\n".join(content for _, content in messages))
+    chat = tuple({"role": role, "content": content} for role, content in messages)
+    return ServedPrompt(request.output_tokens, messages=chat)
+
+
+def ids_of(tensors: Prompts) -> tuple[int, ...]:
+    """The ids of a prompt's tokens."""
+    return tuple(tensors.values["input_ids"][0].tolist())

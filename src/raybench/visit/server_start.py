@@ -1,0 +1,126 @@
+"""The servers of a visit: those that it starts, on its own cores, with what they load, and those that run already."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from raybench.machine import dtype_name
+from raybench.model import prepared
+from raybench.plan import Adapter, Configuration, ServerKey, Servers
+from raybench.records import RaybenchError
+from raybench.serve import (
+    Checkpoints,
+    CommandPreset,
+    EngineSettings,
+    Limits,
+    Preset,
+    Reached,
+    RunningServer,
+    Served,
+    gguf_adapter,
+    gguf_model,
+    preset_of,
+    reach,
+    reach_at,
+    running,
+)
+from raybench.visit.engine_server import Line
+from raybench.visit.inputs import longest_row
+from raybench.visit.spec import VisitSpec
+
+_GGUF: Final = "llama.cpp"
+"""The engine that reads no files of PEFT's and transformers'."""
+
+
+class Started(NamedTuple):
+    """A server that answers, and a line to it. ``server``: None of one that raybench did not start."""
+
+    line: Line
+    server: RunningServer | None
+    prefix_caching: bool
+
+
+class ServerStart:
+    """Brings up the servers of one visit. What it starts ends with ``stack``."""
+
+    def __init__(self, spec: VisitSpec, device_kind: str, stack: contextlib.ExitStack) -> None:
+        self.spec, self._device_kind, self._stack = spec, device_kind, stack
+        self.reached: list[Reached] = []
+
+    def start(self, key: ServerKey, members: Sequence[Configuration], place: int) -> Started:
+        """The server of ``members``, which are served by one; ``place``: which of the visit's it is, from 0.
+
+        Raises RaybenchError where it does not start, cannot be reached, or cannot serve that.
+        """
+        table = next(table for table in self.spec.servers if table.name == key.servers)
+        # An answer may wait in the server's queue, and no visit waits longer than it may take.
+        limits = Limits(first_byte_s=table.answer_within_s, whole_s=self.spec.timeout_s)
+        server: RunningServer | None = None
+        if table.url is not None:
+            found = reach_at(f"server {table.name}", table.url, _key(table), table.model, _names(members))
+        else:
+            server = self._started(table, members[0], place)
+            found = reach(server)
+        self.reached.append(found)
+        line = Line(found, limits)
+        self._stack.callback(line.close)
+        return Started(line, server, table.prefix_caching)
+
+    def _started(self, table: Servers, configuration: Configuration, place: int) -> RunningServer:
+        cores = table.cores[place % len(table.cores)] if table.cores else ()
+        settings = EngineSettings(
+            python=table.python,
+            options=table.options,
+            environment=dict(table.environment),
+            device=self.spec.device_kind,
+            cores=cores,
+            kv_cache_gib=table.kv_cache_gib,
+            prefix_caching=table.prefix_caching,
+            eager=table.eager,
+            max_tokens=max(longest_row(r) for requests in self.spec.requests for r in requests),
+            streams=table.streams,
+            runtime_adapters=table.load_adapters and configuration.strategy not in ("full_ft", "lora_merged"),
+        )
+        preset: Preset = CommandPreset(table.command, table.ready) if table.preset is None else preset_of(table.preset)
+        name = f"server of {configuration.name}"
+        served = self._files(configuration, preset)
+        return self._stack.enter_context(running(name, preset, served, settings, ready_within_s=table.ready_within_s))
+
+    def _files(self, configuration: Configuration, preset: Preset) -> Served:
+        """What its server loads, written to the cache where it is not there."""
+        dtype: Any = dtype_name(configuration.dtype, self._device_kind)
+        files = Checkpoints(prepared(self.spec.model, self.spec.recipe), dtype)
+        if configuration.strategy == "full_ft":
+            model, beside = files.fine_tuned(configuration), tuple[Adapter, ...]()
+        elif configuration.strategy == "lora_merged":
+            model, beside = files.merged(configuration.adapters[0]), ()
+        else:
+            model, beside = files.base(), configuration.adapters
+        adapters: dict[str, Path] = {adapter.name: files.adapter(adapter) for adapter in beside}
+        if preset.name == _GGUF:
+            adapters = {name: gguf_adapter(folder, model) for name, folder in adapters.items()}
+            model = gguf_model(model, dtype)
+        return Served(model, dtype, adapters)
+
+
+def _names(members: Sequence[Configuration]) -> list[str]:
+    """Adapters that the server must know: those that serve."""
+    beside = [c for c in members if c.strategy in ("lora_separate", "multi_lora")]
+    return list(dict.fromkeys(adapter.name for c in beside for adapter in c.adapters))
+
+
+def _key(table: Servers) -> str | None:
+    """The API key of a server that runs already. Raises RaybenchError where its variable is not set here."""
+    if table.api_key_variable is None:
+        return None
+    key = os.environ.get(table.api_key_variable)
+    if not key:
+        raise RaybenchError(
+            f"servers {table.name}: the environment variable {table.api_key_variable} is not set where the visit runs; "
+            "set it on the machine of each worker, or for a job in its runtime environment"
+        )
+    return key
