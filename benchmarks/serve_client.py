@@ -2,9 +2,10 @@
 
 The server is tests/serve/fake_server.py, a process of its own on loopback. One stream: each event says when the server
 wrote it, by the clock that both processes have, so the delay of a token is known from writing to the client's time of
-it. `raybench.serve.connection` and a bare blocking socket, which does nothing but read and note the time, read such
-streams in turn; told are what a token is later and what CPU time it costs, as ratios and differences with 95 %
-intervals over pairs of streams. Paced: a token each millisecond. At once: as fast as the server writes.
+it. `serve/one_stream.py`, `serve/connection.py` in its event loop, and a bare blocking socket, which does nothing but
+read and note the time, read such streams in turn; told are what a token is later by each than by the bare one and what
+CPU time it costs, as ratios and differences with 95 % intervals over rounds. Paced: a token each millisecond. At once:
+as fast as the server writes.
 
 64 streams: requests of an open loop (Poisson) at several rates, and by how much they were sent late; and a closed loop,
 which says how many a second the two processes manage at all. The server is of Python, too, and has its share in that.
@@ -15,6 +16,7 @@ which says how many a second the two processes manage at all. The server is of P
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import socket
@@ -31,15 +33,28 @@ from numpy.typing import NDArray
 from raw import write_raw
 from scipy import stats
 
-from raybench.serve import Asked, Endpoint, Load, closed_loop, endpoint_of, open_loop, poisson_arrivals, run_on_time
-from raybench.serve.connection import Connection, connect
+from raybench.machine import take_priority
+from raybench.serve import (
+    Asked,
+    Endpoint,
+    Load,
+    OneStream,
+    Received,
+    closed_loop,
+    connect,
+    endpoint_of,
+    open_loop,
+    poisson_arrivals,
+    run_on_time,
+)
+from raybench.serve.connection import Connection
 
 SERVER = Path(__file__).parents[1] / "tests" / "serve" / "fake_server.py"
 STREAMS = 64
 LATE_NS = 1_000_000
 """Where a request counts as late."""
 _STAMP = re.compile(rb'"text": "(\d+)"')
-_WAYS = ("bare", "ours")
+_WAYS = ("bare", "one stream", "loop")
 
 Stream = dict[str, float]
 """What reading one stream took: ``delay_ns`` of its tokens (median), ``cpu_ns`` and ``wall_ns`` of a token."""
@@ -72,46 +87,63 @@ def read_bare(connection: socket.socket, request: bytes, tokens: int) -> Stream:
     return measured(reads, time.thread_time_ns() - began_cpu, clock() - began, tokens)
 
 
-async def read_ours(connection: Connection, request: bytes, tokens: int) -> Stream:
+def read_one(connection: OneStream, request: bytes, tokens: int) -> Stream:
+    """Reads it as a turn of a visit does."""
+    began_cpu, began = time.thread_time_ns(), time.perf_counter_ns()
+    return received(connection.exchange(request), began_cpu, began, tokens)
+
+
+async def read_loop(connection: Connection, request: bytes, tokens: int) -> Stream:
     """Reads it as a load does."""
     began_cpu, began = time.thread_time_ns(), time.perf_counter_ns()
-    received = await connection.start(request)
+    return received(await connection.start(request), began_cpu, began, tokens)
+
+
+def received(one: Received, began_cpu: int, began: int, tokens: int) -> Stream:
     cpu_ns, wall_ns = time.thread_time_ns() - began_cpu, time.perf_counter_ns() - began
-    if received.error:
-        raise SystemExit(received.error)
-    return measured(received.reads, cpu_ns, wall_ns, tokens)
+    if one.error:
+        raise SystemExit(one.error)
+    return measured(one.reads, cpu_ns, wall_ns, tokens)
 
 
 async def pairs_of(endpoint: Endpoint, pairs: int, tokens: int) -> dict[str, list[Stream]]:
-    """Streams of both ways, in turn; which is first changes from pair to pair. The first pair is not kept."""
+    """Streams of all ways, in turn; which is first changes from round to round. The first round is not kept."""
     asked = Asked("base", tokens, token_ids=tuple(range(32)))
     request = endpoint.request("POST", endpoint.api(asked.path), asked.body())
     found: dict[str, list[Stream]] = {way: [] for way in _WAYS}
-    ours = await connect(endpoint)
+    orders = list(itertools.permutations(_WAYS))
+    loop, one = await connect(endpoint), OneStream(endpoint)
     with socket.create_connection((endpoint.host, endpoint.port)) as bare:
         bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for pair in range(pairs + 1):
-            for way in _WAYS if pair % 2 else _WAYS[::-1]:
-                one = read_bare(bare, request, tokens) if way == "bare" else await read_ours(ours, request, tokens)
+            for way in orders[pair % len(orders)]:
+                if way == "loop":
+                    read = await read_loop(loop, request, tokens)
+                elif way == "one stream":
+                    read = read_one(one, request, tokens)
+                else:
+                    read = read_bare(bare, request, tokens)
                 if pair:
-                    found[way].append(one)
-    ours.close()
+                    found[way].append(read)
+    loop.close()
+    one.close()
     return found
 
 
 def tell_pairs(name: str, found: dict[str, list[Stream]]) -> None:
-    print(f"one stream, {name}: {len(found['bare'])} pairs")
+    print(f"one stream, {name}: {len(found['bare'])} rounds")
     told = [("cpu_ns", "CPU time"), ("wall_ns", "wall time")]
     if name == "paced":  # at once, tokens wait for the reader, and that says nothing of when they came
         told.insert(0, ("delay_ns", "delay"))
     for what, label in told:
-        bare, ours = (np.array([one[what] for one in found[way]]) for way in _WAYS)
-        more, ratio = _interval((ours - bare) / 1e3), np.exp(_interval(np.log(ours / bare)))
-        print(
-            f"  {label:9} of a token: bare {np.median(bare) / 1e3:.1f} us, ours {np.median(ours) / 1e3:.1f} us; "
-            f"ratio {ratio[0]:.3f} [{ratio[1]:.3f}, {ratio[2]:.3f}], more by {more[0]:+.1f} us "
-            f"[{more[1]:+.1f}, {more[2]:+.1f}]"
-        )
+        bare, *others = (np.array([one[what] for one in found[way]]) for way in _WAYS)
+        print(f"  {label:9} of a token: bare {np.median(bare) / 1e3:.1f} us")
+        for way, ours in zip(_WAYS[1:], others, strict=True):
+            more, ratio = _interval((ours - bare) / 1e3), np.exp(_interval(np.log(ours / bare)))
+            print(
+                f"    {way:10} {np.median(ours) / 1e3:.1f} us; more by {more[0]:+.1f} us [{more[1]:+.1f}, "
+                f"{more[2]:+.1f}], ratio {ratio[0]:.3f} [{ratio[1]:.3f}, {ratio[2]:.3f}]"
+            )
 
 
 def _interval(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -158,7 +190,7 @@ def main() -> None:
     parser.add_argument("--request-tokens", type=int, default=8, help="of a request in loads")
     parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"niceness": take_priority()}
     with subprocess.Popen([sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from raybench.serve.answers import Answer, answer_of
-from raybench.serve.connection import Limits, Received, fetch
+from raybench.serve.connection import fetch
+from raybench.serve.exchange import Limits, Received
 from raybench.serve.fine_timers import run_on_time
 from raybench.serve.openai_api import Asked
 from serve.conftest import Told

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -18,10 +16,12 @@ from typing import Any, TypeVar
 import pytest
 
 from processes import free_port
-from raybench.serve.connection import Connection, Limits, NoConnectionError, Received, connect, fetch
+from raybench.serve.connection import Connection, connect, fetch
 from raybench.serve.endpoint import Endpoint, endpoint_of
+from raybench.serve.exchange import Limits, NoConnectionError, Received
 from raybench.serve.fine_timers import run_on_time
 from raybench.serve.openai_api import Asked
+from serve.certificates import made_certificate
 from serve.conftest import Told, fake_server
 
 T = TypeVar("T")
@@ -291,44 +291,10 @@ def test_a_key_is_asked_for_and_given() -> None:
 
 
 def test_certificates_are_checked(tmp_path: Path) -> None:
-    certificate, key = _certificate(tmp_path)
+    certificate, key = made_certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     with fake_server("--tls", str(certificate), str(key)) as port:
         received, _ = run(ask(endpoint_of(f"https://127.0.0.1:{port}", tls=trusting), times=2))
         assert [(one.status, one.error) for one in received] == [(200, None)] * 2
         with pytest.raises(NoConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
             run(connect(endpoint_of(f"https://127.0.0.1:{port}")))
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that is its own authority, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.KeyUsage(True, False, False, False, False, True, False, False, False),  # signs, also certificates
-            critical=True,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from processes import free_port
 from raybench.records import InputError
 from raybench.serve import sending
-from raybench.serve.connection import Limits
 from raybench.serve.endpoint import Endpoint, endpoint_of
+from raybench.serve.exchange import Limits
 from raybench.serve.fine_timers import run_on_time
 from raybench.serve.load import Load, closed_loop, open_loop
 from raybench.serve.openai_api import Asked

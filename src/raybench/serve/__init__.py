@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from raybench.serve.arrivals import gamma_arrivals, poisson_arrivals, trace_arrivals
     from raybench.serve.checkpoints import Checkpoints
     from raybench.serve.command_preset import CommandPreset
-    from raybench.serve.connection import Limits, NoConnectionError, Received, connect, fetch
+    from raybench.serve.connection import connect, fetch
     from raybench.serve.endpoint import Endpoint, endpoint_of
     from raybench.serve.engine_python import find_python, versions_in
+    from raybench.serve.exchange import Limits, NoConnectionError, Received
     from raybench.serve.family import Memory
     from raybench.serve.fine_timers import run_on_time
     from raybench.serve.gguf_files import gguf_adapter, gguf_model
     from raybench.serve.load import Load, Outcome, closed_loop, open_loop
+    from raybench.serve.one_stream import OneStream
     from raybench.serve.openai_api import Asked
     from raybench.serve.ports import LOOPBACK, free_port, new_key, on_free_port
     from raybench.serve.presets import PRESETS, RunningServer, preset_of, running
@@ -40,6 +42,7 @@ __all__ = [
     "Load",
     "Memory",
     "NoConnectionError",
+    "OneStream",
     "Outcome",
     "Preset",
     "Reached",

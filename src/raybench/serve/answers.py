@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from raybench.serve.chunks import Chunk, Usage, chunk_of
-from raybench.serve.connection import Received
+from raybench.serve.exchange import Received
 from raybench.serve.faults import KEPT_BYTES, AnswerFault, status_fault, told
 from raybench.serve.stream import DONE, EventReader
 

@@ -7,61 +7,22 @@ parsed until the answer is complete.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import os
 import socket
-import ssl
 import time
-from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from raybench.serve.endpoint import Endpoint
-from raybench.serve.reply import MOST_BYTES, Reply
-
-Clock = Callable[[], int]
-"""Nanoseconds from some moment on; it never goes back."""
-
-_CLOSED: Final = "the server closed the connection before its answer was complete"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a server may take, and how much it may say.
-
-    ``first_byte_s``: from sending a request to the first bytes of its answer's body, the time in the server's queue
-    included. ``between_bytes_s``: between two reads of it. ``whole_s``: from sending to the answer's end.
-    """
-
-    connect_s: float = 10.0
-    first_byte_s: float = 120.0
-    between_bytes_s: float = 60.0
-    whole_s: float = 600.0
-    most_bytes: int = MOST_BYTES
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Received:
-    """What came of one request, as it came. Nanoseconds of the client's clock.
-
-    ``sent_ns``: just before it was handed to the kernel; None where it never was. ``ended_ns``: the read that completed
-    the answer, or when it was given up. ``reads``: (when, bytes) of the body. ``error``: None where the answer is a
-    complete one of HTTP, whatever its status.
-    """
-
-    sent_ns: int | None
-    ended_ns: int
-    status: int | None = None
-    content_type: str = ""
-    reads: tuple[tuple[int, bytes], ...] = ()
-    error: str | None = None
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(part for _, part in self.reads)
-
-
-class NoConnectionError(Exception):
-    """There is no connection to the server; the message says why in one line."""
+from raybench.serve.exchange import (
+    CLOSED,
+    Clock,
+    Limits,
+    NoConnectionError,
+    Received,
+    broke,
+    no_connection,
+    received,
+)
+from raybench.serve.reply import Reply
 
 
 class Connection(asyncio.Protocol):
@@ -128,7 +89,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._reply is not None:
-            self._reply.end(_CLOSED if exc is None else f"the connection broke ({_words(exc)})")
+            self._reply.end(CLOSED if exc is None else broke(exc))
             self._finish(self._clock(), self._reply.error)
         self._transport = None
         self._set_closed()
@@ -142,18 +103,11 @@ class Connection(asyncio.Protocol):
         reply, now = self._reply, self._clock()
         if reply is None:
             return
-        limits, begun = self.limits, bool(reply.reads)
-        quiet_s = limits.between_bytes_s if begun else limits.first_byte_s
-        quiet_since = self._last_ns if begun else self._sent_ns
-        left_s = min(quiet_since / 1e9 + quiet_s, self._sent_ns / 1e9 + limits.whole_s) - now / 1e9
+        left_s = self.limits.left_s(reply, self._sent_ns, self._last_ns, now)
         if left_s > 0:
             self._check_within(left_s)
-        elif (now - self._sent_ns) / 1e9 >= limits.whole_s:
-            self._finish(now, f"the answer was not complete within {limits.whole_s:g} s")
-        elif begun:
-            self._finish(now, f"the server sent nothing for {quiet_s:g} s after {reply.body_bytes} bytes of its body")
         else:
-            self._finish(now, f"the server sent nothing of its answer within {quiet_s:g} s")
+            self._finish(now, self.limits.late(reply, self._sent_ns, now))
 
     def _finish(self, now: int, error: str | None, *, sent: bool = True) -> None:
         reply, waiting = self._reply, self._waiting
@@ -166,9 +120,7 @@ class Connection(asyncio.Protocol):
         if not reply.keep_alive or error is not None:
             self.close()
         if not waiting.done():
-            sent_ns = self._sent_ns if sent else None
-            received = Received(sent_ns, now, reply.status, reply.content_type, tuple(reply.reads), error)
-            waiting.set_result(received)
+            waiting.set_result(received(reply, self._sent_ns if sent else None, now, error))
 
     def _set_closed(self) -> None:
         if not self.closed.done():
@@ -184,9 +136,9 @@ async def connect(endpoint: Endpoint, limits: Limits | None = None, clock: Clock
                 lambda: Connection(limits, clock), endpoint.host, endpoint.port, ssl=endpoint.tls
             )
     except TimeoutError:
-        raise NoConnectionError(f"no connection to {endpoint.authority} within {limits.connect_s:g} s") from None
+        raise no_connection(endpoint, limits.connect_s) from None
     except (OSError, UnicodeError) as error:  # the latter: a host's name that is none
-        raise NoConnectionError(f"no connection to {endpoint.authority}: {_words(error)}") from None
+        raise no_connection(endpoint, error) from None
     return connection
 
 
@@ -202,9 +154,3 @@ async def fetch(endpoint: Endpoint, path: str, limits: Limits | None = None, bod
     finally:
         connection.close()
         await connection.closed
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno)  # asyncio's own words are of calls
-    return " ".join(str(error).split()) or type(error).__name__

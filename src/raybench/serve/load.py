@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from raybench.records import InputError
 from raybench.serve.answers import Answer, answer_of
-from raybench.serve.connection import Clock, Limits
 from raybench.serve.endpoint import Endpoint
+from raybench.serve.exchange import Clock, Limits
 from raybench.serve.openai_api import Asked
 from raybench.serve.sending import MOST_CONNECTIONS, Sending
 

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from raybench.serve.connection import Clock, Connection, Limits, NoConnectionError, Received, connect
+from raybench.serve.connection import Connection, connect
 from raybench.serve.endpoint import Endpoint
+from raybench.serve.exchange import Clock, Limits, NoConnectionError, Received
 from raybench.serve.openai_api import Asked
 
 MOST_CONNECTIONS: Final = 900
