@@ -7,10 +7,15 @@ read and note the time, read such streams in turn; told are what a token is late
 CPU time it costs, as ratios and differences with 95 % intervals over rounds. Paced: a token each millisecond. At once:
 as fast as the server writes.
 
-64 streams: requests of an open loop (Poisson) at several rates, and by how much they were sent late; and a closed loop,
-which says how many a second the two processes manage at all. The server is of Python, too, and has its share in that.
+64 streams: requests of an open loop (Poisson) at several rates, and by how much they were sent late: answered at once,
+and each token after a pause, so that 64 are under way in the mean; and a closed loop, which says how many a second the
+two processes manage at all. The server is of Python, too, and has its share in that. "Waited for a core": the share of
+the time in which the client could have run and other processes did (/proc/self/schedstat).
 
-    python benchmarks/serve_client.py [--pairs 30] [--tokens 200] [--rates 250 500 750 1000] [--seconds 5] [--raw FILE]
+    python benchmarks/serve_client.py [--pairs 30] [--tokens 200] [--rates 250 500 750 1000] [--seconds 5]
+                                      [--real-time] [--raw FILE]
+
+``--real-time``: client and server are of the scheduler's class SCHED_FIFO, so that other work takes no core from them.
 """
 
 from __future__ import annotations
@@ -18,13 +23,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +157,16 @@ def _interval(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([values.mean(), values.mean() - half, values.mean() + half])
 
 
-def tell_load(name: str, load: Load) -> dict[str, Any]:
+def waited_ns() -> int:
+    """How long this process was ready to run and did not, so far."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1])
+
+
+def tell_load(name: str, work: Coroutine[Any, Any, Load]) -> dict[str, Any]:
     """What was late, and how many answers a second there were."""
+    began, waited = time.perf_counter_ns(), waited_ns()
+    load = run_on_time(work)
+    waited_share = (waited_ns() - waited) / (time.perf_counter_ns() - began)
     late = np.array([outcome.late_ns for outcome in load.outcomes if outcome.late_ns is not None], np.int64)
     faults = [outcome.answer.error for outcome in load.outcomes if outcome.answer.error]
     last_ns = max(outcome.answer.ended_ns for outcome in load.outcomes)
@@ -160,22 +174,28 @@ def tell_load(name: str, load: Load) -> dict[str, Any]:
     p50, p99, most = (float(one) / 1e3 for one in (*np.percentile(late, [50, 99]), late.max()))
     print(
         f"  {name:28} {rate:6.0f} answers/s; late by p50 {p50:.0f} us, p99 {p99:.0f} us ({p99 * 1e3 / LATE_NS:.2f} of "
-        f"{LATE_NS / 1e6:g} ms), at most {most:.0f} us; {load.opened_later} connections more; {len(faults)} faults"
-        f"{f', as {faults[0]}' if faults else ''}"
+        f"{LATE_NS / 1e6:g} ms), at most {most:.0f} us; waited for a core {waited_share:.1%}; {load.opened_later} "
+        f"connections more; {len(faults)} faults{f', as {faults[0]}' if faults else ''}"
     )
-    return {"name": name, "answers_per_s": rate, "late_ns": late.tolist(), "opened_later": load.opened_later}
+    told = {"name": name, "answers_per_s": rate, "late_ns": late.tolist(), "waited_for_a_core": waited_share}
+    return told | {"opened_later": load.opened_later}
 
 
 def loads(endpoint: Endpoint, rates: Sequence[float], seconds: float, tokens: int) -> list[dict[str, Any]]:
-    print(f"{STREAMS} connections, requests of {tokens} tokens, no delay")
+    print(f"open loops, requests of {tokens} tokens")
     told = []
     for place, rate in enumerate(rates):
         requests = [Asked("base", tokens, token_ids=tuple(range(32))) for _ in range(round(rate * seconds))]
         arrivals = poisson_arrivals(rate, len(requests), place)
-        load = run_on_time(open_loop(endpoint, requests, arrivals, STREAMS))
-        told.append(tell_load(f"open loop at {rate:g}/s", load))
+        behave(endpoint)
+        told.append(tell_load(f"{rate:g}/s", open_loop(endpoint, requests, arrivals, STREAMS)))
+        pause_ms = 1e3 * STREAMS / rate / tokens
+        behave(endpoint, ttft_ms=pause_ms, token_ms=pause_ms)
+        name = f"{rate:g}/s, {STREAMS} under way"  # by chance sometimes more
+        told.append(tell_load(name, open_loop(endpoint, requests, arrivals, 2 * STREAMS)))
+    behave(endpoint)
     requests = [Asked("base", tokens, token_ids=tuple(range(32))) for _ in range(round(max(rates) * seconds))]
-    told.append(tell_load("closed loop", run_on_time(closed_loop(endpoint, requests, STREAMS))))
+    told.append(tell_load(f"closed loop of {STREAMS}", closed_loop(endpoint, requests, STREAMS)))
     return told
 
 
@@ -188,9 +208,12 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate")
     parser.add_argument("--request-tokens", type=int, default=8, help="of a request in loads")
+    parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
-    figures: dict[str, Any] = {"niceness": take_priority()}
+    figures: dict[str, Any] = {"niceness": take_priority(), "real_time": asked.real_time}
+    if asked.real_time:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     with subprocess.Popen([sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None
@@ -199,7 +222,6 @@ def main() -> None:
                 behave(endpoint, stamp=True, token_ms=token_ms)
                 figures[name] = run_on_time(pairs_of(endpoint, asked.pairs, asked.tokens))
                 tell_pairs(name, figures[name])
-            behave(endpoint)
             figures["loads"] = loads(endpoint, asked.rates, asked.seconds, asked.request_tokens)
         finally:
             server.kill()
