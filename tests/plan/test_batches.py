@@ -87,5 +87,5 @@ def test_a_batch_that_the_name_does_not_tell_is_refused(path: Path) -> None:
     told, _ = refusals(path, HEAD + ADAPTERS + BATCHES.replace("_b{batch}", ""))
     assert told == (
         "matrix[0].name: duplicate configuration 'x_mrpc'; every name must be its own "
-        "({task}, {seed}, {batch}, {resident})"
+        "({task}, {seed}, {batch}, {resident}, {load})"
     )

@@ -61,7 +61,7 @@ def test_a_placeholder_that_is_not_one_is_a_bad_name(path: Path) -> None:
     assert lines[0].startswith("matrix[0].name: 'x_{tsk}_1' is not a name")
     assert lines[1:] == [
         "matrix[0].name: duplicate configuration 'x_{tsk}_1'; every name must be its own "
-        "({task}, {seed}, {batch}, {resident})"
+        "({task}, {seed}, {batch}, {resident}, {load})"
     ]
 
 

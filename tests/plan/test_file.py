@@ -136,7 +136,7 @@ def test_all_that_is_wrong_with_the_types_is_told_at_once(path: Path) -> None:
         "requests: input should be greater than or equal to 1, got '0'",
         "warmups: input should be greater than or equal to 0, got '-1'",
         "round: unknown key 'round'; expected one of accelerator_type, adapters, claims, configurations, description, "
-        "engine, margin, matrix, model, name, order_seed, references, ...; did you mean 'rounds'?",
+        "goodput, margin, matrix, model, name, order_seed, references, ...; did you mean 'rounds'?",
     ]
 
 

@@ -21,7 +21,7 @@ from sweep.own_plans import save_fine_tunes
 
 DOCS = (Path(__file__).parents[2] / "docs" / "plan.md").read_text("utf-8")
 SECTIONS = {"The plan": PlanTable} | {
-    f"`[{name}]`" if name in ("workload", "engine") else f"`[[{name}]]`": table for name, table in TABLES.items()
+    f"`[{name}]`" if name in ("workload", "goodput") else f"`[[{name}]]`": table for name, table in TABLES.items()
 }
 ROW = re.compile(r"\| `(\w+)` \| ([\w ]+) \| (?:`(.+?)`|(none))? ?\| (.+) \| (.+) \|")
 
@@ -40,7 +40,8 @@ def test_there_is_a_section_for_each_table() -> None:
     assert re.findall(r"^### (.+)$", keys, re.MULTILINE) == [
         "The plan",
         "`[workload]`",
-        "`[engine]`",
+        "`[[servers]]`",
+        "`[goodput]`",
         "`[[claims]]`",
         "`[[adapters]]`",
         "`[[matrix]]`",

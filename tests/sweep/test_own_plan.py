@@ -208,9 +208,15 @@ def test_every_key_has_a_comment_and_every_key_of_a_plan_is_there_but_those_of_t
         "configurations",
         "matrix",
         "workload",
-        "engine",
-        *schema.EngineTable.model_fields,
-    } - {"adapters"}
+        "servers",
+        "goodput",
+        "concurrency",
+        "rate_per_s",
+        "burstiness",
+        "trace",
+        *schema.ServersTable.model_fields,
+        *schema.GoodputTable.model_fields,
+    } - {"adapters", "name", "model"}
 
 
 def test_what_was_found_is_at_the_top_of_the_plan_and_of_standard_error(root: Path, capsys: Capture) -> None:

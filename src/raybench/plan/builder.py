@@ -157,7 +157,7 @@ class PlanBuilder:
         for table in parsed.servers:
             self.check_name(table.name, "servers.name")
         if parsed.servers:
-            found += problems_of_served(configurations)
+            found += problems_of_served(parsed, configurations)
         for c in configurations:
             if c.strategy == "base_beside_lora" and len(c.tasks) > 1:
                 found.append(("configurations", f"{c.name!r}: base_beside_lora takes adapters of one task"))
@@ -210,7 +210,7 @@ class PlanBuilder:
         found: dict[str, Adapter | None] = {}
         for i, table in enumerate(self.parsed.adapters):
             key = f"adapters[{i}]"
-            if table.path is None and table.alpha is None:
+            if table.path is None and table.alpha is None and not self.all_run_already:
                 self.problem(f"{key}.alpha", "missing; without a path there is no adapter to read it from")
             if table.path is None and isinstance(table.target_modules, str):
                 self.problem(f"{key}.target_modules", "a pattern goes with a path; list the modules' names")
@@ -227,6 +227,8 @@ class PlanBuilder:
     def adapter(self, name: str, path: str | None, table: AdaptersTable, task: str, seed: int) -> Adapter:
         targets = table.target_modules
         stated = tuple(targets) if isinstance(targets, list) else targets
+        if path is None and table.alpha is None:  # one that a server has
+            return Adapter(name, task, seed, table.r, None, stated)
         if path is None:
             return Adapter(name, task, seed, table.r or DEFAULT_R, table.alpha, stated or DEFAULT_TARGETS)
         return Adapter(name, task, seed, table.r, table.alpha, stated, self.path(path))
@@ -312,6 +314,11 @@ class PlanBuilder:
             servers=(table.servers or self.parsed.servers[0].name) if self.parsed.servers else "",
             load=self.load(row),
         )
+
+    @property
+    def all_run_already(self) -> bool:
+        """Whether all its servers do, which have their adapters."""
+        return bool(self.parsed.servers) and all(table.url is not None for table in self.parsed.servers)
 
     def load(self, row: Row) -> Load | None:
         """How requests come; a trace is beside the plan."""

@@ -26,7 +26,7 @@ class Load:
         """In names of configurations: ``c8``, ``r2.5`` or ``trace``."""
         if self.concurrency is not None:
             return f"c{self.concurrency}"
-        return "trace" if self.rate_per_s is None else f"r{self.rate_per_s:g}"
+        return "trace" if self.rate_per_s is None else f"r{self.rate_per_s:.10g}"
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
@@ -42,7 +42,9 @@ class Load:
             return f"{self.concurrency} at once"
         if self.rate_per_s is None:
             return "as traced"
-        return f"{self.rate_per_s:g} a second" + ("" if self.burstiness == 1 else f", burstiness {self.burstiness:g}")
+        return f"{self.rate_per_s:.10g} a second" + (
+            "" if self.burstiness == 1 else f", burstiness {self.burstiness:g}"
+        )
 
 
 ONE_AT_A_TIME: Final = "c1"

@@ -42,7 +42,8 @@ class Adapter:
     """One LoRA adapter: the shape it has, and where its weights are if they are somewhere.
 
     With a ``path`` its ``r``, ``alpha`` and ``target_modules`` (names, or one pattern) may be None until its files
-    have been read. ``target_parameters``: what it changes besides, read only.
+    have been read. ``target_parameters``: what it changes besides, read only. Of one that a server has, which runs
+    already, no more than the name may be known: `is_known`.
     """
 
     name: str
@@ -53,6 +54,11 @@ class Adapter:
     target_modules: tuple[str, ...] | str | None
     path: str | None = None
     target_parameters: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has files, or can be drawn from its seed."""
+        return self.path is not None or self.alpha is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -289,10 +295,13 @@ class Peers:
     def __init__(self, configurations: Sequence[Configuration]) -> None:
         self._alike: dict[tuple[object, ...], Configuration] = {}
         self._by_adapter: dict[tuple[object, ...], Configuration] = {}
+        self._anywhere: dict[tuple[object, ...], Configuration] = {}
         for c in configurations:
             self._alike.setdefault((c.role, max(1, len(c.adapters)), c.tasks, c.seed, *_measured_as(c)), c)
             if c.strategy == "lora_separate" and len(c.adapters) == 1 and c.is_usual:
-                self._by_adapter[c.adapters[0].name, c.adapter_dtype, *_measured_as(c)] = c
+                key = c.adapters[0].name, c.adapter_dtype, *_measured_as(c)
+                self._by_adapter[c.servers, *key] = c
+                self._anywhere.setdefault(key, c)
 
     def peer(self, c: Configuration, role: str) -> Configuration | None:
         """The first configuration in ``role`` that deploys the same task and seed as ``c``, measured as it is.
@@ -303,9 +312,13 @@ class Peers:
         return self._alike.get((role, len(c.adapters), *rest)) or self._alike.get((role, 1, *rest))
 
     def counterparts(self, multi: Configuration) -> tuple[Configuration, ...]:
-        """The single-adapter configurations that deploy the same adapters as ``multi``, in its order."""
+        """The single-adapter configurations that deploy the same adapters as ``multi``, in its order.
+
+        Those of its own table of servers, where there are any.
+        """
         keys = [(a.name, multi.adapter_dtype, *_measured_as(multi)) for a in multi.adapters]
-        return tuple(self._by_adapter[key] for key in keys if key in self._by_adapter)
+        found = (self._by_adapter.get((multi.servers, *key)) or self._anywhere.get(key) for key in keys)
+        return tuple(c for c in found if c is not None)
 
 
 def _measured_as(c: Configuration) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.load import Goodput
 from raybench.plan.plan import Configuration
 from raybench.plan.schema import DeploymentTable, GoodputTable, PlanTable, ServersTable
-from raybench.plan.servers import SERVED, Servers
+from raybench.plan.servers import SERVED, ServerKey, Servers, server_of
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _STARTED_ONLY: Final = (
@@ -42,12 +42,12 @@ def problems_of_servers(parsed: PlanTable, python: str | None) -> Iterator[Probl
         if python is not None:
             yield "servers", "--engine-python goes with [[servers]], and there are none; leave it out"
         if parsed.goodput is not None:
-            yield "goodput", "it is of servers, and there are none; add [[servers]]"
+            yield "goodput", "goes with servers, and there are none; add [[servers]], or leave it out"
         return
     if parsed.task_type != "CAUSAL_LM":
         yield "servers", 'servers are of language models; set task_type = "CAUSAL_LM"'
     if parsed.goodput is not None and parsed.goodput.ttft_ms is None and parsed.goodput.tpot_ms is None:
-        yield "goodput", "expected ttft_ms, tpot_ms or both"
+        yield "goodput", "expected ttft_ms, tpot_ms or both, and it has neither"
     for name, count in Counter(table.name for table in parsed.servers).items():
         if count > 1:
             yield "servers", f"{name!r} is the name of {count} of them; give each a name of its own"
@@ -55,7 +55,7 @@ def problems_of_servers(parsed: PlanTable, python: str | None) -> Iterator[Probl
         for key, message in _problems_of(table):
             yield f"servers[{place}]{key}", message
     if python is not None and all(table.url is not None for table in parsed.servers):
-        yield "servers", "--engine-python goes with servers that raybench starts; these run already"
+        yield "servers", "--engine-python goes with servers that raybench starts, and these run already; leave it out"
 
 
 def problems_of_loads(parsed: PlanTable, tables: Iterable[tuple[str, DeploymentTable]]) -> Iterator[Problem]:
@@ -78,25 +78,39 @@ def problems_of_loads(parsed: PlanTable, tables: Iterable[tuple[str, DeploymentT
             if is_given
         ]
         if given and not known:
-            yield f"{key}.{given[0]}", "is how requests come to servers, and there are none; add [[servers]]"
+            yield (
+                f"{key}.{given[0]}",
+                "is how requests come to servers, and there are none; add [[servers]], or leave it out",
+            )
         if len(given) > 1:
-            yield key, f"expected one of {', '.join(given)}: requests come in one way at a time"
+            yield key, f"{' and '.join(given)}: requests come in one way at a time; keep one of them"
         if table.burstiness != 1.0 and table.rate_per_s is None:
-            yield f"{key}.burstiness", "goes with rate_per_s"
+            yield f"{key}.burstiness", "goes with rate_per_s, of whose intervals it is; give that, or leave it out"
 
 
-def problems_of_served(configurations: Iterable[Configuration]) -> Iterator[Problem]:
-    """What no server does, and roles that would be taken for one another."""
+def problems_of_served(parsed: PlanTable, configurations: Iterable[Configuration]) -> Iterator[Problem]:
+    """What no server does, roles that would be taken for one another, and what one server cannot be both of."""
+    runs_already = {table.name for table in parsed.servers if table.url is not None}
+    alone: dict[str, tuple[ServerKey, Configuration]] = {}
     by_role: dict[tuple[object, ...], Configuration] = {}
     for c in configurations:
         usual = c.is_usual and c.batch == 1 and c.kv_cache == "dynamic" and c.quantization is None
         if c.strategy not in SERVED:
-            yield "configurations", f"{c.name!r}: {c.strategy} is of no server; one of {one_of(SERVED)} is"
+            yield "configurations", f"{c.name!r}: {c.strategy} is of no server; expected {one_of(SERVED)}"
         elif not usual or c.routing == "mixed" or c.adapter_dtype != "float32":
             yield (
                 "configurations",
                 f"{c.name!r}: an engine has forms, batches, caches and data types of adapters of its own; leave out "
                 "form, execution, batch, kv_cache, quantization, adapter_dtype and routing mixed",
+            )
+        loads = server_of(c)
+        kind, first = alone.setdefault(c.servers, (loads, c))
+        if c.servers in runs_already and (kind.loads, loads.loads) != ("base", "base") and kind != loads:
+            yield (
+                "configurations",
+                f"{first.name!r} ({first.strategy}) and {c.name!r} ({c.strategy}) are of other models, and "
+                f"{c.servers!r} is one server that runs already; give each [[servers]] of its own, or ask for the base "
+                "as base_beside_lora",
             )
         same = by_role.setdefault((c.role, c.adapters, c.tasks, c.seed, c.dtype, c.load), c)
         if same.servers != c.servers:
@@ -137,14 +151,12 @@ def _servers(table: ServersTable, base: Path | None, python: str | None) -> Serv
 def _problems_of(table: ServersTable) -> Iterator[Problem]:
     given = [key for key in ("preset", "command", "url") if getattr(table, key) is not None]
     if len(given) != 1:
-        yield "", "expected one of preset, command and url" + (f"; it has {' and '.join(given)}" if given else "")
+        yield "", f"expected one of preset, command and url; it has {' and '.join(given) or 'none'}"
     set_here = table.model_fields_set
     for key in sorted(set_here & set(_RUNNING_ONLY if table.url is None else _STARTED_ONLY)):
-        yield (
-            f".{key}",
-            f"goes with {'one that runs already (url)' if table.url is None else 'servers to be started'}",
-        )
+        whose = "one that runs already (url)" if table.url is None else "servers that raybench starts"
+        yield f".{key}", f"goes with {whose}; leave it out"
     if table.preset is not None and "ready" in set_here:
-        yield ".ready", "goes with a command; a preset knows it"
+        yield ".ready", "goes with a command, a preset knows its own; leave it out"
     if table.api_key_variable is not None and not _VARIABLE.fullmatch(table.api_key_variable):
         yield ".api_key_variable", "expected the name of an environment variable; the key itself has no place in a plan"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from raybench.analysis import LEAST_ROUNDS
@@ -34,7 +35,7 @@ from raybench.plan import (
     read_plan,
 )
 from raybench.records import InputError, Problems, TaskType
-from raybench.serve import CommandPreset, endpoint_of, preset_of
+from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals
 
 CLASSIFIER_MAX_TOKENS = 384
 """Of a classifier whose plan does not say max_tokens: the most that an example of GLUE has.
@@ -128,9 +129,11 @@ def check_plan(
         plan, texts = parse_plan(source, all_traits(), glue_tasks(), overrides)
         if plan.until_halfwidth is not None and plan.rounds < LEAST_ROUNDS:
             raise InputError(f"--until-halfwidth cannot be met in {plan.rounds} rounds: allow {LEAST_ROUNDS} or more")
-    with problems.gathered():
-        for table in () if plan is None else plan.servers:
-            check_servers(table)
+    if plan is not None and isinstance(source, PlanSource):
+        for table in plan.servers:
+            with problems.gathered():
+                check_servers(table, source.where)
+        plan = with_traces(plan, source.where, problems)
     chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
         spec = None if chosen is None else _resolve(chosen, plan, source if model is None else None)
@@ -149,14 +152,49 @@ def check_plan(
     return CheckedPlan(files.plan, texts, spec, notes, requests)
 
 
-def check_servers(servers: Servers) -> None:
-    """Raises InputError where there is no such engine, its command is none, or its URL."""
-    if servers.preset is not None:
-        preset_of(servers.preset)
-    elif servers.url is None:
-        CommandPreset(servers.command, servers.ready)
-    else:
-        endpoint_of(servers.url)
+def check_servers(servers: Servers, where: str) -> None:
+    """Raises InputError where there is no such engine, its command is none, or its URL. ``where``: the plan."""
+    try:
+        if servers.preset is not None:
+            preset_of(servers.preset)
+            if servers.load_adapters and servers.preset != "vllm":
+                raise InputError(
+                    f"servers.load_adapters: {servers.preset} loads none as it runs, vllm does; leave it out"
+                )
+        elif servers.url is None:
+            CommandPreset(servers.command, servers.ready)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    try:
+        if servers.url is not None:
+            endpoint_of(servers.url)
+    except InputError as error:
+        raise InputError(f"{where}: servers.url: {error}") from None
+
+
+def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:
+    """``plan`` with the arrivals of its traces, as many as a round has requests; of one that cannot be, the problem."""
+    read: dict[str, tuple[int, ...]] = {}
+    for path in {c.load.trace: None for c in plan.configurations if c.load is not None and c.load.trace is not None}:
+        with problems.gathered():
+            try:
+                arrivals = trace_arrivals(Path(path))
+            except InputError as error:
+                raise InputError(f"{where}: trace: {error}") from None
+            if len(arrivals) < plan.requests:
+                raise InputError(
+                    f"{where}: trace: {path}: it has {len(arrivals):,} arrivals, and a round {plan.requests:,} "
+                    "requests; ask for as many requests at most, or give a longer trace"
+                )
+            read[path] = tuple(arrivals[: plan.requests].tolist())
+    if not read:
+        return plan
+
+    def traced(c: Configuration) -> Configuration:
+        offsets = () if c.load is None else read.get(c.load.trace or "", ())
+        return dataclasses.replace(c, load=dataclasses.replace(c.load, offsets_ns=offsets)) if c.load and offsets else c
+
+    return plan.replaced(map(traced, plan.configurations))
 
 
 def _resolve(model: str, plan: Plan | None, source: str | PlanSource | None) -> ModelSpec:
