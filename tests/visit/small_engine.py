@@ -140,9 +140,7 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(3)
 
     def _is_allowed(self) -> bool:
-        if self.engine.fault != "key" and self.headers["Authorization"] == f"Bearer {self.key}":
-            return True
-        return False
+        return bool(self.engine.fault != "key" and self.headers["Authorization"] == f"Bearer {self.key}")
 
     def _event(self, chunk: dict[str, Any]) -> None:
         self._chunk(f"data: {json.dumps(chunk)}\n\n".encode())

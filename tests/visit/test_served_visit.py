@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ output_tokens = {output}
 command = {command}
 options = {options}
 ready_within_s = 120
+answer_within_s = 2
+{keys}
 
 [[adapters]]
 name = "a{{number}}"
@@ -60,11 +63,13 @@ def of(name: str, strategy: str, adapters: str) -> str:
     return f'\n[[configurations]]\nname = "{name}"\nstrategy = "{strategy}"\nseed = 1\nadapters = ["{adapters}"]\n'
 
 
-def spec_of(tmp_path: Path, configurations: str, *options: str) -> VisitSpec:
+def spec_of(tmp_path: Path, configurations: str, *options: str, keys: str = "") -> VisitSpec:
     command = json.dumps([sys.executable, str(ENGINE), "{model}", "{port}", "{key_file}", "{adapters}"])
     path = tmp_path / "plan.toml"
     path.write_text(
-        PLAN.format(output=OUTPUT, command=command, options=json.dumps(options), configurations=configurations)
+        PLAN.format(
+            output=OUTPUT, command=command, options=json.dumps(options), configurations=configurations, keys=keys
+        )
     )
     plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), ())
     recipe = Recipe.of("micro-lm", plan)
@@ -79,14 +84,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYBENCH_CACHE", str(tmp_path / "cache"))
 
 
-def visited(spec: VisitSpec) -> tuple[list[Message], list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, str]]:
-    """All messages; samples; loads, and what failed, by configuration. No server of it is left."""
+def visited(
+    spec: VisitSpec, *others: int
+) -> tuple[list[Message], list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, str]]:
+    """All messages; samples; loads, and what failed, by configuration. No server of it is left, besides ``others``."""
     messages = list(run_visit(spec, CpuDevice(), lambda _: None))
     assert isinstance(messages[-1], Finished)
     samples = pa.Table.from_batches([m.batch for m in messages if isinstance(m, Samples)], SAMPLES).to_pylist()
     loads = {m.row["configuration"]: m.row for m in messages if isinstance(m, Loaded)}
     failed = {m.configuration: f"{m.kind}: {m.message}" for m in messages if isinstance(m, Failed)}
-    assert not [p for p in psutil.process_iter() if str(ENGINE) in _command(p)]
+    # Of this test: what a server serves is in its cache. A server and its keeper say it.
+    left = [p for p in psutil.process_iter() if any(os.environ["RAYBENCH_CACHE"] in word for word in _command(p))]
+    assert not [p for p in left if p.pid not in others and not {c.pid for c in p.children()} & {*others}]
     return messages, samples, loads, failed
 
 
@@ -123,8 +132,11 @@ def test_each_way_is_served_checked_and_timed_and_nothing_is_left(tmp_path: Path
         assert 0 <= row["prefill_wall_ns"] + sum(row["decode_wall_ns"]) - row["wall_ns"] <= together
         assert (row["switch_ns"], row["device_ns"]) == (None, None)
     assert messages[-1].row["process_peak_bytes"] > 0  # type: ignore[union-attr]
-    commands = json.loads(messages[-1].row["environment"])["engine"]["commands"]  # type: ignore[union-attr]
-    assert len(commands) == 2
+    servers = json.loads(messages[-1].row["environment"])["servers"]  # type: ignore[union-attr]
+    assert [server["metrics"]["asked_total"] > 0 for server in servers] == [True, True]
+    assert all(str(ENGINE) in server["command"] for server in servers)
+    assert all(row["prompt_tokens"] == row["tokens"] for row in timed)
+    assert {row["late_ns"] for row in timed} == {None}
 
 
 def test_a_server_that_leaves_its_adapters_out_is_stopped(tmp_path: Path) -> None:
@@ -142,12 +154,44 @@ def test_a_server_that_mixes_adapters_up_is_stopped(tmp_path: Path) -> None:
     assert failed["several"].endswith("the server mixes adapters up")
 
 
-def test_a_server_that_dies_fails_what_it_serves_and_the_rest_goes_on(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, FULL + of("separate", "lora_separate", "a1"), "--fault=dies")
+@pytest.mark.parametrize("fault", ["dies", "leaves"])
+def test_a_server_that_ends_fails_what_it_serves_and_the_rest_goes_on(tmp_path: Path, fault: str) -> None:
+    spec = spec_of(tmp_path, FULL + of("separate", "lora_separate", "a1"), f"--fault={fault}")
     _, samples, loads, failed = visited(spec)
-    assert "the engine has had enough" in failed["separate"]
+    assert failed["separate"].startswith("crashed: ServerError: server of separate: died: exit code 3; ")
+    assert ("the engine has had enough" in failed["separate"]) == (fault == "dies")
     assert set(loads) == {"full", "separate"}
     assert {row["configuration"] for row in samples if row["phase"] == "timed"} >= {"full"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("hangs", "server of separate: the server sent nothing of its answer within 2 s"),
+        ("busy", "server of separate: the server refuses: 503: "),
+    ],
+)
+def test_a_server_that_answers_no_more_is_one_failure(tmp_path: Path, fault: str, words: str) -> None:
+    _, _, loads, failed = visited(spec_of(tmp_path, of("separate", "lora_separate", "a1"), f"--fault={fault}"))
+    assert words in failed["separate"]
+    assert set(loads) == {"separate"}
+
+
+def test_a_key_that_is_refused_is_a_failure_of_what_would_be_served(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, of("separate", "lora_separate", "a1"), "--fault=key")
+    _, samples, loads, failed = visited(spec)
+    assert "server of separate: the server answered with an error: 401: " in failed["separate"]
+    assert (samples, loads) == ([], {})
+
+
+def test_a_key_in_a_command_is_not_kept(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, FULL)
+    servers = tuple(dataclasses.replace(table, command=(*table.command, "--key={key}")) for table in spec.servers)
+    spec = dataclasses.replace(spec, servers=servers)
+    messages, _, _, failed = visited(spec)
+    assert failed == {}
+    (server,) = json.loads(messages[-1].row["environment"])["servers"]  # type: ignore[union-attr]
+    assert server["command"].endswith(" --key=***")
 
 
 def test_an_answer_that_is_too_short_is_none(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from raybench.model import is_unicode
 from raybench.records import RaybenchError
-from raybench.serve.connection import Limits, Received, fetch
+from raybench.serve.connection import fetch
 from raybench.serve.endpoint import Endpoint, endpoint_of
 from raybench.serve.engine_python import versions_in
+from raybench.serve.exchange import Limits, Received
 from raybench.serve.faults import status_fault
 from raybench.serve.ports import LOOPBACK
 from raybench.serve.presets import RunningServer

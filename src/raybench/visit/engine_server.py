@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from raybench.machine import Device
 from raybench.model import Request
 from raybench.records import RaybenchError
-from raybench.serve import Answer, Asked, Limits, NoConnectionError, Reached, answer_of, connect
+from raybench.serve import Answer, Asked, Limits, NoConnectionError, OneStream, Reached, answer_of
 from raybench.visit.served_prompt import ServedPrompt
 from raybench.visit.served_times import served
 from raybench.visit.serving import OPENER_TOKENS, Served
@@ -24,8 +23,7 @@ class Line:
 
     def __init__(self, server: Reached, limits: Limits) -> None:
         self.server, self.limits = server, limits
-        self._loop = asyncio.new_event_loop()
-        self._connection: Any = None
+        self._stream = OneStream(server.endpoint, limits)
 
     def asked(self, prompt: ServedPrompt, tokens: int, adapter: str | None, *, logprobs: bool = False) -> Asked:
         """A request for ``tokens`` tokens by ``adapter``, or by the base alone where that is None.
@@ -46,17 +44,17 @@ class Line:
         endpoint = self.server.endpoint
         body = endpoint.request("POST", endpoint.api(asked.path), asked.body())
         try:
-            answer = answer_of(self._loop.run_until_complete(self._received(body)))
+            answer = answer_of(self._stream.exchange(body))
         except NoConnectionError as error:
             raise self.failed(str(error), broken_off=True) from None
         if answer.error is not None:
-            raise self.failed(answer.error, broken_off=answer.status is None)
+            raise self.failed(answer.error, broken_off=answer.status in (None, 200))
         return answer
 
     def failed(self, why: str, broken_off: bool) -> RaybenchError:
         """What there is to say where an answer failed. Raises ServerError where the server has ended.
 
-        ``broken_off``: whether it may be just about to.
+        ``broken_off``: whether it may be just about to, as where an answer that had begun ended before its end.
         """
         process = self.server.process
         if process is None:
@@ -68,17 +66,9 @@ class Line:
             process.check_alive()
         return RaybenchError(f"{self.server.name}: {why}; {process.log.told()}")
 
-    async def _received(self, body: bytes) -> Any:
-        if self._connection is None or not self._connection.reusable:
-            self._connection = await connect(self.server.endpoint, self.limits)
-        return await self._connection.start(body)
-
     def close(self) -> None:
         """The connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._loop.run_until_complete(self._connection.closed)
-        self._loop.close()
+        self._stream.close()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,4 +130,4 @@ def first_failure(line: Line, answers: Sequence[Answer]) -> RaybenchError | None
     if not failed:
         return None
     many = "" if len(answers) == 1 else f" (as {len(failed)} of {len(answers)} requests)"
-    return line.failed(f"{failed[0].error}{many}", broken_off=failed[0].status is None)
+    return line.failed(f"{failed[0].error}{many}", broken_off=failed[0].status in (None, 200))

@@ -52,13 +52,18 @@ class ServedGate:
         self._found: dict[object, tuple[dict[str, Any], dict[_Asked, Answer]]] = {}
 
     def check(
-        self, configuration: Configuration, server: EngineServer, prompts: Sequence[ServedPrompt]
+        self,
+        configuration: Configuration,
+        server: EngineServer,
+        prompts: Sequence[ServedPrompt],
+        deployed: Configuration,
     ) -> dict[str, Any]:
-        """Columns of the loads table. ``configuration``: with the data type that is served.
+        """Columns of the loads table. ``configuration``: with the data type that is served; ``deployed``: whose model
+        the server loaded, where that is a fine-tune.
 
         Raises GateError for a wrong answer, naming it, and what asking raises.
         """
-        one = _OneGate(self._weights, configuration, server, _probes(prompts), self._draw)
+        one = _OneGate(self._weights, configuration, server, _probes(prompts), self._draw, deployed)
         key = id(server.line), configuration.strategy, configuration.adapters, configuration.checkpoint
         if key not in self._found:
             self._found[key] = one.check()
@@ -76,7 +81,9 @@ class _OneGate:
         server: EngineServer,
         probes: Sequence[ServedPrompt],
         draw: int,
+        deployed: Configuration,
     ) -> None:
+        self._deployed = dataclasses.replace(deployed, dtype=configuration.dtype)
         self._weights, self._configuration, self._server, self._probes = weights, configuration, server, probes
         self._by_base = not (server.adapters or server.by_request)
         adapters = [] if self._by_base else checked_adapters(configuration, draw)
@@ -240,7 +247,7 @@ class _OneGate:
     def _model(self, adapter: Adapter | None) -> Any:
         assert self._weights is not None
         if self._configuration.strategy == "full_ft":
-            return self._weights.fine_tuned(self._configuration)
+            return self._weights.fine_tuned(self._deployed)
         base = self._base()
         if adapter is None:
             return base

@@ -141,7 +141,8 @@ class ServedVisit(Visit):
             row = self.rows[configuration.name]
             try:
                 served = dataclasses.replace(configuration, dtype=self.dtype(configuration))
-                row |= gate.check(served, server, list(self.prompts[configuration.servers].values()))
+                prompts = list(self.prompts[configuration.servers].values())
+                row |= gate.check(served, server, prompts, started.deployed)
                 row["forward_peak_bytes"] = 0
                 if started.server is not None:
                     held = started.server.process.memory().resident_bytes

@@ -37,11 +37,15 @@ _GGUF: Final = "llama.cpp"
 
 
 class Started(NamedTuple):
-    """A server that answers, and a line to it. ``server``: None of one that raybench did not start."""
+    """A server that answers, and a line to it. ``server``: None of one that raybench did not start.
+
+    ``deployed``: the first of the configurations that it serves, whose model it loaded.
+    """
 
     line: Line
     server: RunningServer | None
     prefix_caching: bool
+    deployed: Configuration
 
 
 class ServerStart:
@@ -68,7 +72,7 @@ class ServerStart:
         self.reached.append(found)
         line = Line(found, limits)
         self._stack.callback(line.close)
-        return Started(line, server, table.prefix_caching)
+        return Started(line, server, table.prefix_caching, members[0])
 
     def _started(self, table: Servers, configuration: Configuration, place: int) -> RunningServer:
         cores = table.cores[place % len(table.cores)] if table.cores else ()

@@ -1,0 +1,71 @@
+"""Visits of servers under loads: a real server with a real model, so many requests at once, or each at its moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raybench.plan.load import Load
+from raybench.records import RaybenchError
+from raybench.visit.served_load import arrivals
+from visit.test_served_visit import FULL, OUTPUT, cache, of, spec_of, visited
+
+__all__ = ["cache"]
+
+TWO = "concurrency = [1, 2]\n"
+
+
+def test_each_load_takes_turns_of_its_own(tmp_path: Path) -> None:
+    full = FULL.replace('"full"', '"full_{load}"') + TWO
+    several = of("several_{load}", "multi_lora", "a{number}") + TWO
+    _, samples, loads, failed = visited(spec_of(tmp_path, full + several))
+    assert failed == {}
+    assert set(loads) == {"full_c1", "full_c2", "several_c1", "several_c2"}
+    assert loads["full_c1"]["load_ns"] == loads["full_c2"]["load_ns"]  # one server for both
+    for name in loads:
+        own = [row for row in samples if row["configuration"] == name]
+        timed = [row for row in own if row["phase"] == "timed"]
+        assert [row["request"] for row in timed] == [0, 1, 2, 3]
+        at_once = name.endswith("c2")
+        phases = [row["phase"] for row in own if row["turn"] == own[-1]["turn"]]
+        # Two under way, of which each has one request in a turn: two before it, and one more at its end.
+        assert phases == (["opener"] * 2 + ["timed"] * 2 + ["opener"] if at_once else ["opener", "timed"])
+        assert len({row["turn"] for row in timed}) == (2 if at_once else 4)
+        assert all((row["late_ns"] is not None) == at_once for row in own)
+        assert all(row["output_tokens"] == OUTPUT for row in timed)
+    by_turn = {row["turn"]: row["configuration"][-2:] for row in samples if row["turn"] >= 0}
+    order = [by_turn[turn] for turn in sorted(by_turn)]
+    assert order == ["c1"] * 8 + ["c2"] * 4
+
+
+def test_requests_come_at_a_rate_at_the_same_moments_for_all(tmp_path: Path) -> None:
+    rate = "rate_per_s = 20\n"
+    _, samples, _, failed = visited(spec_of(tmp_path, FULL + rate + of("separate", "lora_separate", "a1") + rate))
+    assert failed == {}
+    offsets = arrivals(Load(rate_per_s=20.0), 6, [0, 0], 0)
+    for name in ("full", "separate"):
+        own = [row for row in samples if row["configuration"] == name and row["turn"] >= 0]
+        assert [row["phase"] for row in own] == ["opener", *["timed"] * 4, "opener"]
+        due = np.array([row["started_ns"] - row["late_ns"] for row in own])
+        assert (due - due[0]).tolist() == (offsets - offsets[0]).tolist()
+
+
+def test_a_server_that_mixes_up_who_is_under_way_together_is_stopped(tmp_path: Path) -> None:
+    several = of("several_{load}", "multi_lora", "a{number}") + TWO
+    _, _, loads, failed = visited(spec_of(tmp_path, several, "--fault=batch"))
+    assert set(loads) == {"several_c1"}  # one at a time it answers as it should
+    assert failed["several_c2"].startswith("gate: several_c2: the server chose token ")
+
+
+def test_arrivals_are_drawn_from_the_seed_and_the_round_or_read() -> None:
+    load = Load(rate_per_s=5.0, burstiness=0.5)
+    drawn = arrivals(load, 1000, [3, 1], 2)
+    assert drawn.tolist() == arrivals(load, 1000, [3, 1], 2).tolist()
+    assert drawn.tolist() != arrivals(load, 1000, [3, 1], 3).tolist()
+    assert drawn[-1] == pytest.approx(200e9, rel=0.2)
+    traced = Load(trace="mine.csv", offsets_ns=(0, 5, 9))
+    assert arrivals(traced, 2, [0], 7).tolist() == [0, 5]
+    with pytest.raises(RaybenchError, match=r"mine.csv: it has 3 arrivals, and a turn 4 requests"):
+        arrivals(traced, 4, [0], 0)
