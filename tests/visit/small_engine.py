@@ -91,7 +91,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = b""
-        if self.path == "/v1/models" and self._is_allowed():
+        if self.path == "/v1/models":
+            if not self._is_allowed():
+                self.send_error(401)
+                return
             body = json.dumps({"data": [{"id": name} for name in ("base", *self.engine.adapters)]}).encode()
         elif self.path == "/metrics":
             body = f"# TYPE asked_total counter\nasked_total {self.engine.asked}\n".encode()

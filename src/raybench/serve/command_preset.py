@@ -31,6 +31,7 @@ class CommandPreset:
     name: str = "command"
     packages: tuple[str, ...] = ()
     tells_logprobs: bool = False
+    keeps_connections: bool = True
 
     def __post_init__(self) -> None:
         if not self.words:

@@ -28,8 +28,9 @@ from raybench.serve.reply import Reply
 class Connection(asyncio.Protocol):
     """One request at a time. ``closed`` is done once its socket is."""
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
+    def __init__(self, limits: Limits, clock: Clock, keep_alive: bool = True) -> None:
         self.limits = limits
+        self._keep_alive = keep_alive
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
         if reply is None or waiting is None:
             return
-        if not reply.keep_alive or error is not None:
+        if not (reply.keep_alive and self._keep_alive) or error is not None:
             self.close()
         if not waiting.done():
             waiting.set_result(received(reply, self._sent_ns if sent else None, now, error))
@@ -133,7 +134,7 @@ async def connect(endpoint: Endpoint, limits: Limits | None = None, clock: Clock
     try:
         async with asyncio.timeout(limits.connect_s):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(limits, clock), endpoint.host, endpoint.port, ssl=endpoint.tls
+                lambda: Connection(limits, clock, endpoint.keep_alive), endpoint.host, endpoint.port, ssl=endpoint.tls
             )
     except TimeoutError:
         raise no_connection(endpoint, limits.connect_s) from None

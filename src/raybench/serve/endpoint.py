@@ -19,7 +19,7 @@ class Endpoint:
     """A server, and the path that its API is below.
 
     ``tls``: what certificates are checked by; None over plain HTTP. ``api_key``: told as a bearer token, and to nobody
-    else: it is not in ``repr``.
+    else: it is not in ``repr``. ``keep_alive``: whether one connection has several requests, one after the other.
     """
 
     host: str
@@ -27,6 +27,7 @@ class Endpoint:
     base: str = _BASE
     tls: ssl.SSLContext | None = None
     api_key: str | None = dataclasses.field(default=None, repr=False)
+    keep_alive: bool = True
 
     def __str__(self) -> str:
         return f"{'http' if self.tls is None else 'https'}://{self.authority}{self.base}"
@@ -56,6 +57,8 @@ class Endpoint:
         ]
         if self.api_key is not None:
             lines.append(f"Authorization: Bearer {self.api_key}")
+        if not self.keep_alive:
+            lines.append("Connection: close")
         if body or method == "POST":
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

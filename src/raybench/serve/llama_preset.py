@@ -33,6 +33,9 @@ class LlamaPreset:
     name = "llama.cpp"
     packages = PACKAGES
     tells_logprobs = True
+    # Its head says Keep-Alive, and it closes the connection a moment after a stream has ended: a request that is sent
+    # in that moment is lost.
+    keeps_connections = False
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         if settings.runtime_adapters:

@@ -52,7 +52,7 @@ class OneStream:
         try:
             return self._exchange(self._socket, request, reply)
         finally:  # also where it was interrupted: the rest of an answer is not the next one's
-            if not (reply.complete and reply.keep_alive):
+            if not (reply.complete and reply.keep_alive and self.endpoint.keep_alive):
                 self.close()
 
     def close(self) -> None:

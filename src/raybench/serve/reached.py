@@ -26,6 +26,8 @@ _SHOWN: Final = 8
 _TELLS_IDS: Final = frozenset({"vllm", "sglang"})
 """Whose models' owner says that a request may ask for the ids of its tokens."""
 _TELLS_LOGPROBS: Final = frozenset({"vllm", "llamacpp"})
+_CLOSES: Final = frozenset({"llamacpp"})
+"""Whose servers close a connection after a stream, whatever they say (`LlamaPreset.keeps_connections`)."""
 
 _METRIC: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^\n]*\})?[ \t]+([0-9.eE+-]{1,40})(?:[ \t]+\d+)?")
 _LEFT_OUT: Final = ("_bucket", "_created")
@@ -67,7 +69,7 @@ def reach(server: RunningServer) -> Reached:
     python = server.process.command.words[0]
     return Reached(
         server.process.name,
-        Endpoint(LOOPBACK, server.port, api_key=server.key),
+        Endpoint(LOOPBACK, server.port, api_key=server.key, keep_alive=server.preset.keeps_connections),
         server.request_fields,
         server.preset.tells_logprobs,
         server.process,
@@ -93,6 +95,8 @@ def reach_at(name: str, url: str, key: str | None, model: str | None, adapters: 
     def fields(adapter: str | None) -> dict[str, Any]:
         return {"model": own if adapter is None else adapter, **more}
 
+    if owners & _CLOSES:
+        endpoint = dataclasses.replace(endpoint, keep_alive=False)
     return Reached(name, endpoint, fields, bool(owners & _TELLS_LOGPROBS), versions=_version(endpoint, owners))
 
 

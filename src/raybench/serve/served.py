@@ -87,6 +87,10 @@ class Preset(Protocol):
     def tells_logprobs(self) -> bool:
         """Whether a request may ask for log probabilities, of one token beside the chosen."""
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether a connection may have several requests, one after the other."""
+
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         """The command that serves ``served`` on ``port`` to who has ``key``. Raises InputError where it cannot."""
 

@@ -37,6 +37,7 @@ class VllmPreset:
     name = "vllm"
     packages = PACKAGES
     tells_logprobs = True
+    keeps_connections = True
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         check_options(settings.options, _RESERVED)
