@@ -160,9 +160,7 @@ def test_a_misspelt_key_is_told_with_what_it_may_have_been(tmp_path: Path) -> No
     with pytest.raises(InputError) as caught:
         plan_of(tmp_path, HEAD + SERVERS.replace("eager", "eagre").replace("cores", "core") + SEVERAL)
     (line,) = caught.value.lines
-    assert line.startswith(
-        f"{tmp_path}/plan.toml: servers[0].core: unknown key 'core'; expected one of answer_within_s"
-    )
+    assert line.startswith(f"{tmp_path}/plan.toml: servers[0].core: unknown key 'core'; expected one of ")
     assert line.endswith("did you mean 'cores'?")
 
 

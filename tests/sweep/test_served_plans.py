@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 
 import pytest
 
+from raybench.deploy.strategies import all_traits
+from raybench.model.prepare import Recipe
+from raybench.model.weights import ModelSpec
+from raybench.model.workload import Request
 from raybench.plan.builder import Overrides
 from raybench.plan.load import Load
+from raybench.plan.plan import Configuration
 from raybench.records import Problems
+from raybench.schemas import SCHEMA_VERSION
+from raybench.store.description import Description
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
+from raybench.sweep.describe import describe
+from raybench.visit.spec import VisitSpec
 
 HEAD = """
 name = "mine"
@@ -28,6 +39,12 @@ def checked(folder: Path, text: str, model: str | None = None) -> tuple[CheckedP
     path.write_text(text)
     found = check_plan(str(path), Overrides(), model, problems)
     return found, [line.removeprefix(f"{path}: ") for line in problems.found]
+
+
+def visit_spec(request: Request) -> VisitSpec:
+    one = Configuration("one", "full_ft", 1, ("t",))
+    spec, recipe = ModelSpec("micro-lm", "preset_files", None, "CAUSAL_LM"), Recipe("", (), ())
+    return VisitSpec(*("v", "b", 0, 1, (one,), ((request,),), spec, recipe, 0, 1, (0,), 1.0, "cpu", ((),), False, ()))
 
 
 def test_a_trace_is_read_as_far_as_a_round_needs_it(tmp_path: Path) -> None:
@@ -80,3 +97,126 @@ def test_what_is_wrong_with_traces_is_told_of_each_at_once(tmp_path: Path) -> No
 )
 def test_what_is_no_server_is_told(tmp_path: Path, servers: str, message: str) -> None:
     assert checked(tmp_path, HEAD + f"[[servers]]\n{servers}\n" + FULL) == (None, [message])
+
+
+RUNS = '[[servers]]\nurl = "http://host:8000"\n'
+ADAPTERS = '[[adapters]]\nname = "{task}"\ntasks = ["support", "sales"]\nseeds = [0]\n'
+TOGETHER = '[[configurations]]\nname = "all"\nstrategy = "multi_lora"\nseed = 0\nadapters = ["support", "sales"]\n'
+
+
+def test_a_server_that_runs_already_needs_no_files(tmp_path: Path) -> None:
+    found, problems = checked(tmp_path, HEAD + RUNS + ADAPTERS + TOGETHER)
+    assert problems == []
+    assert found is not None
+    assert found.model == ModelSpec("the server's own", "served", None, "CAUSAL_LM")
+    assert found.model_on("cuda") is found.model
+    assert found.plan.servers[0].prompts_as == "text"
+    workload = found.workload(found.model)
+    assert workload.request("support", 3) == Request("support", 3, 8, output_tokens=4)
+    described = json.loads(json.dumps(describe("r", found.plan, workload, found.model, [], all_traits())))
+    assert described["model"] == {
+        "name": "the server's own",
+        "kind": "served",
+        "location": None,
+        "task_type": "CAUSAL_LM",
+    }
+    assert described["configurations"][0]["lora"] == [
+        {"r": None, "alpha": None, "target_modules": [], "path": None} for _ in range(2)
+    ]
+    told = json.dumps({**described, "schema_version": SCHEMA_VERSION})
+    assert Description.model_validate_json(told).model.kind == "served"
+
+
+def test_its_model_is_called_what_the_server_calls_it(tmp_path: Path) -> None:
+    found, _ = checked(tmp_path, HEAD + RUNS + 'model = "llama-3.1"\n' + ADAPTERS + TOGETHER)
+    assert found is not None
+    assert found.model == ModelSpec("llama-3.1", "served", None, "CAUSAL_LM")
+
+
+def test_texts_reach_such_a_server_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "a film of the year"}\n')
+    text = HEAD.replace("prompt_tokens = 8", 'texts = "t.jsonl"') + RUNS + ADAPTERS + TOGETHER
+    found, problems = checked(tmp_path, text)
+    assert problems == []
+    assert found is not None
+    assert found.model is not None
+    (messages,) = {found.workload(found.model).request("sales", i).messages for i in range(3)}
+    assert messages == (("user", "a film of the year"),)
+
+
+def test_chats_are_told_as_chats(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"messages": [{"role": "user", "content": "Why?"}]}\n')
+    text = HEAD.replace("prompt_tokens = 8", 'texts = "t.jsonl"\nchat_column = "messages"')
+    found, problems = checked(tmp_path, text + RUNS + ADAPTERS + TOGETHER)
+    assert problems == []
+    assert found is not None
+    assert found.plan.servers[0].prompts_as == "chat"
+    assert checked(tmp_path, text + RUNS + 'prompts_as = "text"\n' + ADAPTERS + TOGETHER) == (
+        None,
+        ['servers[0].prompts_as: the texts are chats, which are no text; set "chat"'],
+    )
+
+
+def test_where_its_files_are_known_ids_of_tokens_are_told(tmp_path: Path) -> None:
+    known = RUNS + ADAPTERS + "alpha = 8\n" + TOGETHER
+    found, problems = checked(tmp_path, HEAD.replace("requests", 'model = "micro-lm"\nrequests') + known)
+    assert problems == []
+    assert found is not None
+    assert (found.model, found.plan.servers[0].prompts_as) == (
+        ModelSpec("micro-lm", "preset_files", None, "CAUSAL_LM"),
+        "token_ids",
+    )
+
+
+def test_texts_that_a_server_is_told_are_kept_beside_their_tokens(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "a film of the year"}\n')
+    text = HEAD.replace("prompt_tokens = 8", 'texts = "t.jsonl"') + VLLM + 'prompts_as = "text"\n' + FULL
+    found, problems = checked(tmp_path, text, "micro-lm")
+    assert problems == []
+    assert found is not None
+    assert found.model is not None
+    request = found.workload(found.model).request("t", 0)
+    assert request.messages == (("user", "a film of the year"),)
+    assert request.token_ids is not None
+    spec = pickle.loads(pickle.dumps(visit_spec(request)))
+    assert spec.requests == ((request,),)
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "messages"),
+    [
+        (
+            HEAD + RUNS + ADAPTERS + TOGETHER,
+            "micro-lm",
+            [
+                "adapters: support, sales without a path, beside the files of model micro-lm: give their folders too, "
+                "or leave the model out and name what the server calls it as servers.model"
+            ],
+        ),
+        (
+            HEAD.replace("output", "max_tokens = 9\noutput").replace("prompt_tokens = 8", 'texts = "t.jsonl"')
+            + RUNS
+            + 'prompts_as = "token_ids"\n'
+            + ADAPTERS
+            + TOGETHER,
+            None,
+            [
+                "servers.prompts_as: token_ids of 'servers' are of a tokenizer, and no model is named that has one: "
+                'name it as model or by --model, or set "text" or "chat"',
+                "workload.max_tokens: goes with a model whose files are known; texts are told to these servers as they "
+                "are: leave it out",
+            ],
+        ),
+    ],
+)
+def test_files_are_all_known_or_none_is(tmp_path: Path, text: str, model: str | None, messages: list[str]) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "a film of the year"}\n')
+    assert checked(tmp_path, text, model) == (None, messages)
+
+
+def test_adapters_with_files_and_no_model_are_told(tmp_path: Path) -> None:
+    _, problems = checked(tmp_path, HEAD + RUNS + ADAPTERS + 'path = "{task}"\n' + TOGETHER)
+    assert problems[0] == (
+        "support, sales with files, and no model whose files they go with: name it as model or by --model, or leave "
+        "path and checkpoint out"
+    )

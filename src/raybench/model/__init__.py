@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from raybench.model.adapters import is_zero, peft_name, without_low_rank
     from raybench.model.chat_template import chat_tokenizer
     from raybench.model.deployable import sharing
+    from raybench.model.english import words
     from raybench.model.files import read_json_object
     from raybench.model.fine_tunes import FineTune, FineTunes, find_fine_tunes
     from raybench.model.hub import ModelFiles
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from raybench.model.texts import read_texts
     from raybench.model.tokenizer import text_tokenizer
     from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
+    from raybench.model.whole_texts import read_whole_texts
     from raybench.model.workload import (
         GlueLengths,
+        Messages,
         Request,
         Workload,
         draw_token_ids,
@@ -48,6 +51,7 @@ __all__ = [
     "FineTunes",
     "GlueLengths",
     "Lengths",
+    "Messages",
     "ModelFiles",
     "ModelShape",
     "ModelSpec",
@@ -81,6 +85,7 @@ __all__ = [
     "read_json_object",
     "read_shape",
     "read_texts",
+    "read_whole_texts",
     "request_of",
     "resolve_model",
     "sharing",
@@ -88,5 +93,6 @@ __all__ = [
     "take_own_memory",
     "text_tokenizer",
     "without_low_rank",
+    "words",
     "write_preset",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from raybench.model.workload import Messages
 from raybench.plan import first_of
 from raybench.records import InputError
 
@@ -37,6 +38,22 @@ def without_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not asked:
         raise InputError("a chat in which nothing is asked: all of its messages are the assistant's")
     return messages[:asked]
+
+
+def as_messages(content: Any) -> Messages:
+    """What a server is told of a text, or of what is asked by a list of messages.
+
+    Raises InputError where messages have more than a role and a content, which it would not be told.
+    """
+    if isinstance(content, str):
+        return (("user", content),)
+    asked = without_answer(content)
+    for place, message in enumerate(asked, 1):
+        if further := sorted(message.keys() - {"role", "content"}):
+            raise InputError(
+                f"message {place}: it has {first_of(further, 4)}, and servers are told role and content: leave it out"
+            )
+    return tuple((message["role"], message["content"]) for message in asked)
 
 
 def _message(place: int, message: Any) -> dict[str, Any]:

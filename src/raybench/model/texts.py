@@ -7,13 +7,14 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from raybench.model.chats import as_messages
 from raybench.model.text_files import Column, read_rows
 from raybench.model.token_counts import Counts, TokenArray, TokenCounts
-from raybench.model.workload import Request
+from raybench.model.workload import Messages, Request
 from raybench.records import InputError
 
 
@@ -37,6 +38,7 @@ class Texts:
 
     ``by_task``: the token ids of each text of each task. ``output_tokens``: None for a classifier. ``told``: counts of
     texts by task that a description has besides, under their names, and ``notes`` what a reader should know of them.
+    ``messages``: each text as it is, in the order of ``by_task``, where servers are told that.
     """
 
     def __init__(
@@ -47,19 +49,24 @@ class Texts:
         output_tokens: Counts | None = None,
         told: Mapping[str, Mapping[str, int]] | None = None,
         notes: tuple[str, ...] = (),
+        messages: Mapping[str, Sequence[Messages]] | None = None,
     ) -> None:
         self.path, self.seed, self.notes = path, seed, notes
         self._told = dict(told or {})
         self._outputs = TokenCounts(output_tokens, seed, "output")
         self._ids: dict[str, list[tuple[int, ...]]] = {}
+        self._messages: dict[str, list[Messages]] = {}
         for task, rows in by_task.items():
-            order = np.random.default_rng([seed, zlib.crc32(task.encode())]).permutation(len(rows))
+            order = drawn_order(seed, task, len(rows))
             self._ids[task] = [tuple(rows[i]) for i in order]
+            if messages is not None:
+                self._messages[task] = [messages[task][i] for i in order]
 
     def request(self, task: str, index: int) -> Request:
         rows = self._ids[task]
-        ids = rows[index % len(rows)]
-        return Request(task, index, len(ids), ids, self._outputs.at(task, index))
+        place = index % len(rows)
+        ids, messages = rows[place], self._messages[task][place] if self._messages else None
+        return Request(task, index, len(ids), ids, self._outputs.at(task, index), messages=messages)
 
     def prompt_tokens(self, task: str, count: int) -> TokenArray:
         return np.resize(np.array([len(ids) for ids in self._ids[task]], dtype=np.int32), count)  # goes round again
@@ -79,6 +86,12 @@ class Texts:
         return described if distinct == texts else {**described, "distinct_texts": distinct}
 
 
+def drawn_order(seed: int, task: str, count: int) -> list[int]:
+    """In which order the texts of a task come: all of them once before any comes again."""
+    found: list[int] = np.random.default_rng([seed, zlib.crc32(task.encode())]).permutation(count).tolist()
+    return found
+
+
 def read_texts(
     path: str,
     tasks: Iterable[str],
@@ -88,22 +101,64 @@ def read_texts(
     task_column: str | None,
     seed: int,
     output_tokens: Counts | None = None,
+    keep_text: bool = False,
 ) -> Texts:
     """Read a Parquet, JSONL or CSV file of texts or chats and tokenize those of each task.
 
-    ``tokenizer`` is asked when all rows are known to be right: libraries are imported for it.
+    ``tokenizer`` is asked when all rows are known to be right: libraries are imported for it. ``keep_text``: requests
+    also have what was read as it is, for servers that are told that.
     Raises InputError where the file, the column or a task's texts are missing, or a text has no tokens.
     """
     rows = read_rows(path, column, task_column)
     tokenize = tokenizer()
-    found: dict[str, list[Tokens]] = {task: [] for task in tasks}
+
+    def made(content: Any) -> tuple[Tokens, Messages | None]:
+        tokens = tokenize(content)
+        if not tokens.ids:
+            raise InputError("it has no tokens; take empty texts out")
+        if not keep_text:
+            return tokens, None
+        if tokens.cut:
+            raise InputError(
+                f"it is longer than {len(tokens.ids):,} tokens, and a server that is told texts is told all of it: "
+                "take it out, set a larger workload.max_tokens, or have prompts told as token_ids"
+            )
+        return tokens, as_messages(content)
+
+    found = rows_by_task(path, rows, tasks, made, column=column, task_column=task_column)
+    of_tasks = {task: [tokens for tokens, _ in of_task] for task, of_task in found.items()}
+    by_task = {task: [tokens.ids for tokens in of_task] for task, of_task in of_tasks.items()}
+    told, notes = _told(path, of_tasks, column.kind, apart=task_column is not None)
+    messages = {task: [m for _, m in of_task if m is not None] for task, of_task in found.items()}
+    return Texts(path, by_task, seed, output_tokens, told, notes, messages if keep_text else None)
+
+
+Made = TypeVar("Made")
+
+
+def rows_by_task(
+    path: str,
+    rows: Iterable[Mapping[str, Any]],
+    tasks: Iterable[str],
+    make: Callable[[Any], Made],
+    *,
+    column: Column,
+    task_column: str | None,
+) -> dict[str, list[Made]]:
+    """What ``make`` makes of each text or chat, by task; without a task column each is of all.
+
+    Raises InputError with its row where ``make`` does, and where a task has none.
+    """
+    found: dict[str, list[Made]] = {task: [] for task in tasks}
     for number, row in enumerate(rows, 1):
-        if task_column is None:
-            tokens = _tokens(path, number, row[column.name], tokenize)
-            for of_task in found.values():
-                of_task.append(tokens)
-        elif (task := row[task_column]) in found:
-            found[task].append(_tokens(path, number, row[column.name], tokenize))
+        if task_column is not None and row[task_column] not in found:
+            continue
+        try:
+            made = make(row[column.name])
+        except InputError as error:
+            raise InputError(f"{path}: row {number}: {error}") from None
+        for of_task in found.values() if task_column is None else (found[row[task_column]],):
+            of_task.append(made)
     for task, of_task in found.items():
         if not of_task:
             which = (
@@ -112,19 +167,7 @@ def read_texts(
                 else f"no {column.kind} has {task_column} = {task!r}"
             )
             raise InputError(f"{path}: {which}; add some or take the task out of the plan")
-    by_task = {task: [tokens.ids for tokens in of_task] for task, of_task in found.items()}
-    told, notes = _told(path, found, column.kind, apart=task_column is not None)
-    return Texts(path, by_task, seed, output_tokens, told, notes)
-
-
-def _tokens(path: str, number: int, content: Any, tokenize: Tokenize) -> Tokens:
-    try:
-        tokens = tokenize(content)
-    except InputError as error:
-        raise InputError(f"{path}: row {number}: {error}") from None
-    if not tokens.ids:
-        raise InputError(f"{path}: row {number}: it has no tokens; take empty texts out")
-    return tokens
+    return found
 
 
 def _told(

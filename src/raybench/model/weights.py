@@ -45,7 +45,8 @@ class ModelSpec:
 
     ``preset``: a shipped shape; with ``store`` "files" it is prepared as Hugging Face files in ``location`` (or in
     the worker's cache), with "device" it is filled with seeded random weights on the device. ``prepared``: a
-    folder that `raybench prepare` wrote. ``checkpoint``: a path or hub id of one's own base model.
+    folder that `raybench prepare` wrote. ``checkpoint``: a path or hub id of one's own base model. ``served``: what a
+    server has that runs already, of which no files are known; ``name`` is then what the server calls it.
     ``task_type``: what it is loaded as.
     """
 

@@ -14,6 +14,9 @@ import numpy as np
 
 from raybench.model.token_counts import Counts, TokenArray, TokenCounts
 
+Messages = tuple[tuple[str, str], ...]
+"""Role and content of each message of a chat; a text is one of a user's."""
+
 _FIRST_WORD_ID = 3  # 0 to 2 are the padding, start and end tokens of the Llama vocabulary
 
 
@@ -22,9 +25,8 @@ class Request:
     """What a deployment is asked at once. ``token_ids``: None where only the length is known, the worker draws the ids.
 
     ``output_tokens``: to generate for each prompt; 0 for a classifier. ``batch``: the prompts that are served together,
-    each a request; ``tokens`` is then what theirs add up to. Empty: the request is one prompt itself.
-    ``messages``: (role, content) of each message of its chat, a plain text being one of the user; None where they are
-    not told.
+    each a request; ``tokens`` is then what theirs add up to. Empty: the request is one prompt itself. ``messages``: a
+    person's text or chat as it is, where a server is told that; None elsewhere.
     """
 
     task: str
@@ -33,7 +35,7 @@ class Request:
     token_ids: tuple[int, ...] | None = None
     output_tokens: int = 0
     batch: tuple[Request, ...] = ()
-    messages: tuple[tuple[str, str], ...] | None = None
+    messages: Messages | None = None
 
     @property
     def prompts(self) -> tuple[Request, ...]:

@@ -24,7 +24,14 @@ from raybench.plan.plan import (
 )
 from raybench.plan.rows import NUMBER, Row, adapters_of, rows
 from raybench.plan.schema import AdaptersTable, DeploymentTable, PlanTable, WorkloadTable
-from raybench.plan.served import goodput_of, problems_of_loads, problems_of_served, problems_of_servers, servers_of
+from raybench.plan.served import (
+    all_run_already,
+    goodput_of,
+    problems_of_loads,
+    problems_of_served,
+    problems_of_servers,
+    servers_of,
+)
 from raybench.records import Problems, StrategyTraits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -210,7 +217,7 @@ class PlanBuilder:
         found: dict[str, Adapter | None] = {}
         for i, table in enumerate(self.parsed.adapters):
             key = f"adapters[{i}]"
-            if table.path is None and table.alpha is None and not self.all_run_already:
+            if table.path is None and table.alpha is None and not all_run_already(self.parsed):
                 self.problem(f"{key}.alpha", "missing; without a path there is no adapter to read it from")
             if table.path is None and isinstance(table.target_modules, str):
                 self.problem(f"{key}.target_modules", "a pattern goes with a path; list the modules' names")
@@ -314,11 +321,6 @@ class PlanBuilder:
             servers=(table.servers or self.parsed.servers[0].name) if self.parsed.servers else "",
             load=self.load(row),
         )
-
-    @property
-    def all_run_already(self) -> bool:
-        """Whether all its servers do, which have their adapters."""
-        return bool(self.parsed.servers) and all(table.url is not None for table in self.parsed.servers)
 
     def load(self, row: Row) -> Load | None:
         """How requests come; a trace is beside the plan."""

@@ -12,7 +12,7 @@ from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.load import Goodput
 from raybench.plan.plan import Configuration
 from raybench.plan.schema import DeploymentTable, GoodputTable, PlanTable, ServersTable
-from raybench.plan.servers import SERVED, ServerKey, Servers, server_of
+from raybench.plan.servers import SERVED, PromptsAs, ServerKey, Servers, server_of
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _STARTED_ONLY: Final = (
@@ -29,7 +29,20 @@ Problem = tuple[str, str]
 
 def servers_of(parsed: PlanTable, base: Path | None, python: str | None) -> tuple[Servers, ...]:
     """Those of a plan's tables. ``python``: of the command line, instead of theirs."""
-    return tuple(_servers(table, base, python) for table in parsed.servers)
+    usual = _prompts_as(parsed)
+    return tuple(_servers(table, base, python, usual) for table in parsed.servers)
+
+
+def all_run_already(parsed: PlanTable) -> bool:
+    """Whether a plan has servers and all of them do, so that they have its models and adapters."""
+    return bool(parsed.servers) and all(table.url is not None for table in parsed.servers)
+
+
+def _prompts_as(parsed: PlanTable) -> PromptsAs:
+    """How prompts are told where a table does not say: in text where no tokenizer may be known."""
+    if not all_run_already(parsed) or parsed.model is not None:
+        return "token_ids"
+    return "text" if parsed.workload is None or parsed.workload.chat_column is None else "chat"
 
 
 def goodput_of(table: GoodputTable | None) -> Goodput | None:
@@ -51,10 +64,13 @@ def problems_of_servers(parsed: PlanTable, python: str | None) -> Iterator[Probl
     for name, count in Counter(table.name for table in parsed.servers).items():
         if count > 1:
             yield "servers", f"{name!r} is the name of {count} of them; give each a name of its own"
+    chats = parsed.workload is not None and parsed.workload.chat_column is not None
     for place, table in enumerate(parsed.servers):
         for key, message in _problems_of(table):
             yield f"servers[{place}]{key}", message
-    if python is not None and all(table.url is not None for table in parsed.servers):
+        if chats and table.prompts_as == "text":
+            yield f"servers[{place}].prompts_as", 'the texts are chats, which are no text; set "chat"'
+    if python is not None and all_run_already(parsed):
         yield "servers", "--engine-python goes with servers that raybench starts, and these run already; leave it out"
 
 
@@ -121,7 +137,7 @@ def problems_of_served(parsed: PlanTable, configurations: Iterable[Configuration
             )
 
 
-def _servers(table: ServersTable, base: Path | None, python: str | None) -> Servers:
+def _servers(table: ServersTable, base: Path | None, python: str | None, prompts_as: PromptsAs) -> Servers:
     python = (python or table.python) if table.url is None else None
     if python is not None and base is not None and (base / python).exists():
         python = str(base / python)
@@ -132,7 +148,7 @@ def _servers(table: ServersTable, base: Path | None, python: str | None) -> Serv
         url=table.url,
         model=table.model,
         api_key_variable=table.api_key_variable,
-        prompts_as=table.prompts_as or "token_ids",
+        prompts_as=table.prompts_as or prompts_as,
         python=python,
         options=tuple(table.options),
         environment=tuple(table.environment.items()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from raybench.analysis import LEAST_ROUNDS
@@ -20,6 +19,7 @@ from raybench.model import (
     check_files,
     glue_tasks,
     read_texts,
+    read_whole_texts,
     resolve_model,
     text_tokenizer,
 )
@@ -28,14 +28,13 @@ from raybench.plan import (
     Overrides,
     Plan,
     PlanSource,
-    Servers,
     WorkloadTable,
     first_of,
     parse_plan,
     read_plan,
 )
 from raybench.records import InputError, Problems, TaskType
-from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals
+from raybench.sweep.served_plan import check_servers, problems_of_files, runs_already, served_model, with_traces
 
 CLASSIFIER_MAX_TOKENS = 384
 """Of a classifier whose plan does not say max_tokens: the most that an example of GLUE has.
@@ -99,6 +98,15 @@ class CheckedPlan:
         else:
             column = Column(table.text_column or "text")
             tokenizer = partial(text_tokenizer, keep_end=generates)
+        if model.kind == "served":
+            return read_whole_texts(
+                path,
+                self.plan.tasks(),
+                column=column,
+                task_column=table.task_column,
+                seed=self.plan.workload_seed,
+                output_tokens=table.output_tokens,
+            )
         return read_texts(
             path,
             self.plan.tasks(),
@@ -107,6 +115,7 @@ class CheckedPlan:
             task_column=table.task_column,
             seed=self.plan.workload_seed,
             output_tokens=table.output_tokens,
+            keep_text=any(servers.prompts_as != "token_ids" for servers in self.plan.servers),
         )
 
 
@@ -139,62 +148,21 @@ def check_plan(
         spec = None if chosen is None else _resolve(chosen, plan, source if model is None else None)
     if plan is None:
         return None
+    if runs_already(plan):
+        where = source.where if isinstance(source, PlanSource) else source
+        problems.found += (f"{where}: {line}" for line in problems_of_files(plan, texts, chosen))
+        spec = served_model(plan) if chosen is None else spec
     if chosen is None or spec is not None:
         with problems.gathered():
             # Where the device decides, any of its presets shows whether the texts can be read.
             requests = CheckedPlan(plan, texts, spec).workload(spec or default_model("cpu", plan.task_type))
-    files = check_files(plan, spec, requests)
+    files = check_files(plan, None if spec is not None and spec.kind == "served" else spec, requests)
     problems.found += files.problems
     if problems.found:
         return None
     of_requests = () if requests is None else requests.notes
     notes = (*files.notes, *_shapes_only(files.plan, spec), *of_requests)
     return CheckedPlan(files.plan, texts, spec, notes, requests)
-
-
-def check_servers(servers: Servers, where: str) -> None:
-    """Raises InputError where there is no such engine, its command is none, or its URL. ``where``: the plan."""
-    try:
-        if servers.preset is not None:
-            preset_of(servers.preset)
-            if servers.load_adapters and servers.preset != "vllm":
-                raise InputError(
-                    f"servers.load_adapters: {servers.preset} loads none as it runs, vllm does; leave it out"
-                )
-        elif servers.url is None:
-            CommandPreset(servers.command, servers.ready)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    try:
-        if servers.url is not None:
-            endpoint_of(servers.url)
-    except InputError as error:
-        raise InputError(f"{where}: servers.url: {error}") from None
-
-
-def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:
-    """``plan`` with the arrivals of its traces, as many as a round has requests; of one that cannot be, the problem."""
-    read: dict[str, tuple[int, ...]] = {}
-    for path in {c.load.trace: None for c in plan.configurations if c.load is not None and c.load.trace is not None}:
-        with problems.gathered():
-            try:
-                arrivals = trace_arrivals(Path(path))
-            except InputError as error:
-                raise InputError(f"{where}: trace: {error}") from None
-            if len(arrivals) < plan.requests:
-                raise InputError(
-                    f"{where}: trace: {path}: it has {len(arrivals):,} arrivals, and a round {plan.requests:,} "
-                    "requests; ask for as many requests at most, or give a longer trace"
-                )
-            read[path] = tuple(arrivals[: plan.requests].tolist())
-    if not read:
-        return plan
-
-    def traced(c: Configuration) -> Configuration:
-        offsets = () if c.load is None else read.get(c.load.trace or "", ())
-        return dataclasses.replace(c, load=dataclasses.replace(c.load, offsets_ns=offsets)) if c.load and offsets else c
-
-    return plan.replaced(map(traced, plan.configurations))
 
 
 def _resolve(model: str, plan: Plan | None, source: str | PlanSource | None) -> ModelSpec:

@@ -13,7 +13,7 @@ from typing import Any
 
 from raybench.deploy import strategy_class
 from raybench.machine import Device, open_device
-from raybench.model import Prompts, Request, Weights, prepared
+from raybench.model import Prompts, Request, Weights, prepared, words
 from raybench.plan import Configuration, servers_needed
 from raybench.schemas import LOADS
 from raybench.visit.adapter_loading import one_more_adapter
@@ -99,7 +99,8 @@ class ServedVisit(Visit):
 
     def _text(self, request: Request, tensors: Prompts | None) -> str:
         """Of a request of which only the tokens are known, or only their number."""
-        assert tensors is not None
+        if tensors is None:
+            return words(request.task, request.index, request.tokens)
         return str(self._tokenizer().decode(ids_of(tensors), skip_special_tokens=True))
 
     def _tokenizer(self) -> Any:

@@ -47,12 +47,14 @@ class VisitSpec:
 
 def _packed(request: Request) -> tuple[Any, ...]:
     prompts = tuple(_packed(prompt) for prompt in request.batch)
-    return request.task, request.index, request.tokens, request.token_ids, request.output_tokens, prompts
+    r = request
+    return r.task, r.index, r.tokens, r.token_ids, r.output_tokens, prompts, r.messages
 
 
 def _unpacked_request(row: tuple[Any, ...]) -> Request:
-    task, index, tokens, token_ids, output_tokens, prompts = row
-    return Request(task, index, tokens, token_ids, output_tokens, tuple(map(_unpacked_request, prompts)))
+    task, index, tokens, token_ids, output_tokens, prompts, messages = row
+    batch = tuple(map(_unpacked_request, prompts))
+    return Request(task, index, tokens, token_ids, output_tokens, batch, messages)
 
 
 def _unpacked(others: dict[str, Any], rows: list[list[tuple[Any, ...]]], places: list[int]) -> VisitSpec:

@@ -1,0 +1,102 @@
+"""What a plan says of servers, held against what it names: engines, URLs, traces, and what is known of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from raybench.model import ModelSpec
+from raybench.plan import Configuration, Plan, Servers, WorkloadTable, first_of
+from raybench.records import InputError, Problems
+from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals
+
+OWN_MODEL: Final = "the server's own"
+"""The name of a model of which nothing is known, not even what its server calls it."""
+
+
+def check_servers(servers: Servers, where: str) -> None:
+    """Raises InputError where there is no such engine, its command is none, or its URL. ``where``: the plan."""
+    try:
+        if servers.preset is not None:
+            preset_of(servers.preset)
+            if servers.load_adapters and servers.preset != "vllm":
+                raise InputError(
+                    f"servers.load_adapters: {servers.preset} loads none as it runs, vllm does; leave it out"
+                )
+        elif servers.url is None:
+            CommandPreset(servers.command, servers.ready)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    try:
+        if servers.url is not None:
+            endpoint_of(servers.url)
+    except InputError as error:
+        raise InputError(f"{where}: servers.url: {error}") from None
+
+
+def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:
+    """``plan`` with the arrivals of its traces, as many as a round has requests; of one that cannot be, the problem."""
+    read: dict[str, tuple[int, ...]] = {}
+    for path in {c.load.trace: None for c in plan.configurations if c.load is not None and c.load.trace is not None}:
+        with problems.gathered():
+            try:
+                arrivals = trace_arrivals(Path(path))
+            except InputError as error:
+                raise InputError(f"{where}: trace: {error}") from None
+            if len(arrivals) < plan.requests:
+                raise InputError(
+                    f"{where}: trace: {path}: it has {len(arrivals):,} arrivals, and a round {plan.requests:,} "
+                    "requests; ask for as many requests at most, or give a longer trace"
+                )
+            read[path] = tuple(arrivals[: plan.requests].tolist())
+    if not read:
+        return plan
+
+    def traced(c: Configuration) -> Configuration:
+        offsets = () if c.load is None else read.get(c.load.trace or "", ())
+        return dataclasses.replace(c, load=dataclasses.replace(c.load, offsets_ns=offsets)) if c.load and offsets else c
+
+    return plan.replaced(map(traced, plan.configurations))
+
+
+def runs_already(plan: Plan) -> bool:
+    """Whether all its servers do: then they have its model and adapters, and files need not be known."""
+    return bool(plan.servers) and all(table.url is not None for table in plan.servers)
+
+
+def served_model(plan: Plan) -> ModelSpec:
+    """The model of servers that run already, of which no files are known."""
+    names = list(dict.fromkeys(table.model for table in plan.servers if table.model is not None))
+    return ModelSpec(first_of(names, 3) or OWN_MODEL, "served", None, plan.task_type)
+
+
+def problems_of_files(plan: Plan, texts: WorkloadTable | None, model: str | None) -> Iterator[str]:
+    """Of a plan whose servers run already: whether all files are known, or none. ``model``: that has files; or None."""
+    if model is not None:
+        if unknown := [adapter.name for adapter in plan.adapters() if not adapter.is_known]:
+            yield (
+                f"adapters: {first_of(unknown, 4)} without a path, beside the files of model {model}: give their "
+                "folders too, or leave the model out and name what the server calls it as servers.model"
+            )
+        return
+    named = [adapter.name for adapter in plan.adapters() if adapter.path is not None]
+    named += [c.name for c in plan.configurations if c.checkpoint is not None]
+    if named:
+        yield (
+            f"{first_of(named, 4)} with files, and no model whose files they go with: name it as model or by --model, "
+            "or leave path and checkpoint out"
+        )
+    for table in plan.servers:
+        if table.prompts_as == "token_ids":
+            yield (
+                f"servers.prompts_as: token_ids of {table.name!r} are of a tokenizer, and no model is named that has "
+                'one: name it as model or by --model, or set "text" or "chat"'
+            )
+    for key in ("tokenizer", "max_tokens"):
+        if texts is not None and getattr(texts, key) is not None:
+            yield (
+                f"workload.{key}: goes with a model whose files are known; texts are told to these servers as they "
+                "are: leave it out"
+            )
