@@ -72,3 +72,23 @@ def test_further_keys_are_left_alone() -> None:
     document = copy.deepcopy(RUN)
     document["plan"]["later"] = document["later"] = {"anything": [1]}
     assert validated(Description, document, Path("run.json")) == validated(Description, RUN, Path("run.json"))
+
+
+def test_the_engine_of_version_8_is_the_only_entry_of_servers() -> None:
+    document = copy.deepcopy(RUN)
+    document["plan"]["engine"] = {"preset": "vllm", "command": []}
+    assert validated(Description, document, Path("run.json")).plan.servers == ({"preset": "vllm", "command": []},)
+    document["plan"]["engine"] = None
+    assert validated(Description, document, Path("run.json")).plan.servers == ()
+
+
+def test_loads_and_limits_are_there_by_their_names() -> None:
+    document = copy.deepcopy(RUN)
+    document["plan"] |= {"servers": [{"name": "servers", "url": None}], "goodput": {"ttft_ms": 200, "tpot_ms": None}}
+    for place, load in enumerate([{"concurrency": 8}, {"rate_per_s": 2.5, "burstiness": 1.0}, None]):
+        document["configurations"][place] |= {"servers": "servers", "load": load}
+    run = validated(Description, document, Path("run.json"))
+    assert run.plan.goodput is not None
+    assert (run.plan.goodput.ttft_ms, run.plan.goodput.tpot_ms) == (200, None)
+    loads = [(load.concurrency, load.rate_per_s) for c in run.configurations[:3] if (load := c.load) is not None]
+    assert loads == [(8, None), (None, 2.5)]

@@ -14,7 +14,7 @@ from raybench.store.storage import StoreError
 WHERE = Path("manifest/00000002.json")
 FILE = {"table": "loads", "path": "loads/00000002-0123abcd.parquet", "sha256": "0" * 64, "rows": 3, "bytes": 70}
 VISIT = {"visit": "blöck/r00", "block": "blöck", "round": 0, "attempt": 0}
-ENTRY = {"sequence": 2, "schema_version": 8, "committed_at": "2026-11-28T01:00:00Z", "files": [FILE], "visits": [VISIT]}
+ENTRY = {"sequence": 2, "schema_version": 9, "committed_at": "2026-11-28T01:00:00Z", "files": [FILE], "visits": [VISIT]}
 SOUND = encode_json(ENTRY)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.schemas import SCHEMAS
+from raybench.schemas import SCHEMAS, schema_of
 from raybench.store.manifest import Entry, FileEntry
 from raybench.store.row_files import Found, decode_files, encode_rows
 from raybench.store.storage import StoreError
@@ -73,7 +73,7 @@ def test_they_take_less_than_half_of_what_they_would(samples: pa.Table) -> None:
 def test_a_dictionary_that_says_something_twice_is_no_way_out_of_it() -> None:
     """PyArrow takes what is there twice for one, and numbers for what they are: the last is of nothing then."""
     visit = key("a", 0)
-    rows = rows_of(visit)["samples"]
+    rows = rows_of(visit)["samples"].select(schema_of("samples", 4).names)
     tasks = pa.array([["one", "two", "six"][number % 3] for number in range(rows.num_rows)])
     rows = rows.set_column(rows.schema.get_field_index("task"), rows.schema.field("task"), tasks)
     sink = pa.BufferOutputStream()

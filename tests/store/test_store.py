@@ -35,8 +35,8 @@ def at(store: RunStore, name: str) -> str:
 
 def test_the_description_is_kept_as_given_with_the_schema_version(run: RunStore) -> None:
     text = Hands(run.root).read("run.json").decode()
-    assert text == '{\n "plan": "rq2",\n "schema_version": 8\n}\n'
-    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 8}
+    assert text == '{\n "plan": "rq2",\n "schema_version": 9\n}\n'
+    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 9}
 
 
 def test_an_existing_run_is_not_begun_again(run: RunStore, results: Location) -> None:
@@ -322,7 +322,7 @@ def test_missing_extra_and_doubled_columns_are_refused(run: RunStore) -> None:
     for table, message in [
         (samples.drop_columns("turn"), "column turn should be int32 not null, found nothing"),
         (extra, "found .*note"),
-        (doubled, "found .*decode_device_ns, visit"),
+        (doubled, f"found .*{SCHEMAS['samples'].names[-1]}, visit"),
         (samples.select(samples.schema.names[::-1]), "columns should be visit, block"),
     ]:
         with pytest.raises(StoreError, match=message):
@@ -397,13 +397,13 @@ def test_a_file_of_another_schema_version_is_refused(three: RunStore, monkeypatc
     monkeypatch.setattr("raybench.store.row_files.SCHEMA_VERSION", 2)
     visit = key("c", 0)
     three.commit(rows_of(visit), [visit])
-    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 8"):
+    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 9"):
         three.verify()
 
 
 DAMAGED_ENTRIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown version": (lambda entry: entry.update(schema_version=99), "schema version 99"),
-    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 8"),
+    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 9"),
     "version as truth": (lambda entry: entry.update(schema_version=True), "schema version True"),
     "no version": (lambda entry: entry.pop("schema_version"), "schema version None"),
     "absolute path": (lambda entry: entry["files"][0].update(path="/etc/passwd"), "files.0.path.*/etc/passwd"),
@@ -491,9 +491,9 @@ def test_holes_copies_and_strangers_in_the_manifest_are_refused(three: RunStore)
 
 def test_a_damaged_description_is_refused(three: RunStore) -> None:
     for text, message in [
-        ('{"schema_version": 99}', "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7 and 8"),
-        ('{"schema_version": 8, "margin": NaN}', "NaN is not a finite number"),
-        ('{"schema_version": 8, "margin": 1e999}', "1e999 is not a finite number"),
+        ('{"schema_version": 99}', "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7, 8 and 9"),
+        ('{"schema_version": 9, "margin": NaN}', "NaN is not a finite number"),
+        ('{"schema_version": 9, "margin": 1e999}', "1e999 is not a finite number"),
         ("\udcff", "damaged JSON"),
     ]:
         Hands(three.root).write("run.json", text.encode(errors="surrogateescape"))
@@ -505,7 +505,7 @@ def test_what_a_driver_says_is_replaced(run: RunStore) -> None:
     assert run.live() is None
     for state in ("running", "complete"):
         run.replace_live({"state": state})
-        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 8}
+        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 9}
 
 
 # ---- one driver

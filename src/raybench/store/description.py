@@ -51,7 +51,8 @@ class PlanOfRun(_Part):
     """The plan with what the command line changed of it. ``requests``: of a configuration in a round.
 
     ``margin`` and ``until_halfwidth``: 0.02 is 2 %. With ``until_halfwidth``, ``rounds`` is the most there may be.
-    ``servers``: what the plan says of those that served, by ``engine`` in runs of version 8; none elsewhere.
+    ``servers``: what the plan says of those that served; none where the visit's own process did. A run of version 8,
+    which calls it ``engine``, has one entry.
     ``goodput``: what a request must keep to count, by its key in milliseconds.
     """
 
@@ -72,6 +73,12 @@ class PlanOfRun(_Part):
     engine: dict[str, JsonValue] | None = None
     servers: tuple[dict[str, JsonValue], ...] = ()
     goodput: GoodputOfPlan | None = None
+
+    @model_validator(mode="after")
+    def _has_servers(self) -> PlanOfRun:
+        if self.engine is None:
+            return self
+        return self.model_copy(update={"engine": None, "servers": (self.engine,)})
 
 
 class ModelOfRun(_Part):

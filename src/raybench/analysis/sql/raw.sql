@@ -8,14 +8,18 @@
 --   samples        one request: visit, block, configuration, round, task, adapter, request, phase, turn, sequence,
 --                  tokens, started_ns, host_ns, wall_ns, device_ns, switch_ns, batch (prompts served together; null in
 --                  older runs, which had one); of a language model output_tokens (of each prompt), prefill_*_ns, and
---                  decode_*_ns, a list with each decoding step in order
+--                  decode_*_ns, a list with each decoding step in order; of a request to a server late_ns (how much later
+--                  than it was due the client sent it; null where it came under no load), prompt_tokens, cached_tokens
 --   run            one row: run_id, plan, design, rounds (at most, where until_halfwidth is given), requests, margin
 --                  (0.02 is 2 %), until_halfwidth (0.01 is 1 %; null for a fixed length), model, task_type (SEQ_CLS:
---                  classifier; CAUSAL_LM: language model)
+--                  classifier; CAUSAL_LM: language model), servers (of which engine, or where; none where the visits'
+--                  own processes served), goodput_ttft_ms, goodput_tpot_ms (what a request must keep to count)
 --   configurations one configuration: name, strategy, role (what it is compared as: its strategy unless the plan
 --                  says otherwise), deployment (its row in the study's table), seed, tasks,
 --                  adapters, block (where its own samples are), dtype, adapter_dtype, routing, batch, kv_cache,
---                  quantization, execution (eager, compile, compile_static, cudagraph), form (plain, peft, lean, fused, stacked, remerge)
+--                  quantization, execution (eager, compile, compile_static, cudagraph), form (plain, peft, lean, fused, stacked, remerge),
+--                  servers (by their name in the plan), load (how requests came to these, in words; null: one at a time),
+--                  concurrency (under way at once), rate_per_s (of an open loop)
 --   comparisons    one configuration against one reference configuration: configuration, deployment, block,
 --                  reference_strategy, reference, reference_block, via
 --   timed          the samples that enter the tables, with the visit's device; durations in nanoseconds
@@ -30,7 +34,8 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::VARCHAR AS configur
     NULL::BIGINT AS host_ns, NULL::BIGINT AS wall_ns, NULL::BIGINT AS device_ns, NULL::BIGINT AS switch_ns,
     NULL::INTEGER AS batch, NULL::INTEGER AS output_tokens,
     NULL::BIGINT AS prefill_host_ns, NULL::BIGINT AS prefill_wall_ns, NULL::BIGINT AS prefill_device_ns,
-    NULL::BIGINT[] AS decode_host_ns, NULL::BIGINT[] AS decode_wall_ns, NULL::BIGINT[] AS decode_device_ns
+    NULL::BIGINT[] AS decode_host_ns, NULL::BIGINT[] AS decode_wall_ns, NULL::BIGINT[] AS decode_device_ns,
+    NULL::BIGINT AS late_ns, NULL::INTEGER AS prompt_tokens, NULL::INTEGER AS cached_tokens
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_visits_columns AS
@@ -127,19 +132,28 @@ SELECT unnest(json_transform(
         "run_id": "VARCHAR",
         "model": {"name": "VARCHAR", "task_type": "VARCHAR"},
         "plan": {"name": "VARCHAR", "design": "VARCHAR", "rounds": "INTEGER", "requests": "INTEGER", "margin": "DOUBLE",
-            "until_halfwidth": "DOUBLE"},
+            "until_halfwidth": "DOUBLE", "engine": {"preset": "VARCHAR", "url": "VARCHAR", "command": ["VARCHAR"]},
+            "servers": [{"preset": "VARCHAR", "url": "VARCHAR", "command": ["VARCHAR"]}],
+            "goodput": {"ttft_ms": "DOUBLE", "tpot_ms": "DOUBLE"}},
         "workload": {"texts": "MAP(VARCHAR, BIGINT)", "distinct_texts": "MAP(VARCHAR, BIGINT)"},
         "configurations": [{"name": "VARCHAR", "strategy": "VARCHAR", "role": "VARCHAR", "deployment": "VARCHAR",
             "seed": "BIGINT", "tasks": ["VARCHAR"], "adapters": ["VARCHAR"], "block": "VARCHAR", "dtype": "VARCHAR",
             "adapter_dtype": "VARCHAR", "routing": "VARCHAR", "batch": "INTEGER", "kv_cache": "VARCHAR",
-            "quantization": "VARCHAR", "execution": "VARCHAR", "form": "VARCHAR"}],
+            "quantization": "VARCHAR", "execution": "VARCHAR", "form": "VARCHAR", "servers": "VARCHAR",
+            "load": {"concurrency": "INTEGER", "rate_per_s": "DOUBLE", "burstiness": "DOUBLE", "trace": "VARCHAR"}}],
         "comparisons": [{"configuration": "VARCHAR", "block": "VARCHAR", "reference_strategy": "VARCHAR", "via": "VARCHAR",
             "references": [{"configuration": "VARCHAR", "block": "VARCHAR"}]}]
     }'
 ));
 CREATE OR REPLACE VIEW run AS
 SELECT run_id, plan.name AS plan, plan.design, plan.rounds, plan.requests, plan.margin, plan.until_halfwidth,
-    model.name AS model, coalesce(model.task_type, 'SEQ_CLS') AS task_type
+    model.name AS model, coalesce(model.task_type, 'SEQ_CLS') AS task_type,
+    -- Version 8 had one engine.
+    list_transform(
+        coalesce(plan.servers, CASE WHEN plan.engine IS NOT NULL THEN [plan.engine] ELSE [] END),
+        lambda s: coalesce(s.preset, s.url, s.command[1])
+    ) AS servers,
+    plan.goodput.ttft_ms AS goodput_ttft_ms, plan.goodput.tpot_ms AS goodput_tpot_ms
 FROM raybench_description;
 
 CREATE OR REPLACE VIEW configurations AS
@@ -147,7 +161,15 @@ SELECT row_number() OVER () AS position, c.name, c.strategy, c.role, c.deploymen
     coalesce(c.dtype, 'auto') AS dtype, coalesce(c.adapter_dtype, 'float32') AS adapter_dtype,
     coalesce(c.routing, 'round_robin') AS routing, coalesce(c.batch, 1) AS batch,
     coalesce(c.kv_cache, 'dynamic') AS kv_cache, c.quantization, coalesce(c.execution, 'eager') AS execution,
-    coalesce(c.form, CASE WHEN c.strategy IN ('lora_separate', 'multi_lora') THEN 'peft' ELSE 'plain' END) AS form
+    coalesce(c.form, CASE WHEN c.strategy IN ('lora_separate', 'multi_lora') THEN 'peft' ELSE 'plain' END) AS form,
+    c.servers,
+    CASE
+        WHEN c.load.concurrency IS NOT NULL THEN c.load.concurrency || ' at once'
+        WHEN c.load.rate_per_s IS NOT NULL THEN format('{:g} a second', c.load.rate_per_s)
+            || CASE WHEN c.load.burstiness <> 1 THEN format(', burstiness {:g}', c.load.burstiness) ELSE '' END
+        WHEN c.load.trace IS NOT NULL THEN 'as traced'
+    END AS load,
+    c.load.concurrency, c.load.rate_per_s
 FROM (SELECT unnest(configurations) AS c FROM raybench_description);
 
 CREATE OR REPLACE VIEW comparisons AS
