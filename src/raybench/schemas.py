@@ -127,7 +127,8 @@ LOADS: Final = pa.schema(
 ``load_ns``: the base (or fine-tuned) weights; ``adapter_load_ns``: its adapters; ``merge_ns``: folding the
 adapter in. The byte counts ``resident``, ``load_peak`` and ``forward_peak`` are differences of the device's
 own counters (CUDA's allocator; the process's resident set on a CPU) around the load and around one forward.
-``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against.
+``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against; of
+a server by how many nats a token that it chose is less likely than the most likely one, at most.
 ``adapter_effect``: relative change of the logits by an adapter against its base, the smallest over the adapters;
 null without one, and in runs of schema version 2.
 ``random_weights``: which parameters were drawn at random because the files lack them (``base: score.weight, ...``, or a

@@ -173,10 +173,10 @@ def test_target_modules_are_names_or_a_pattern_and_told_in_one_line(path: Path, 
 @pytest.mark.parametrize(
     ("source", "parts"),
     [
-        ("rq3", ["'rq3'", "rq2, served, smoke", "did you mean 'rq2'"]),
-        ("", ["no such shipped plan", "rq2, served, smoke"]),
+        ("rq3", ["'rq3'", "rq2, served, served-llama, served-load, smoke", "did you mean 'rq2'"]),
+        ("", ["no such shipped plan", "rq2, served, served-llama, served-load, smoke"]),
         ("{tmp}", ["no such shipped plan", ".toml"]),
-        ("{tmp}/none.toml", ["no such plan file", "rq2, served, smoke"]),
+        ("{tmp}/none.toml", ["no such plan file", "rq2, served, served-llama, served-load, smoke"]),
         ("{tmp}/folder.toml", ["cannot be read"]),
         ("{tmp}/a\0b.toml", ["cannot be read"]),
         ("{tmp}/a\nb.toml", ["no such plan file"]),
@@ -206,6 +206,8 @@ def test_shipped_plans_are_known_by_name() -> None:
         "rank",
         "rq2",
         "served",
+        "served-llama",
+        "served-load",
         "smoke",
     )
     assert source.shipped_plans() == known

@@ -76,6 +76,8 @@ def verdict_lines(tables: Tables) -> list[str]:
 
 def fidelity_lines(tables: Tables) -> list[str]:
     """What merging an adapter, or holding it beside others, changes of the answers."""
+    if tables.description.plan.servers:
+        return _served_fidelity_lines(tables)
     outputs = "greedy tokens" if tables.description.model.task_type == "CAUSAL_LM" else "labels"
     lines: dict[str, list[str]] = {}
     for row in tables.rows("FROM fidelity"):
@@ -92,6 +94,21 @@ def fidelity_lines(tables: Tables) -> list[str]:
         if row["untied_mb"] is not None:
             copied = f"{size(row['untied_mb'] * 1e6)} more, for a copy of embeddings that were tied."
             lines.setdefault(copied, []).append(row["deployment"])
+    return [f"{', '.join(deployments)}: {line}" for line, deployments in lines.items()]
+
+
+def _served_fidelity_lines(tables: Tables) -> list[str]:
+    """How the tokens of servers stand to transformers with the same weights."""
+    lines: dict[str, list[str]] = {}
+    for row in tables.rows("FROM fidelity"):
+        nats, agreement = row["gate_error_max"], row["argmax_agreement"]
+        line = "tokens as those of transformers with the same weights."
+        if nats or agreement != 1:
+            line = (
+                f"{share(agreement)} of greedy tokens are those of transformers with the same weights, the others up "
+                f"to {nats:.2g} nats less likely there."
+            )
+        lines.setdefault(line, []).append(row["deployment"])
     return [f"{', '.join(deployments)}: {line}" for line, deployments in lines.items()]
 
 

@@ -3,7 +3,8 @@
 -- against; over the visits of the deployment's configurations.
 -- Columns:
 --   deployment
---   gate_error, gate_error_max   relative error of the logits, |a - b| / |b|: mean and largest (0.013: 1.3 %)
+--   gate_error, gate_error_max   relative error of the logits, |a - b| / |b|: mean and largest (0.013: 1.3 %); of a server
+--                                by how many nats a token that it chose is less likely than the most likely one
 --   gate_tolerance               what the error was held to; null where it is only told (a quantized base)
 --   argmax_agreement             share of its outputs (labels; greedy tokens) whose most likely one is the adapter's own
 --                                (mean; null in runs before schema version 4)
