@@ -173,10 +173,10 @@ def test_target_modules_are_names_or_a_pattern_and_told_in_one_line(path: Path, 
 @pytest.mark.parametrize(
     ("source", "parts"),
     [
-        ("rq3", ["'rq3'", "rq2, served, served-llama, served-load, smoke", "did you mean 'rq2'"]),
-        ("", ["no such shipped plan", "rq2, served, served-llama, served-load, smoke"]),
+        ("rq3", ["'rq3'", "rq2, served, served-llama, ...", "did you mean 'rq2'"]),
+        ("", ["no such shipped plan", "rq2, served, served-llama, ..."]),
         ("{tmp}", ["no such shipped plan", ".toml"]),
-        ("{tmp}/none.toml", ["no such plan file", "rq2, served, served-llama, served-load, smoke"]),
+        ("{tmp}/none.toml", ["no such plan file", "rq2, served, served-llama, ..."]),
         ("{tmp}/folder.toml", ["cannot be read"]),
         ("{tmp}/a\0b.toml", ["cannot be read"]),
         ("{tmp}/a\nb.toml", ["no such plan file"]),
