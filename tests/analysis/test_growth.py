@@ -14,7 +14,7 @@ from raybench.analysis.tables import Tables
 from raybench.model.weights import ModelSpec
 from raybench.plan.plan import Configuration
 
-SERIES = {"role": "r", "form": "stacked", "execution": "eager", "routing": "round_robin", "batch": 1}
+SERIES = {"role": "r", "form": "stacked", "execution": "eager", "routing": "round_robin", "batch": 1, "load": None}
 SERIES |= {"block": "b", "dtype": "auto", "adapter_dtype": "float32", "quantization": None, "kv_cache": "dynamic"}
 
 

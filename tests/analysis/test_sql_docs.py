@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from generated_runs import batched, even_cost, generated, load_generated
+from loaded_runs import FULL, HEAD, at, load_loaded, loaded
 from raybench.analysis.schemas import SCHEMAS
 from raybench.analysis.tables import LATER_VIEW_FILES, VIEW_FILES, Tables, shipped_sql, write_derived
 from raybench.plan.plan import Plan
@@ -43,6 +44,15 @@ def generated_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return found
 
 
+@pytest.fixture(scope="module")
+def loaded_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Of servers, under a load."""
+    folder = tmp_path_factory.mktemp("loaded")
+    found = Tables(loaded(load_loaded(folder, HEAD + at(FULL, 2)), folder))
+    write_derived(found)
+    return found
+
+
 def test_the_dictionary_has_every_view_and_column_with_its_type(tables: Tables) -> None:
     documented = {}
     for section in DOCS.read_text("utf-8").split("### `")[1:]:
@@ -67,14 +77,16 @@ def test_the_header_of_a_query_file_has_its_question_and_every_column(tables: Ta
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
-def test_every_worked_query_runs_and_finds_something(tables: Tables, generated_tables: Tables, query: str) -> None:
-    """Each finds something in a run of its kind, and is no error in one of the other."""
+def test_every_worked_query_runs_and_finds_something(
+    tables: Tables, generated_tables: Tables, loaded_tables: Tables, query: str
+) -> None:
+    """Each finds something in a run of its kind, and is no error in one of another."""
     found = [
         bool(run.connection.execute(query.replace("../OTHER_RUN", str(run.root))).fetchall())
-        for run in (tables, generated_tables)
+        for run in (tables, generated_tables, loaded_tables)
     ]
     assert any(found)
-    assert found[1] or "phase" in query  # no openers and warm-ups were made for it
+    assert found[1] or "phase" in query or "goodput" in query  # no openers, warm-ups and loads were made for it
 
 
 def test_there_are_a_dozen_queries() -> None:

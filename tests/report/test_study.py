@@ -94,7 +94,7 @@ def test_rows_of_other_batches_stand_beside_each_other(batches: Tables) -> None:
     assert "…" not in text
     assert max(len(line) for line in text.splitlines() if " against " not in line) <= 180
     assert "vs Full FT (95 % interval)" in text
-    assert "Each against the reference of its own batch, data type and cache." in text
+    assert "Each against the reference of its own batch, data type, cache and load." in text
     assert "LoRA Separate (batch 8) against Full FT (batch 8): TTFT +20.0 %" in text
     along = text[text.index("By batch (wall time, milliseconds)") : text.index("Percentiles of TTFT")]
     rows = [row for row in rows_of(along) if row and row[0] == "lora_separate"]

@@ -14,7 +14,7 @@ from raybench.analysis.stats import ALPHA
 
 _MEASURES: Final = ("switch", "request", "add", "remove")
 _SERIES: Final = (
-    ("role", "form", "execution", "routing", "batch"),
+    ("role", "form", "execution", "routing", "batch", "load"),
     ("block", "dtype", "adapter_dtype", "quantization", "kv_cache"),
 )
 """What configurations have in common that differ in how many adapters are resident: what is shown, and the rest."""

@@ -26,6 +26,12 @@ _RATIO_FIELDS = [
     ("unknown", pa.string()),
     ("disputed", pa.bool_()),
 ]
+
+
+def _with_interval(*names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name + end, pa.float64()) for name in names for end in ("", "_low", "_high")]
+
+
 SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "overhead": pa.schema([("configuration", pa.string()), ("deployment", pa.string()), *_RATIO_FIELDS]),
     "by_strategy": pa.schema(
@@ -91,6 +97,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("execution", pa.string()),
             ("routing", pa.string()),
             ("batch", pa.int32()),
+            ("load", pa.string()),
             ("measure", pa.string()),
             ("rounds", pa.int32()),
             ("least", pa.int64()),
@@ -101,6 +108,23 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("low", pa.float64()),
             ("high", pa.float64()),
             ("verdict", pa.string()),
+        ]
+    ),
+    "goodput": pa.schema(
+        [
+            ("deployment", pa.string()),
+            ("strategy", pa.string()),
+            ("load", pa.string()),
+            ("concurrency", pa.int32()),
+            ("rate_per_s", pa.float64()),
+            ("configurations", pa.int32()),
+            ("visits", pa.int32()),
+            ("requests", pa.int64()),
+            *_with_interval("requests_per_s", "output_tokens_per_s"),
+            *_with_interval("ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms"),
+            *_with_interval("good_share", "goodput_per_s"),
+            ("late_p99_ms", pa.float64()),
+            ("cached_share", pa.float64()),
         ]
     ),
     "cautions": pa.schema(

@@ -35,6 +35,7 @@ VIEW_FILES = (
     "by_configuration",
     "deployments",
     "latencies",
+    "load_turns",
     "visit_ratios",
     "adapter_switch",
     "memory_and_load",

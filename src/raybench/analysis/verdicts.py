@@ -19,11 +19,13 @@ from raybench.analysis.claims import judged
 from raybench.analysis.comparisons import Comparisons
 from raybench.analysis.conditions import caution_rows, diagnosis_rows, percentile_rows
 from raybench.analysis.diagnostics import Diagnosis, diagnose
+from raybench.analysis.goodput import goodput_rows, limits_of
 from raybench.analysis.growth import growth_rows
 from raybench.analysis.latencies import Latencies, Query, read_latencies
 from raybench.analysis.ratios import CLOCKS, MEASURES, WALL
 from raybench.analysis.run_order import VisitMean, visit_levels
 from raybench.analysis.schemas import SCHEMAS
+from raybench.analysis.served import served_cautions
 from raybench.analysis.study import significance_rows
 from raybench.store import PlanOfRun
 
@@ -36,7 +38,7 @@ class Verdicts:
 
     def __init__(self, query: Query, plan: PlanOfRun) -> None:
         self._query = query
-        self._margin = plan.margin
+        self._plan, self._margin = plan, plan.margin
         self._comparisons = Comparisons(self._rows, plan)
 
     def tables(self) -> dict[str, pa.Table]:
@@ -52,6 +54,7 @@ class Verdicts:
             diagnoses[name] = diagnosis
             means.append(of_visits)
         compared = self._rows("FROM comparisons ORDER BY reference")
+        asked, prompts = self._served()
         overhead = judged(self._comparisons.of_configurations(), self._margin)
         by_strategy = judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin)
         made = {
@@ -61,6 +64,7 @@ class Verdicts:
             "percentiles": [row for measure in MEASURES for row in percentiles[measure]],
             "diagnostics": diagnosis_rows(diagnoses),
             "adapter_growth": list(growth_rows(self._rows("FROM raybench_resident_rounds ORDER BY position, round"))),
+            "goodput": list(goodput_rows(asked, limits_of(self._plan))),
             "cautions": caution_rows(
                 visit_levels(means),
                 diagnoses,
@@ -68,6 +72,7 @@ class Verdicts:
                 by_strategy,
                 self._rows("FROM load_notes"),
                 self._rows("FROM distinct_requests"),
+                served_cautions(asked, prompts, self._plan.servers),
             ),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
@@ -75,6 +80,12 @@ class Verdicts:
     def _rows(self, sql: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._query(sql).to_pylist()
         return found
+
+    def _served(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What servers were asked, visit by visit, and prompts that they count differently; none without servers."""
+        if not self._plan.servers:
+            return [], []
+        return self._rows("FROM raybench_load_visits"), self._rows("FROM raybench_other_prompts")
 
     def widest_claims(self) -> list[float]:
         """After each round, the widest half-width (0.01: 1 %) of the claims' 95 % intervals, by wall time."""

@@ -194,7 +194,7 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
         if row["reference_deployment"]:
             several[row["reference_strategy"]].add(row["reference_deployment"])
     if any(len(deployments) > 1 for deployments in several.values()):
-        lines.append("Each against the reference of its own batch, data type and cache.")
+        lines.append("Each against the reference of its own batch, data type, cache and load.")
     return lines
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from raybench.analysis import Tables
 from raybench.report.attribution import attribution_lines
+from raybench.report.load import load_tables
 from raybench.report.numbers import percent
 from raybench.report.screen import Screen, print_line
 from raybench.report.study import MEASURES, fidelity_lines, measures_of, study_table, verdict_lines
@@ -32,6 +33,7 @@ _AXES: Final[dict[str, str]] = {
     "routing": "routing",
     "execution": "execution",
     "form": "form",
+    "load": "load",
 }
 """Columns of ``by_axis``; how many adapters there are says a deployment's name."""
 _APART: Final = "WHERE configuration NOT IN (SELECT configuration FROM adapters_resident)"
@@ -41,6 +43,7 @@ _APART: Final = "WHERE configuration NOT IN (SELECT configuration FROM adapters_
 def print_summary(tables: Tables, console: Screen) -> None:
     """The end of a sweep: the study's table, what it changes of the answers, the verdicts."""
     study_table(tables, console)
+    load_tables(tables, console)
     for line in fidelity_lines(tables):
         print_line(console, line)
     console.print()
@@ -173,15 +176,18 @@ def print_everything(tables: Tables, console: Screen) -> None:
 
 def residents_tables(tables: Tables, console: Screen) -> None:
     """What changes as more adapters of one task are resident, and what each further one costs."""
+    rows = tables.rows("FROM adapters_resident")
+    load: _Columns = {"load": ("load", str)} if any(row["load"] is not None for row in rows) else {}
     _table(
         console,
         "As adapters become more (switch in microseconds, times in milliseconds, memory in 10^6 bytes)",
         "FROM adapters_resident",
-        tables.rows("FROM adapters_resident"),
+        rows,
         {
             "strategy": ("strategy", str),
             "routing": ("routing", str),
             "batch": ("batch", _count),
+            **load,
             "resident": ("resident", _count),
             "switch_us": ("switch", _one),
             "mean_ms": ("request", _ms),
@@ -200,6 +206,7 @@ def residents_tables(tables: Tables, console: Screen) -> None:
             "strategy": ("strategy", str),
             "routing": ("routing", str),
             "batch": ("batch", _count),
+            **load,
             "measure": ("of", str),
             "least": ("from", _count),
             "most": ("to", _count),

@@ -32,7 +32,8 @@ def deployment(
     """Its row in the study's table: its role, if it has one, or its strategy's label with what varies."""
     known = traits[configuration.strategy]
     if configuration.role != own_role(configuration.strategy, configuration.form, configuration.execution):
-        return configuration.role
+        load = configuration.load  # a role has the same name under each
+        return configuration.role if load is None else f"{configuration.role} ({load.words()})"
     details = [str(len(configuration.adapters))] if known.max_adapters > max(1, known.min_adapters) else []
     details += [] if configuration.form is None else [configuration.form]
     details += [] if configuration.execution == "eager" else [_EXECUTIONS[configuration.execution]]

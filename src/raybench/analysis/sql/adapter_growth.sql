@@ -2,7 +2,7 @@
 -- Made by growth.py from medians of each round: in a round a line through them by least squares, over the number of
 -- adapters that are resident; its slopes over rounds give the interval (Student's t).
 -- Columns:
---   strategy, form, execution, routing, batch   of the configurations that differ in how many adapters are resident
+--   strategy, form, execution, routing, batch, load   of the configurations that differ in how many adapters are resident
 --   measure                           switch (making an adapter the active one), request (its wall time), add, remove
 --   rounds                            in which all of them were measured
 --   least, most                       the fewest and the most adapters resident

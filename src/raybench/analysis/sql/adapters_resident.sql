@@ -3,6 +3,7 @@
 -- Columns:
 --   configuration, strategy           its name, and what it is compared as
 --   form, execution, routing, batch   how it is computed, how it runs, how requests come, prompts in a request
+--   load                              how requests come to its server; null: one at a time
 --   resident                          adapters that it holds
 --   n                                 timed samples
 --   switch_us                         median time to make an adapter the active one, microseconds (null in a mixed batch)
@@ -12,7 +13,7 @@
 --   adapter_mb, resident_mb           the adapters' parameters, and what stays in memory with the base, 10^6 bytes
 CREATE OR REPLACE VIEW raybench_residents AS
 SELECT position, name, role, block, form, execution, routing, batch, dtype, adapter_dtype, quantization, kv_cache,
-    len(adapters) AS resident
+    load, len(adapters) AS resident
 FROM configurations
 WHERE strategy = 'multi_lora' AND len(tasks) = 1;
 
@@ -36,7 +37,7 @@ WITH served AS (
     JOIN raybench_residents AS c ON c.name = t.configuration AND c.block = t.block
     GROUP BY c.position
 )
-SELECT c.name AS configuration, c.role AS strategy, c.form, c.execution, c.routing, c.batch, c.resident::BIGINT AS resident,
+SELECT c.name AS configuration, c.role AS strategy, c.form, c.execution, c.routing, c.batch, c.load, c.resident::BIGINT AS resident,
     any_value(s.n) AS n, any_value(s.switch_us) AS switch_us, any_value(s.mean_ms) AS mean_ms,
     median(l.adapter_add_ns) / 1e6 AS add_ms, median(l.adapter_remove_ns) / 1e6 AS remove_ms,
     median(l.adapter_load_ns) / 1e6 AS adapter_load_ms, median(l.adapter_bytes) / 1e6 AS adapter_mb,
@@ -44,5 +45,5 @@ SELECT c.name AS configuration, c.role AS strategy, c.form, c.execution, c.routi
 FROM served AS s
 JOIN raybench_residents AS c ON c.position = s.position
 JOIN loads AS l ON l.configuration = c.name AND l.block = c.block
-GROUP BY c.name, c.role, c.form, c.execution, c.routing, c.batch, c.resident
-ORDER BY min(min(c.position)) OVER (PARTITION BY c.role, c.routing, c.batch), c.resident;
+GROUP BY c.name, c.role, c.form, c.execution, c.routing, c.batch, c.load, c.resident
+ORDER BY min(min(c.position)) OVER (PARTITION BY c.role, c.routing, c.batch, c.load), c.resident;

@@ -50,6 +50,6 @@ FROM configurations AS c
 JOIN completeness AS k ON k.configuration = c.name
 LEFT JOIN loaded AS l ON l.deployment = c.deployment
 LEFT JOIN switched AS s ON s.deployment = c.deployment
-WHERE c.batch = 1 AND coalesce(c.role, c.strategy) = c.strategy
+WHERE c.batch = 1 AND c.load IS NULL AND coalesce(c.role, c.strategy) = c.strategy
 GROUP BY c.deployment
 ORDER BY min(c.position);

@@ -17,7 +17,7 @@ WITH deployed AS (
         count(*) AS configurations, count(*) FILTER (k.complete) AS complete
     FROM configurations AS c
     JOIN completeness AS k ON k.configuration = c.name
-    WHERE c.batch = 1
+    WHERE c.batch = 1 AND c.load IS NULL
     GROUP BY c.deployment
 ),
 compiled AS (

@@ -10,5 +10,5 @@ SELECT c.strategy, c.deployment, c.name AS configuration,
     k.failure
 FROM configurations AS c
 JOIN completeness AS k ON k.configuration = c.name
-WHERE NOT k.complete AND c.batch = 1 AND coalesce(c.role, c.strategy) = c.strategy
+WHERE NOT k.complete AND c.batch = 1 AND c.load IS NULL AND coalesce(c.role, c.strategy) = c.strategy
 ORDER BY c.position;

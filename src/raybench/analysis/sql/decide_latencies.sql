@@ -9,7 +9,7 @@ SELECT t.wall_ns, list_position($2, t.task) AS place, count(*) AS n
 FROM timed AS t
 JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
 JOIN completeness AS k ON k.configuration = c.name
-WHERE k.complete AND c.batch = 1 AND coalesce(c.role, c.strategy) = c.strategy
+WHERE k.complete AND c.batch = 1 AND c.load IS NULL AND coalesce(c.role, c.strategy) = c.strategy
     AND c.deployment = $1 AND list_contains($2, t.task)
 GROUP BY t.wall_ns, place
 ORDER BY t.wall_ns, place;

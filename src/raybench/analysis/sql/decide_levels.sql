@@ -7,6 +7,6 @@ SELECT c.deployment, t.configuration, t.round, t.device, t.task, avg(t.wall_ns) 
 FROM timed AS t
 JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
 JOIN completeness AS k ON k.configuration = c.name
-WHERE k.complete AND c.batch = 1 AND coalesce(c.role, c.strategy) = c.strategy
+WHERE k.complete AND c.batch = 1 AND c.load IS NULL AND coalesce(c.role, c.strategy) = c.strategy
 GROUP BY ALL
 ORDER BY ALL;

@@ -6,6 +6,7 @@
 --   n, mean_ms                their timed samples, and the mean of their mean wall times
 --   ttft_ms, tpot_ms          of a language model the same of prefills, and of requests' mean decoding steps
 --   prompts_per_second, tokens_per_second   prompts served, and tokens generated, over the wall time of all their samples
+--                             (null under a load: see the table goodput)
 CREATE OR REPLACE VIEW deployments AS
 SELECT c.deployment, any_value(c.role) AS role, count(*) AS configurations,
     count(*) FILTER (k.complete) AS complete,
@@ -14,9 +15,10 @@ SELECT c.deployment, any_value(c.role) AS role, count(*) AS configurations,
     avg(b.mean_ms) FILTER (k.complete) AS mean_ms,
     avg(b.ttft_ms) FILTER (k.complete) AS ttft_ms,
     avg(b.tpot_ms) FILTER (k.complete) AS tpot_ms,
-    (sum(b.n * b.batch) FILTER (k.complete)) * 1e3 / sum(b.n * b.mean_ms) FILTER (k.complete) AS prompts_per_second,
-    (sum(b.n * b.batch * b.output_tokens) FILTER (k.complete)) * 1e3
-        / sum(b.n * b.mean_ms) FILTER (k.complete) AS tokens_per_second
+    CASE WHEN count(c.load) = 0 THEN
+        (sum(b.n * b.batch) FILTER (k.complete)) * 1e3 / sum(b.n * b.mean_ms) FILTER (k.complete) END AS prompts_per_second,
+    CASE WHEN count(c.load) = 0 THEN (sum(b.n * b.batch * b.output_tokens) FILTER (k.complete)) * 1e3
+        / sum(b.n * b.mean_ms) FILTER (k.complete) END AS tokens_per_second
 FROM configurations AS c
 JOIN completeness AS k ON k.configuration = c.name
 JOIN by_configuration AS b ON b.configuration = c.name

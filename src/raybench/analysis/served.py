@@ -1,0 +1,62 @@
+"""What to know of a run of servers: where the client held them up, other prompts, and launches that were not new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from raybench.analysis.diagnostics import Caution
+from raybench.store import redact_uris
+
+LATE_MS: Final = 1.0
+"""How late requests may be sent, at the 99th percentile: the project's own target for its client."""
+LATE_SHARE: Final = 0.01
+"""And as a share of the median time to the first token: what is later by less than that changes nothing seen."""
+
+
+def served_cautions(
+    visits: Sequence[Mapping[str, Any]], prompts: Sequence[Mapping[str, Any]], servers: Sequence[Mapping[str, Any]]
+) -> list[tuple[str | None, Caution]]:
+    """Each with its configuration; None: of the whole run.
+
+    ``visits``: of the view raybench_load_visits. ``prompts``: of raybench_other_prompts. ``servers``: as the run's plan
+    describes them.
+    """
+    found: list[tuple[str | None, Caution]] = []
+    for url in dict.fromkeys(str(one["url"]) for one in servers if one.get("url")):
+        message = f"{redact_uris(url)} ran already: no visit started it anew"
+        hint = (
+            "intervals are over visits to one launch and say nothing of others, which differ more; to speak of "
+            "those let raybench start servers"
+        )
+        found.append((None, Caution("running_server", message, hint)))
+    if prompts:
+        one = prompts[0]
+        message = (
+            f"{len(prompts):,} requests have prompts of other lengths by server: {one['task']} {one['request']} has "
+            f"{one['least']} tokens in {one['least_of']} and {one['most']} in {one['most_of']}"
+        )
+        hint = "what is compared was not given the same prompt: send token ids, or texts to servers of one template"
+        found.append((None, Caution("other_prompts", message, hint)))
+    by_configuration: dict[str, list[Mapping[str, Any]]] = {}
+    for visit in visits:
+        if visit["late_ms"]:
+            by_configuration.setdefault(visit["configuration"], []).append(visit)
+    for name, of in by_configuration.items():
+        late = float(np.quantile([ms for v in of for ms in v["late_ms"]], 0.99))
+        ttft = float(np.median([ms for v in of for ms in v["ttft_ms"]]))
+        if late > LATE_MS and late > LATE_SHARE * ttft:
+            whose = of[0]["deployment"]
+            load = "" if f"{of[0]['load']}" in whose else f" ({of[0]['load']})"
+            message = (
+                f"{whose}{load}: 1 % of requests were sent {late:.3g} ms late or later, {late / ttft:.2g} times the "
+                "median TTFT"
+            )
+            hint = (
+                f"the client held the server up, above {LATE_MS:g} ms and {LATE_SHARE:.0%} of the TTFT: give it a core "
+                "of its own, or a smaller load"
+            )
+            found.append((name, Caution("late_client", message, hint)))
+    return found

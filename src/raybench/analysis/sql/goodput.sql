@@ -1,0 +1,19 @@
+-- Question: what does each deployment carry under each load, and how many requests kept the plan's limits?
+-- Of runs of servers; made by goodput.py from the visits of complete configurations: means over visits, of several
+-- configurations alike, with 95 % intervals over visits (Student's t; null where one visit, or equal ones, tell nothing).
+-- Columns:
+--   deployment, strategy              what it is, and what it is compared as
+--   load, concurrency, rate_per_s     how requests came: in words, under way at once, sent a second; load null: one at a
+--                                     time, where there are no rates
+--   configurations, visits, requests  how many it has that are complete, their visits, their timed requests
+--   requests_per_s, requests_per_s_low, requests_per_s_high   what ended while timed requests were under way
+--   output_tokens_per_s, output_tokens_per_s_low, output_tokens_per_s_high   and the tokens of these
+--   ttft_p50_ms, ttft_p50_ms_low, ttft_p50_ms_high   over all its timed requests, intervals as in percentiles (high: infinite
+--                                     where the visits cannot bound it); null where there are too few requests
+--   ttft_p99_ms, ttft_p99_ms_low, ttft_p99_ms_high, tpot_p50_ms, tpot_p50_ms_low, tpot_p50_ms_high,
+--   tpot_p99_ms, tpot_p99_ms_low, tpot_p99_ms_high   the same
+--   good_share, good_share_low, good_share_high   of timed requests that kept the limits; null where the plan has none
+--   goodput_per_s, goodput_per_s_low, goodput_per_s_high   that share of a visit's requests_per_s
+--   late_p99_ms                       how much later than due the client sent timed requests
+--   cached_share                      of the prompts' tokens what was not computed anew; null where servers do not say
+CREATE OR REPLACE VIEW goodput AS FROM read_parquet(getvariable('raybench_run') || '/tables/goodput.parquet', hive_partitioning = false);
