@@ -172,7 +172,7 @@ def visit(name: str, rate: float, ttft: list[float], tpot: list[float | None], *
     row = {"configuration": name, "deployment": "D", "strategy": "s", "load": "2 at once", "concurrency": 2}
     row |= {"rate_per_s": None, "complete": True, "device": "d", "requests_per_s": rate}
     row |= {"output_tokens_per_s": 3 * rate, "ttft_ms": ttft, "tpot_ms": tpot, "late_ms": None}
-    return row | {"cached_tokens": None, "prompt_tokens": None} | values
+    return row | {"cached_tokens": None, "at_once": 0, "prompt_tokens": None} | values
 
 
 def test_configurations_count_alike_and_are_strata() -> None:
@@ -244,6 +244,28 @@ def test_prompts_that_servers_count_differently_are_cautioned(tmp_path: Path) ->
     )
     alike = Tables(loaded(plan, tmp_path, cost, "alike"))
     assert alike.rows("FROM cautions WHERE code IN ('other_prompts', 'late_client', 'running_server')") == []
+
+
+def test_tokens_that_all_came_at_once_tell_no_step(tmp_path: Path) -> None:
+    def at_once(configuration: Configuration, round_index: int, place: int) -> tuple[float, float]:
+        steps = (10.0, 1e-6) if place == 1 else (4.0, 3.0)  # of the first timed one a nanosecond: they came together
+        return steps if configuration.name == "full_c1" else even(configuration, round_index, place)
+
+    tables = Tables(loaded(load_loaded(tmp_path, PLAN), tmp_path, at_once))
+    of = "FROM measures WHERE configuration = 'full_c1' AND measure ="
+    assert len(tables.rows(f"{of} 'ttft'")) == 8
+    assert [row["wall_ns"] for row in tables.rows(f"{of} 'tpot'")] == [3e6] * 4
+    ratios = tables.rows(
+        "FROM visit_ratios WHERE configuration = 'separate_c1' AND reference_strategy = 'full_ft' AND measure = 'tpot'"
+    )
+    # Of the requests of which both are told.
+    assert [(row["n"], row["compared_ms"], row["reference_ms"]) for row in ratios] == [(2, 3.0, 3.0)] * 2
+    (row,) = tables.rows("FROM cautions WHERE code = 'at_once'")
+    assert row["configuration"] == "full_c1"
+    assert row["message"] == (
+        "Full FT: of 4 of 8 requests all tokens came in one read, so that their TPOT is not told and their TTFT has "
+        "all of it"
+    )
 
 
 def test_a_server_that_ran_already_is_cautioned(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def clean_machine() -> Iterator[Path]:
         finally:
             tempfile.tempdir = before
         assert servers_in(name) == []
-        assert [path.name for path in Path(name).rglob('*')] == []
+        assert [path.name for path in Path(name).rglob("*")] == []
         assert shared_memory() <= kept
 
 

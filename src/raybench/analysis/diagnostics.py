@@ -31,6 +31,7 @@ Code = Literal[
     "running_server",
     "other_prompts",
     "late_client",
+    "at_once",
     "random_weights",
     "unused_adapter",
     "weak_adapter",

@@ -44,6 +44,7 @@ def served_cautions(
     for visit in visits:
         if visit["late_ms"]:
             by_configuration.setdefault(visit["configuration"], []).append(visit)
+    found += _at_once(visits)
     for name, of in by_configuration.items():
         late = float(np.quantile([ms for v in of for ms in v["late_ms"]], 0.99))
         ttft = float(np.median([ms for v in of for ms in v["ttft_ms"]]))
@@ -59,4 +60,21 @@ def served_cautions(
                 "of its own, or a smaller load"
             )
             found.append((name, Caution("late_client", message, hint)))
+    return found
+
+
+def _at_once(visits: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, Caution]]:
+    """Requests of which no step can be told."""
+    of_configuration: dict[str, list[Mapping[str, Any]]] = {}
+    for visit in visits:
+        of_configuration.setdefault(visit["configuration"], []).append(visit)
+    found: list[tuple[str | None, Caution]] = []
+    for name, own in of_configuration.items():
+        if count := sum(visit["at_once"] for visit in own):
+            message = (
+                f"{own[0]['deployment']}: of {count:,} of {sum(len(v['ttft_ms']) for v in own):,} requests all tokens "
+                "came in one read, so that their TPOT is not told and their TTFT has all of it"
+            )
+            hint = "the client came to read too late: give it a core of its own, or leave other work off the machine"
+            found.append((name, Caution("at_once", message, hint)))
     return found

@@ -69,6 +69,7 @@ WITH rates AS (
 asked AS (
     SELECT configuration, visit, list(ttft_ns / 1e6 ORDER BY turn, started_ns, request) AS ttft_ms,
         list(tpot_ns / 1e6 ORDER BY turn, started_ns, request) AS tpot_ms,
+        count(*) FILTER (output_tokens > 1 AND tpot_ns IS NULL) AS at_once,
         list(late_ns / 1e6 ORDER BY late_ns) FILTER (late_ns IS NOT NULL) AS late_ms,
         sum(cached_tokens) FILTER (prompt_tokens IS NOT NULL) AS cached_tokens,
         sum(prompt_tokens) FILTER (cached_tokens IS NOT NULL) AS prompt_tokens
@@ -78,6 +79,7 @@ asked AS (
 )
 SELECT c.position, c.name AS configuration, c.deployment, c.role AS strategy, c.load, c.concurrency, c.rate_per_s,
     k.complete, v.visit, v.round, v.device, r.requests_per_s, r.output_tokens_per_s, a.ttft_ms, a.tpot_ms, a.late_ms,
+    a.at_once,
     a.cached_tokens::DOUBLE AS cached_tokens, a.prompt_tokens::DOUBLE AS prompt_tokens
 FROM asked AS a
 JOIN configurations AS c ON c.name = a.configuration

@@ -3,7 +3,8 @@
 -- Columns:
 --   visit, block, configuration, round, device, task, request   which request, and where it was served
 --   measure                    end_to_end: all of it; ttft: the prefill, which gives the first token; tpot: the time per
---                              output token after it, the mean of its decoding steps (no row where it has no such step)
+--                              output token after it, the mean of its decoding steps (no row where it has no such step, or all of a
+--                              server's tokens came at once)
 --   wall_ns, host_ns, device_ns   nanoseconds, of tpot to 1/256 (device_ns null on a CPU)
 CREATE OR REPLACE VIEW measures AS
 SELECT visit, block, configuration, round, device, task, request, 'end_to_end' AS measure,
@@ -19,4 +20,4 @@ SELECT visit, block, configuration, round, device, task, request, 'tpot' AS meas
     raybench_tpot(decode_wall_ns) AS wall_ns, raybench_tpot(decode_host_ns) AS host_ns,
     raybench_tpot(decode_device_ns) AS device_ns
 FROM timed
-WHERE output_tokens > 1;
+WHERE raybench_tpot(decode_wall_ns) IS NOT NULL;

@@ -181,9 +181,10 @@ FROM (
 )
 JOIN configurations AS k ON k.name = c.configuration;
 
--- A request's time per output token: the mean of its decoding steps, null without one. To 1/256 ns, so that sums of such
+-- A request's time per output token: the mean of its decoding steps, null without one, and where none took more than a
+-- nanosecond: all tokens of a server's answer came at once, which says nothing of steps. To 1/256 ns, so that sums of such
 -- means are the same in whatever order they are taken.
-CREATE OR REPLACE MACRO raybench_tpot(steps) AS CASE WHEN len(steps) > 0 THEN round(list_avg(steps) * 256) / 256 END;
+CREATE OR REPLACE MACRO raybench_tpot(steps) AS CASE WHEN list_max(steps) > 1 THEN round(list_avg(steps) * 256) / 256 END;
 
 CREATE OR REPLACE VIEW raybench_timed AS
 SELECT s.* REPLACE (coalesce(s.batch, 1) AS batch), v.device, v.device_name, v.started_at
