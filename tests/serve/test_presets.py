@@ -64,6 +64,12 @@ def test_vllm_without_adapters() -> None:
     assert launch.command.hidden == ("thekey",)
 
 
+def test_vllm_takes_its_share_of_a_gpu() -> None:
+    settings = EngineSettings(python=PYTHON, device="cuda", memory_share=0.9 / 4)
+    words = preset_of("vllm").launch(served(), settings, 8123, "thekey").command.words
+    assert words[-2:] == ("--gpu-memory-utilization", "0.225")
+
+
 def test_vllm_with_all_that_a_plan_may_say(adapters: dict[str, Path]) -> None:
     settings = EngineSettings(
         python=PYTHON,
@@ -81,7 +87,7 @@ def test_vllm_with_all_that_a_plan_may_say(adapters: dict[str, Path]) -> None:
     command = preset_of("vllm").launch(served(adapters), settings, 1, "thekey").command
     assert command.words[13:] == (
         *("--enable-prefix-caching", "--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "8"),
-        *("--enable-lora", "--max-loras", "1", "--max-cpu-loras", "2", "--max-lora-rank", "16", "--lora-modules"),
+        *("--enable-lora", "--max-loras", "1", "--max-cpu-loras", "3", "--max-lora-rank", "16", "--lora-modules"),
         json.dumps({"name": "four", "path": str(adapters["four"])}),
         json.dumps({"name": "twelve", "path": str(adapters["twelve"])}),
         *("--swap-space", "0"),

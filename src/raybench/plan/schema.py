@@ -192,6 +192,8 @@ class ServersTable(Table):
     prefix_caching: bool = False
     eager: bool = False
     streams: Annotated[int, Field(ge=1, le=4096)] | None = None
+    max_loras: Annotated[int, Field(ge=1, le=4096)] | None = None
+    memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
     load_adapters: bool = False
     ready: Annotated[str, Field(min_length=1, max_length=1000)] = "/health"
     ready_within_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0

@@ -17,6 +17,7 @@ from raybench.plan.servers import SERVED, PromptsAs, ServerKey, Servers, server_
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _STARTED_ONLY: Final = (
     *("python", "options", "environment", "cores", "kv_cache_gib", "eager", "streams", "load_adapters"),
+    *("max_loras", "memory_share"),
     *("ready", "ready_within_s"),
 )
 """Keys of servers that raybench starts."""
@@ -157,6 +158,8 @@ def _servers(table: ServersTable, base: Path | None, python: str | None, prompts
         prefix_caching=table.prefix_caching,
         eager=table.eager,
         streams=table.streams,
+        max_loras=table.max_loras,
+        memory_share=table.memory_share,
         load_adapters=table.load_adapters,
         ready=table.ready,
         ready_within_s=table.ready_within_s,

@@ -20,13 +20,15 @@ class Servers:
     """How servers are started, or where one runs: exactly one of ``preset``, ``command`` and ``url``.
 
     ``preset``: an engine that raybench knows; ``command``: words of one's own; ``url``: of one that runs already.
-    ``model``, ``api_key_variable``: of such a one what requests call its base or its only model (None: the first that
-    it names), and the environment variable that holds its key. ``python``: of the environment that has the engine;
-    None: raybench's own. ``cores``: those of each server in turn; none: all. ``kv_cache_gib``: memory for keys and
-    values, on a CPU. ``prefix_caching``: whether what one prompt computed may serve another. ``eager``: operation by
-    operation. ``ready``: the path that answers once a command's server is ready, within ``ready_within_s``.
-    ``load_adapters``: whether it is timed how one more adapter is loaded while the server runs. ``answer_within_s``:
-    how long a request may wait for the first bytes of its answer.
+    ``model``, ``api_key_variable``: of such a one what requests call its base or its only model (None: the first
+    that it names), and the environment variable that holds its key. ``python``: of the environment that has the
+    engine; None: raybench's own. ``cores``: those of each server in turn; none: all. ``kv_cache_gib``: memory for
+    keys and values, on a CPU. ``prefix_caching``: whether what one prompt computed may serve another. ``eager``:
+    operation by operation. ``max_loras``: adapters that a batch may have (None: all that are served).
+    ``memory_share``: of a GPU's memory that each server takes (None: nine tenths, evenly). ``ready``: the path that
+    answers once a command's server is ready, within ``ready_within_s``. ``load_adapters``: whether it is timed how
+    one more adapter is loaded while the server runs. ``answer_within_s``: how long a request may wait for the first
+    bytes of its answer.
     """
 
     name: str = "servers"
@@ -44,6 +46,8 @@ class Servers:
     prefix_caching: bool = False
     eager: bool = False
     streams: int | None = None
+    max_loras: int | None = None
+    memory_share: float | None = None
     load_adapters: bool = False
     ready: str = "/health"
     ready_within_s: float = 600.0
@@ -65,6 +69,8 @@ class Servers:
             "prefix_caching": self.prefix_caching,
             "eager": self.eager,
             "streams": self.streams,
+            "max_loras": self.max_loras,
+            "memory_share": self.memory_share,
             "load_adapters": self.load_adapters,
         }
 

@@ -41,7 +41,8 @@ class EngineSettings:
     ``cores``: those that it runs on; none: all. ``kv_cache_gib``: memory for keys and values, on a CPU.
     ``prefix_caching``: whether what one prompt computed may serve another; said to the engine either way.
     ``eager``: operation by operation, nothing compiled or captured. ``max_loras``: adapters that a batch may have;
-    None: as many as there are. ``max_tokens``: of a prompt with its answer. ``streams``: requests worked on at once.
+    None: as many as there are. ``memory_share``: of the GPU's memory, for weights, keys and values; None: the engine's
+    own default. ``max_tokens``: of a prompt with its answer. ``streams``: requests worked on at once.
     ``runtime_adapters``: whether adapters may be loaded while it runs.
     """
 
@@ -54,6 +55,7 @@ class EngineSettings:
     prefix_caching: bool = False
     eager: bool = False
     max_loras: int | None = None
+    memory_share: float | None = None
     max_tokens: int | None = None
     streams: int | None = None
     runtime_adapters: bool = False

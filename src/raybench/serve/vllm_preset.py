@@ -26,6 +26,7 @@ _RESERVED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("--enable-lora", "--lora-modules", "--no-enable-lora"), "the plan's adapters are what is served"),
     "--max-loras": "set servers.max_loras",
     "--max-lora-rank": "it is that of the largest adapter",
+    "--gpu-memory-utilization": "set servers.memory_share",
     "--dtype": "set the configuration's dtype",
     **dict.fromkeys(("--enable-prefix-caching", "--no-enable-prefix-caching"), "set servers.prefix_caching"),
 }
@@ -50,6 +51,7 @@ class VllmPreset:
             *(("--enforce-eager",) if settings.eager else ()),
             *(("--max-model-len", str(settings.max_tokens)) if settings.max_tokens is not None else ()),
             *(("--max-num-seqs", str(settings.streams)) if settings.streams is not None else ()),
+            *_memory(settings),
             *_adapters(served, settings),
             *settings.options,
         ]
@@ -58,6 +60,13 @@ class VllmPreset:
     def request_fields(self, served: Served, settings: EngineSettings, adapter: str | None) -> dict[str, Any]:
         check_known(served, adapter)
         return {"model": BASE_NAME if adapter is None else adapter, "return_token_ids": True}
+
+
+def _memory(settings: EngineSettings) -> list[str]:
+    """Of a GPU: vLLM takes nine tenths of one by itself, so that no second server would have room beside it."""
+    if settings.device != "cuda" or settings.memory_share is None:
+        return []
+    return ["--gpu-memory-utilization", f"{settings.memory_share:.4g}"]
 
 
 def _adapters(served: Served, settings: EngineSettings) -> list[str]:

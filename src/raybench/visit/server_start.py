@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from raybench.machine import dtype_name
 from raybench.model import prepared
-from raybench.plan import Adapter, Configuration, ServerKey, Servers
+from raybench.plan import Adapter, Configuration, ServerKey, Servers, servers_needed
 from raybench.records import RaybenchError
 from raybench.serve import (
     Checkpoints,
@@ -32,6 +32,8 @@ from raybench.visit.engine_server import Line
 from raybench.visit.inputs import longest_row
 from raybench.visit.spec import VisitSpec
 
+_ALL: Final = 0.9
+"""Of a GPU's memory, for all servers of a visit, where the plan does not say: what vLLM takes for one."""
 _GGUF: Final = "llama.cpp"
 """The engine that reads no files of PEFT's and transformers'."""
 
@@ -54,6 +56,9 @@ class ServerStart:
     def __init__(self, spec: VisitSpec, device_kind: str, stack: contextlib.ExitStack) -> None:
         self.spec, self._device_kind, self._stack = spec, device_kind, stack
         self.reached: list[Reached] = []
+        started = {table.name for table in spec.servers if table.url is None}
+        needed = servers_needed(spec.configurations, spec.servers)
+        self._count = max(1, sum(key.servers in started for key in needed))
 
     def start(self, key: ServerKey, members: Sequence[Configuration], place: int) -> Started:
         """The server of ``members``, which are served by one; ``place``: which of the visit's it is, from 0.
@@ -87,6 +92,8 @@ class ServerStart:
             eager=table.eager,
             max_tokens=max(longest_row(r) for requests in self.spec.requests for r in requests),
             streams=table.streams,
+            max_loras=table.max_loras,
+            memory_share=table.memory_share or _ALL / self._count,
             runtime_adapters=table.load_adapters and configuration.strategy not in ("full_ft", "lora_merged"),
         )
         preset: Preset = CommandPreset(table.command, table.ready) if table.preset is None else preset_of(table.preset)
