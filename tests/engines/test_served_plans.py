@@ -63,8 +63,8 @@ adapters = ["a{{number}}"]
 concurrency = [1, 4]
 """
 KEYS = {
-    "vllm": "kv_cache_gib = 1\neager = true\nstreams = 4\nload_adapters = true",
-    "llama.cpp": "streams = 4",
+    "vllm": "cores = [[0]]\nkv_cache_gib = 1\neager = true\nstreams = 4\nload_adapters = true",
+    "llama.cpp": "cores = [[0]]\nstreams = 4",
 }
 
 

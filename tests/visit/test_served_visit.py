@@ -63,18 +63,18 @@ def of(name: str, strategy: str, adapters: str) -> str:
     return f'\n[[configurations]]\nname = "{name}"\nstrategy = "{strategy}"\nseed = 1\nadapters = ["{adapters}"]\n'
 
 
-def spec_of(tmp_path: Path, configurations: str, *options: str, keys: str = "") -> VisitSpec:
+def spec_of(tmp_path: Path, configurations: str, *options: str, keys: str = "", output: int = OUTPUT) -> VisitSpec:
     command = json.dumps([sys.executable, str(ENGINE), "{model}", "{port}", "{key_file}", "{adapters}"])
     path = tmp_path / "plan.toml"
     path.write_text(
         PLAN.format(
-            output=OUTPUT, command=command, options=json.dumps(options), configurations=configurations, keys=keys
+            output=output, command=command, options=json.dumps(options), configurations=configurations, keys=keys
         )
     )
     plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), ())
     recipe = Recipe.of("micro-lm", plan)
     model = prepared(resolve_model("micro-lm", "CAUSAL_LM"), recipe)
-    spec = Agenda(Job(plan, Lengths([6, 9, 12], OUTPUT, 0), model, recipe, "cpu")).next()
+    spec = Agenda(Job(plan, Lengths([6, 9, 12], output, 0), model, recipe, "cpu")).next()
     assert spec is not None
     return spec
 
@@ -201,7 +201,7 @@ def test_an_answer_that_is_too_short_is_none(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_stream_is_stopped(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, of("separate", "lora_separate", "a1"), "--fault=whole")
+    spec = spec_of(tmp_path, of("separate", "lora_separate", "a1"), "--fault=whole", output=16)
     _, _, _, failed = visited(spec)
     assert failed["separate"].startswith("gate: separate: all tokens of each answer came at once")
 

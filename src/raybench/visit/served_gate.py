@@ -282,8 +282,8 @@ def _probes(prompts: Sequence[ServedPrompt]) -> list[ServedPrompt]:
 
 
 def _came_at_once(answers: Iterable[Answer]) -> bool:
-    """Whether all tokens of each answer came in one read, where there are several."""
-    return all(len(set(answer.token_ns)) == 1 < answer.generated_tokens() for answer in answers)
+    """Whether all tokens of each answer came in one read, where there are so many that this tells something."""
+    return all(len(set(answer.token_ns)) == 1 and answer.generated_tokens() >= _TOKENS for answer in answers)
 
 
 def _name(adapter: Adapter | None) -> str | None:
