@@ -6,6 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.analysis.blocks import from_blocks, from_chain
+    from raybench.analysis.goodput import Limits, goodput_rows, limits_of
     from raybench.analysis.loading import load_cautions
     from raybench.analysis.percentiles import samples_needed
     from raybench.analysis.ratios import MEASURES, WALL, chain_of, compared_in
@@ -34,6 +35,7 @@ __all__ = [
     "WALL",
     "Estimate",
     "HalfwidthRule",
+    "Limits",
     "Tables",
     "Unknown",
     "Verdict",
@@ -43,7 +45,9 @@ __all__ = [
     "compared_in",
     "from_blocks",
     "from_chain",
+    "goodput_rows",
     "holm",
+    "limits_of",
     "load_cautions",
     "make_kept",
     "open_input",

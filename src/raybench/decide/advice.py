@@ -188,15 +188,16 @@ class Advice:
 
 def advice_to_dict(advice: Advice) -> dict[str, Any]:
     """The advice as JSON values; what is not finite is null."""
-    found: dict[str, Any] = _json(dataclasses.asdict(advice))
+    found: dict[str, Any] = as_json(dataclasses.asdict(advice))
     return found
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """The same without tuples; what is not finite is null."""
     if isinstance(value, dict):
-        return {key: _json(item) for key, item in value.items()}
+        return {key: as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
+        return [as_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from raybench.analysis import Tables, open_input
 from raybench.decide.advice import Advice, Comparison, WayResult, advice_to_dict
 from raybench.decide.capacity import WAYS
+from raybench.decide.carried import ServedNeeds
 from raybench.decide.choice import best_of, may_be_better
 from raybench.decide.evidence import FOR_A_P95, Evidence
 from raybench.decide.forms import forms_of
@@ -19,9 +20,11 @@ from raybench.decide.headline import reasons, sentence
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
 from raybench.decide.next_step import next_command, whole_plan
 from raybench.decide.report import deciding_numbers, render
+from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
+from raybench.records import InputError
 from raybench.report import count, open_console, write_json
-from raybench.store import location_argument
+from raybench.store import Location, StoreError, location_argument, read_description
 
 
 def decide(tables: Tables, needs: Needs) -> Advice:
@@ -116,9 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
     parser.add_argument("--tasks", required=True, metavar="N", help="how many fine-tunes are to be served")
     parser.add_argument("--gpu-memory", required=True, metavar="SIZE", help="of one GPU, free for models: 24GB, 24GiB")
-    parser.add_argument(
-        "--slo-p95", required=True, metavar="TIME", help="95 %% of requests answered within: 40ms, 0.04s"
-    )
+    parser.add_argument("--slo-p95", metavar="TIME", help="95 %% of requests answered within: 40ms, 0.04s")
+    parser.add_argument("--ttft", metavar="TIME", help="of servers, 95 %% of requests have their first token within")
+    parser.add_argument("--tpot", metavar="TIME", help="and each further one, on average (default: the plan's goodput)")
     parser.add_argument("--requests-per-second", required=True, metavar="RATE", help="over all tasks together")
     parser.add_argument(
         "--switches",
@@ -131,6 +134,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def needs_of(options: argparse.Namespace) -> Needs:
     """The needs that a command line states. Raises InputError."""
+    for option, value in (("--ttft", options.ttft), ("--tpot", options.tpot)):
+        if value is not None:
+            raise InputError(f"{option}: {options.directory} is no run of servers; give --slo-p95 in its place")
+    if options.slo_p95 is None:
+        raise InputError("--slo-p95: missing; say within which time 95 % of requests are to be answered, as 40ms")
     return Needs(
         tasks=parse_tasks(options.tasks, "--tasks"),
         gpu_memory_bytes=parse_bytes(options.gpu_memory, "--gpu-memory"),
@@ -141,11 +149,45 @@ def needs_of(options: argparse.Namespace) -> Needs:
     )
 
 
+def is_served(run: Location) -> bool:
+    """Whether servers served in a run; False too for what is none, which is told where it is opened."""
+    try:
+        return bool(read_description(run).plan.servers)
+    except (StoreError, InputError):
+        return False
+
+
+def served_needs_of(options: argparse.Namespace) -> ServedNeeds:
+    """The needs that a command line states of servers. Raises InputError."""
+    for option, value in (("--slo-p95", options.slo_p95), ("--switches", options.switches)):
+        if value is not None:
+            raise InputError(
+                f"{option}: {options.directory} is a run of servers, which are asked for other limits; give --ttft, "
+                "--tpot or both in its place"
+            )
+    return ServedNeeds(
+        tasks=parse_tasks(options.tasks, "--tasks"),
+        gpu_memory_bytes=parse_bytes(options.gpu_memory, "--gpu-memory"),
+        requests_per_second=parse_positive(options.requests_per_second, "--requests-per-second"),
+        ttft_s=None if options.ttft is None else parse_seconds(options.ttft, "--ttft"),
+        tpot_s=None if options.tpot is None else parse_seconds(options.tpot, "--tpot"),
+        gpu_price=None if options.gpu_price is None else parse_positive(options.gpu_price, "--gpu-price"),
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Print the advice. Exit code: 0 answered (also where no way is feasible), 1 where the run lacks what it needs.
 
-    Raises InputError for bad options, before the run is read, and what `Tables` raises.
+    Raises InputError for bad options, before the run's samples are read, and what `Tables` raises.
     """
+    if is_served(options.directory):
+        served_needs = served_needs_of(options)
+        answer = decide_served(open_input(options.directory, Tables), served_needs)
+        if options.json:
+            write_json(served_to_dict(answer))
+        else:
+            render_served(answer, open_console())
+        return 0
     needs = needs_of(options)
     # A damaged run is bad input: 1 says that a sound one lacks something.
     advice = decide(open_input(options.directory, Tables), needs)
