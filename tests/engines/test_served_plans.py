@@ -108,7 +108,7 @@ def test_a_server_that_is_killed_in_a_turn_is_one_failure_and_the_rest_goes_on(t
                 os.kill(pid_of_merged(), signal.SIGKILL)
             messages.append(message)
     failed = {m.configuration: f"{m.kind}: {m.message}" for m in messages if isinstance(m, Failed)}
-    assert set(failed) == {"merged"}
+    assert set(failed) == {"merged"}, failed
     assert failed["merged"].startswith("killed: ServerError: server of merged: died: signal SIGKILL; ")
     loads = {m.row["configuration"]: m.row for m in messages if isinstance(m, Loaded)}
     assert set(loads) == {"merged", "several_c1", "several_c4"}

@@ -63,7 +63,9 @@ def of(name: str, strategy: str, adapters: str) -> str:
     return f'\n[[configurations]]\nname = "{name}"\nstrategy = "{strategy}"\nseed = 1\nadapters = ["{adapters}"]\n'
 
 
-def spec_of(tmp_path: Path, configurations: str, *options: str, keys: str = "", output: int = OUTPUT) -> VisitSpec:
+def spec_of(
+    tmp_path: Path, configurations: str, *options: str, keys: str = "", output: int = OUTPUT, block: str = ""
+) -> VisitSpec:
     command = json.dumps([sys.executable, str(ENGINE), "{model}", "{port}", "{key_file}", "{adapters}"])
     path = tmp_path / "plan.toml"
     path.write_text(
@@ -74,7 +76,10 @@ def spec_of(tmp_path: Path, configurations: str, *options: str, keys: str = "", 
     plan, _ = plan_file.load_plan(str(path), strategies.all_traits(), ())
     recipe = Recipe.of("micro-lm", plan)
     model = prepared(resolve_model("micro-lm", "CAUSAL_LM"), recipe)
-    spec = Agenda(Job(plan, Lengths([6, 9, 12], output, 0), model, recipe, "cpu")).next()
+    agenda = Agenda(Job(plan, Lengths([6, 9, 12], output, 0), model, recipe, "cpu"))
+    spec = agenda.next()
+    while spec is not None and block and spec.block != block:
+        spec = agenda.next()
     assert spec is not None
     return spec
 
@@ -137,6 +142,22 @@ def test_each_way_is_served_checked_and_timed_and_nothing_is_left(tmp_path: Path
     assert all(str(ENGINE) in server["command"] for server in servers)
     assert all(row["prompt_tokens"] == row["tokens"] for row in timed)
     assert {row["late_ns"] for row in timed} == {None}
+
+
+def test_adapters_of_several_tasks_serve_each_its_own(tmp_path: Path) -> None:
+    own = '\n[[adapters]]\nname = "{task}"\ntasks = ["sales", "support"]\nseeds = [1]\nalpha = 64\n'
+    separate = (
+        '\n[[matrix]]\nname = "only_{task}"\nstrategy = "lora_separate"\ntasks = ["sales", "support"]\nseeds = [1]\n'
+    )
+    both = of("both", "multi_lora", "sales").replace('["sales"]', '["sales", "support"]')
+    spec = spec_of(tmp_path, own + both + separate + 'adapters = ["{task}"]\n', block="both")
+    _, samples, loads, failed = visited(spec)
+    assert failed == {}
+    assert set(loads) == {"both", "only_sales", "only_support"}  # the two are guests, on servers of their own
+    assert len({row["load_ns"] for row in loads.values()}) == 3
+    timed = [row for row in samples if row["phase"] == "timed"]
+    served = {(row["configuration"], row["task"], row["adapter"]) for row in timed}
+    assert served == {(name, task, task) for task in ("sales", "support") for name in ("both", f"only_{task}")}
 
 
 def test_a_server_that_leaves_its_adapters_out_is_stopped(tmp_path: Path) -> None:
