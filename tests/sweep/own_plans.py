@@ -36,5 +36,5 @@ def init_options(*arguments: str) -> argparse.Namespace:
 
 def own_plan(*arguments: str) -> tuple[OwnPlan | None, list[str]]:
     """What is made of these words, and what is wrong with them."""
-    problems = Problems()
-    return check_own_plan(init_options(*arguments), Overrides(), problems), problems.found
+    problems, options = Problems(), init_options(*arguments)
+    return check_own_plan(options, Overrides(engine_python=options.engine_python), problems), problems.found

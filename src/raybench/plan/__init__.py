@@ -6,7 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
-    from raybench.plan.choices import first_of
+    from raybench.plan.choices import first_of, one_of
     from raybench.plan.file import load_plan, parse_plan
     from raybench.plan.load import Goodput, Load
     from raybench.plan.plan import (
@@ -58,6 +58,7 @@ __all__ = [
     "first_of",
     "homes",
     "load_plan",
+    "one_of",
     "own_role",
     "parse_plan",
     "places",

@@ -29,8 +29,29 @@ def comment_lines(lines: Iterable[str]) -> str:
 _NAMED = {
     "": "in its runs' names",
     "[[adapters]]": "as the tables call it",
-    "[[matrix]]": "of each configuration, with its task, seed and batch filled in",
+    "[[matrix]]": "of each configuration, with its task, seed, batch and load filled in",
     "[[configurations]]": "of the configuration",
+    "[[servers]]": "as configurations call them, where there are several",
+}
+_OF_SERVERS: Mapping[str, str] = {
+    "preset": "the engine: vllm or llama.cpp",
+    "url": "where one runs already: raybench starts nothing, so its launches are not new for each visit",
+    "model": "what the server calls its base; left out: the first that it names",
+    "api_key_variable": "the environment variable that holds its key, on the worker",
+    "prompts_as": "how a prompt is told: token_ids, text or chat",
+    "python": "of the environment that has the engine; --engine-python overrides it",
+    "options": "further words of the command",
+    "max_loras": "adapters that a batch may have; left out: all that are served",
+    "memory_share": "of a GPU's memory that each server takes; left out: nine tenths, evenly over those of a visit",
+    "environment": "variables that the servers get",
+    "cores": "of each server in turn",
+    "kv_cache_gib": "for keys and values, on a CPU, in each server",
+    "prefix_caching": "false: a token out of a cache is a failure",
+    "eager": "true: nothing compiled or captured; starts sooner, answers later",
+    "streams": "requests that a server works on at once, at most",
+    "load_adapters": "also: how long it takes to load one more adapter while the server runs",
+    "ready_within_s": "seconds that a server may take to be ready",
+    "answer_within_s": "seconds that a server may take to begin an answer",
 }
 _COMMENTS: Mapping[str, str] = {
     "description": "above its tables",
@@ -44,7 +65,7 @@ _COMMENTS: Mapping[str, str] = {
     "order_seed": "draws the order of turns",
     "margin": "differences within this share count as none: equivalent",
     "references": "what the others are compared with",
-    "visit_timeout_s": "seconds after which a visit is given up; three times what a slow machine may take",
+    "visit_timeout_s": "seconds after which a visit is given up; a slow machine takes a third of that",
     "until_halfwidth": "go on until the claims' intervals are this narrow; rounds is then the most",
     "accelerator_type": "only on GPUs of this type, as Ray names it",
     "prompt_tokens": "of each request: a number, a list to draw from, or a lognormal distribution",
@@ -57,7 +78,7 @@ _COMMENTS: Mapping[str, str] = {
     "max_tokens": "longer texts are cut",
     "reference": "what it is claimed to differ from",
     "path": "its folder or hub id; rank, alpha and targets are read there",
-    "tasks": "whose requests; each adapter serves its own",
+    "tasks": "whose requests are served",
     "seeds": "of its training, where several runs are compared",
     "seed": "of its training, where several runs are compared",
     "task": "whose requests it serves",
@@ -67,6 +88,10 @@ _COMMENTS: Mapping[str, str] = {
     "adapter_dtype": "of the adapter: float32, or same as the base",
     "batch": "prompts that are served together: a number, or a list for one configuration each",
     "kv_cache": "of keys and values: dynamic or static",
+    "ttft_ms": "what counts as good: the most until the first token, in milliseconds",
+    "tpot_ms": "and the most for each further token",
+    "concurrency": "requests under way at all times: a number, or a list for one configuration each",
+    "rate_per_s": "requests a second, whether others are answered or not: a number, or a list",
     "quantization": "of the base as it is loaded: bnb-nf4, bnb-int8 or torchao-int8; the same in all that is compared",
     "routing": "requests of several adapters come in turn (round_robin), one's after another's (blocked), or mixed",
 }
@@ -75,6 +100,7 @@ _OF_STRATEGY = {
     "lora_separate": "the adapter beside the base",
     "lora_merged": "the adapter merged into the base",
     "multi_lora": "several adapters beside one base",
+    "base_beside_lora": "requests for the base, on the server that has adapters beside it",
 }
 
 
@@ -91,6 +117,8 @@ def measured_text(header: str, keys: Mapping[str, object]) -> str:
 def keys_text(keys: Mapping[str, object], header: str = "", *, commented: bool = False) -> str:
     """A line for each key, with its comment; ``commented``: the line is itself one, as of a key that may be set."""
     special = {"name": _NAMED.get(header), "strategy": _OF_STRATEGY.get(str(keys.get("strategy")))}
+    if header == "[[servers]]":
+        special |= _OF_SERVERS
     lines = []
     for key, value in keys.items():
         comment = special.get(key) or _COMMENTS[key]

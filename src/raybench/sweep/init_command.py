@@ -12,7 +12,11 @@ from raybench.sweep.own_plan import add_fine_tune_arguments, check_own_plan
 
 def add_init_arguments(p: argparse.ArgumentParser) -> None:
     """What ``raybench init`` can be told."""
-    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="the base of the adapters")
+    p.add_argument(
+        "--model",
+        metavar="PRESET|PATH|HUB-ID",
+        help="the base of the adapters; with --engine openai also what the server calls it",
+    )
     add_fine_tune_arguments(p)
 
 
@@ -21,7 +25,7 @@ def run_init(options: argparse.Namespace) -> int:
     problems = Problems()
     if not options.adapter:
         raise InputError("no adapter: give one by --adapter NAME=DIR")
-    own = check_own_plan(options, Overrides(), problems)
+    own = check_own_plan(options, Overrides(engine_python=options.engine_python), problems)
     problems.raise_if_any()
     assert own is not None
     for line in (*own.found, *own.left_out, *own.checked.notes):

@@ -19,6 +19,10 @@ _TO_GO_ON = (
     "prompt_tokens",
     "output_tokens",
     "batch",
+    "engine",
+    "url",
+    "concurrency",
+    "rate",
     "rounds",
     "requests",
     "design",
@@ -79,7 +83,6 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--address", metavar="ADDR", help="a Ray cluster to join (default: Ray is started here)")
     p.add_argument("--accelerator-type", metavar="TYPE", help="use only GPUs of this type, as Ray names it (L4)")
-    p.add_argument("--engine-python", metavar="PATH", help="the Python of the environment that has the plan's engine")
     p.add_argument("--workers", type=count, metavar="N", help="workers at most, and to ask the cluster for")
     p.add_argument("--workers-per-node", type=count, default=1, metavar="N", help="without GPUs (default: 1)")
     p.add_argument(

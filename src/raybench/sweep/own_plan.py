@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +13,18 @@ from raybench.model import FineTunes, column_names, find_fine_tunes, is_unicode
 from raybench.plan import TEXT_FILES, Overrides, PlanSource, first_of
 from raybench.records import InputError, Problems
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
+from raybench.sweep.engine_options import OPENAI, add_engine_arguments, engine_problems, number_in
 from raybench.sweep.pace import USUAL, Pace, suited_pace
-from raybench.sweep.written_plan import Asked, LeftOut, found_lines, may_be_left_out, written_plan
+from raybench.sweep.served_text import ServedWriter, running_plan, whole_path
+from raybench.sweep.written_plan import Asked, LeftOut, PlanWriter, found_lines
 
 WRITTEN: Final = "the plan of --adapter"
 """What its errors begin with, as those of a file begin with its name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-OF_FINE_TUNES: Final = ("full_ft", "texts", "prompt_tokens", "output_tokens", "batch")
+OF_FINE_TUNES: Final = (
+    *("full_ft", "texts", "prompt_tokens", "output_tokens", "batch"),
+    *("engine", "url", "concurrency", "rate"),
+)
 """Options that go with --adapter only."""
 
 
@@ -64,6 +69,7 @@ def add_fine_tune_arguments(p: argparse.ArgumentParser) -> None:
         "--output-tokens", type=_tokens, metavar="N", help="that a language model generates for each (default: 64)"
     )
     group.add_argument("--batch", type=_batches, metavar="N[,N...]", help="prompts served together (default: 1)")
+    add_engine_arguments(p)
 
 
 def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: Problems) -> OwnPlan | None:
@@ -71,19 +77,31 @@ def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: 
 
     What two or more adapters, or a merged one, cannot do is left out of the plan, with the reason; all else is refused.
     """
-    found, asked = _read_options(options, problems)
+    asked = _asked(options, problems)
+    if asked.engine == OPENAI:
+        return _check_running(options, overrides, asked, problems)
+    found = _fine_tunes(options, asked, problems)
     if found is None:
+        return None
+    if found.task_type == "SEQ_CLS" and asked.output_tokens is not None:
+        problems.found.append("--output-tokens: the adapters are of sequence classifiers, which generate none")
+        asked = dataclasses.replace(asked, output_tokens=None)
+    if found.task_type == "SEQ_CLS" and asked.engine is not None:
+        problems.found.append(
+            f"--engine {asked.engine}: the adapters are of sequence classifiers, and servers are of language models"
+        )
         return None
     left_out: list[LeftOut] = []
     pace: Pace | None = None
     while True:
-        written = written_plan(found, asked, left_out, pace)
+        writer = (PlanWriter if asked.engine is None else ServedWriter)(found, asked, left_out, pace)
+        written = writer.written()
         told = Problems()
         checked = check_plan(PlanSource(WRITTEN, written.text), overrides, None, told)
-        if further := _cannot_be(told.found, found, asked):
+        if further := _cannot_be(told.found, writer.may_be_left_out()):
             left_out += further
             continue
-        if checked is None or pace is not None:
+        if checked is None or pace is not None or asked.engine is not None:
             break
         if (pace := suited_pace(checked)) == USUAL[found.task_type]:
             break
@@ -93,12 +111,39 @@ def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: 
     return OwnPlan(written.text, checked, tuple(found_lines(found)), written.left_out, _options(found, asked))
 
 
-def _options(found: FineTunes, asked: Asked) -> tuple[str, ...]:
+def _check_running(
+    options: argparse.Namespace, overrides: Overrides, asked: Asked, problems: Problems
+) -> OwnPlan | None:
+    """Of a server that runs already: files are read only where all adapters have theirs, and their base too."""
+    found: FineTunes | None = None
+    if all("=" in argument for argument in options.adapter):
+        found = _fine_tunes(options, asked, problems)
+        names = [] if found is None else [adapter.name for adapter in found.adapters]
+    else:
+        names = _names(options.adapter, problems)
+    if problems.found:
+        return None
+    written = running_plan(names, asked, None if found is not None else options.model, found)
+    checked = check_plan(PlanSource(WRITTEN, written.text), overrides, None, problems)
+    if checked is None:
+        return None
+    lines = [f"adapters {', '.join(names)} of the server at {asked.url}"] if found is None else found_lines(found)
+    return OwnPlan(written.text, checked, tuple(lines), (), _options(found, asked, names))
+
+
+def _options(found: FineTunes | None, asked: Asked, names: Sequence[str] = ()) -> tuple[str, ...]:
     words: list[str] = []
-    for adapter in found.adapters:
+    for adapter in () if found is None else found.adapters:
         words += ["--adapter", f"{adapter.name}={adapter.location}"]
         words += [] if adapter.full_ft is None else ["--full-ft", f"{adapter.name}={adapter.full_ft}"]
+    for name in names if found is None else ():
+        words += ["--adapter", name]
     for name, value in [
+        ("engine", asked.engine),
+        ("url", asked.url),
+        ("engine-python", asked.python),
+        ("concurrency", ",".join(map(str, asked.concurrency)) or None),
+        ("rate", ",".join(map(str, asked.rates)) or None),
         ("texts", asked.texts),
         ("prompt-tokens", asked.prompt_tokens),
         ("output-tokens", asked.output_tokens),
@@ -107,9 +152,8 @@ def _options(found: FineTunes, asked: Asked) -> tuple[str, ...]:
     return (*words, *(() if asked.batch == (1,) else ("--batch", ",".join(map(str, asked.batch)))))
 
 
-def _cannot_be(problems: Sequence[str], found: FineTunes, asked: Asked) -> list[LeftOut]:
-    """Of the configurations that a plan can do without those that are refused by name, each once."""
-    known = may_be_left_out(found, asked)
+def _cannot_be(problems: Sequence[str], known: Mapping[str, tuple[str, str]]) -> list[LeftOut]:
+    """Of the configurations that a plan can do without (``known``) those that are refused by name, each once."""
     refused: dict[tuple[str, str], LeftOut] = {}
     for line in problems:
         name, _, why = line.removeprefix("configuration ").partition(": ")
@@ -118,7 +162,47 @@ def _cannot_be(problems: Sequence[str], found: FineTunes, asked: Asked) -> list[
     return list(refused.values())
 
 
-def _read_options(options: argparse.Namespace, problems: Problems) -> tuple[FineTunes | None, Asked]:
+def _asked(options: argparse.Namespace, problems: Problems) -> Asked:
+    """What is asked of requests and servers, with what does not go together told."""
+    if options.texts is not None and options.prompt_tokens is not None:
+        problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
+    texts = _texts(options.texts, problems)
+    problems.found += engine_problems(options)
+    engine = options.engine
+    return Asked(
+        options.prompt_tokens,
+        options.output_tokens,
+        *texts,
+        options.batch or (1,),
+        engine=engine,
+        url=options.url if engine == OPENAI else None,
+        python=whole_path(options.engine_python) if engine is not None else None,
+        concurrency=options.concurrency or (),
+        rates=options.rate or (),
+    )
+
+
+def _names(arguments: Sequence[str], problems: Problems) -> list[str]:
+    """What a server calls its adapters, those that are as they must be."""
+    found: list[str] = []
+    for argument in arguments:
+        if "=" in argument:
+            problems.found.append(
+                f"--adapter {argument}: others have no folder: give all of them theirs, or none, by the server's names"
+            )
+        elif not _NAME.fullmatch(argument):
+            problems.found.append(f"--adapter {argument}: {_no_name(argument)}")
+        elif argument in found:
+            problems.found.append(f"--adapter {argument}: it is named twice")
+        found.append(argument)
+    return found
+
+
+def _no_name(name: str) -> str:
+    return f"{name!r} is not a name; use up to 80 letters, digits, '.', '_' and '-', starting with one of the first two"
+
+
+def _fine_tunes(options: argparse.Namespace, asked: Asked, problems: Problems) -> FineTunes | None:
     adapters = _named(options.adapter or [], "--adapter", problems)
     full_ft = dict(_named(options.full_ft or [], "--full-ft", problems))
     known = {name for name, _ in adapters}
@@ -128,18 +212,11 @@ def _read_options(options: argparse.Namespace, problems: Problems) -> tuple[Fine
                 f"--full-ft {name}=...: there is no --adapter {name}=... to compare it with; there is "
                 + (first_of(sorted(known), 4) or "none")
             )
-    if options.texts is not None and options.prompt_tokens is not None:
-        problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
-    texts, chats = _texts(options.texts, problems)
-    asked = Asked(options.prompt_tokens, options.output_tokens, texts, chats, options.batch or (1,))
     if options.model is None:
-        problems.found.append("--adapter: of which base? name it by --model PRESET|PATH|HUB-ID")
-        return None, asked
-    found = find_fine_tunes(options.model, adapters, full_ft, problems)
-    if found is not None and found.task_type == "SEQ_CLS" and asked.output_tokens is not None:
-        problems.found.append("--output-tokens: the adapters are of sequence classifiers, which generate none")
-        asked = dataclasses.replace(asked, output_tokens=None)
-    return found, asked
+        or_names = ", or name adapters as the server does, without folders" if asked.engine == OPENAI else ""
+        problems.found.append(f"--adapter: of which base? name it by --model PRESET|PATH|HUB-ID{or_names}")
+        return None
+    return find_fine_tunes(options.model, adapters, full_ft, problems)
 
 
 def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tuple[str, str]]:
@@ -151,13 +228,10 @@ def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tu
             if not equals:
                 raise InputError(f"{option} {argument}: expected NAME=DIR or NAME=HUB-ID, such as support={argument}")
             if not _NAME.fullmatch(name):
-                raise InputError(
-                    f"{option} {argument}: {name!r} is not a name; use up to 80 letters, digits, '.', '_' and '-', "
-                    "starting with one of the first two"
-                )
+                raise InputError(f"{option} {argument}: {_no_name(name)}")
             if not place:
                 raise InputError(f"{option} {argument}: no folder or hub id after the =")
-            if filled_in := [word for word in ("{task}", "{seed}", "{batch}") if word in place]:
+            if filled_in := [word for word in ("{task}", "{seed}", "{batch}", "{load}") if word in place]:
                 raise InputError(f"{option} {argument}: a plan fills in {filled_in[0]} in a path; rename the folder")
             if not is_unicode(place):
                 raise InputError(f"{option} {argument}: the path is not UTF-8, which a plan has to be; rename it")
@@ -182,19 +256,9 @@ def _texts(place: str | None, problems: Problems) -> tuple[str | None, bool]:
 
 def _tokens(text: str) -> int:
     expected = "expected a number from 1 to 10000000"
-    return _number(text, 10_000_000, expected)
+    return number_in(text, 10_000_000, expected)
 
 
 def _batches(text: str) -> tuple[int, ...]:
     expected = "expected numbers from 1 to 4096, such as 8 or 1,8"
-    return tuple(sorted({_number(part, 4096, expected) for part in text.split(",")}))
-
-
-def _number(text: str, most: int, expected: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{expected}, got {text[:40]!r}")
-    return value
+    return tuple(sorted({number_in(part, 4096, expected) for part in text.split(",")}))

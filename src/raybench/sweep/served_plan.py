@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,8 +12,10 @@ from typing import Final
 from raybench.model import ModelSpec
 from raybench.plan import Configuration, Plan, Servers, WorkloadTable, first_of
 from raybench.records import InputError, Problems
-from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals
+from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals, versions_in
 
+_BESIDE: Final = frozenset({"torch", "transformers"})
+"""What engines run on, which raybench has too."""
 OWN_MODEL: Final = "the server's own"
 """The name of a model of which nothing is known, not even what its server calls it."""
 
@@ -34,6 +38,20 @@ def check_servers(servers: Servers, where: str) -> None:
             endpoint_of(servers.url)
     except InputError as error:
         raise InputError(f"{where}: servers.url: {error}") from None
+
+
+def check_engines(plan: Plan) -> None:
+    """Whether the engines that a plan's servers are of are installed on this machine. Raises InputError."""
+    asked = {(table.preset, table.python): table for table in plan.servers if table.preset is not None}
+    for preset, python in asked:
+        assert preset is not None
+        packages = [name for name in preset_of(preset).packages if name not in _BESIDE]
+        remedy = "--engine-python PATH, or servers.python in a plan, names the Python of an environment that has it"
+        found = sys.executable if python is None else shutil.which(Path(python).expanduser())
+        if found is None:
+            raise InputError(f"{preset}: {python}: no such program; {remedy}")
+        if not versions_in(found, packages):
+            raise InputError(f"{preset}: {found} has no {' or '.join(packages)} installed; {remedy}")
 
 
 def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:

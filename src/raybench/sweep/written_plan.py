@@ -5,7 +5,7 @@ a comment.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from raybench.model import FineTune, FineTunes, sharing
@@ -30,7 +30,9 @@ _SEED = 0
 class Asked:
     """What the command line says of the requests; None: what suits the model. ``batch``: prompts served together.
 
-    ``chats``: whether the texts are chats, in a column ``messages``.
+    ``chats``: whether the texts are chats, in a column ``messages``. ``engine``: whose servers serve; None: the visit's
+    own process. ``url``: of servers that run already. ``python``: of the environment that has the engine.
+    ``concurrency``, ``rates``: how requests come to servers; where neither is said one at a time.
     """
 
     prompt_tokens: int | None = None
@@ -38,6 +40,11 @@ class Asked:
     texts: str | None = None
     chats: bool = False
     batch: tuple[int, ...] = (1,)
+    engine: str | None = None
+    url: str | None = None
+    python: str | None = None
+    concurrency: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,33 +79,21 @@ def most_together(parameters: int | None) -> int:
     return max(LEAST_TOGETHER, min(MOST_TOGETHER, models - 1))
 
 
-def may_be_left_out(found: FineTunes, asked: Asked) -> dict[str, tuple[str, str]]:
-    """The configurations that a plan can do without, by name: strategy, and which adapter or routing it has."""
-    writer = _Writer(found, asked, (), USUAL[found.task_type])
-    names = {f"merged_{name}": ("lora_merged", name) for name in writer.names}
-    names |= {_TOGETHER[routing]: ("multi_lora", routing) for routing in writer.routings}
-    sizes = [""] if len(asked.batch) == 1 else [f"_b{size}" for size in asked.batch]
-    return {f"{name}{size}": which for name, which in names.items() for size in sizes}
+class PlanWriter:
+    """Writes a plan whose deployments run in the visit's own process; `ServedWriter` one of servers."""
 
-
-def written_plan(
-    found: FineTunes, asked: Asked, left_out: Iterable[LeftOut] = (), pace: Pace | None = None
-) -> WrittenPlan:
-    """The plan that ``found`` allows; ``pace``: None for that of a model that is not slow."""
-    writer = _Writer(found, asked, tuple(left_out), pace or USUAL[found.task_type])
-    return WrittenPlan(writer.text(), tuple(dict.fromkeys((*writer.not_merged(), *writer.not_together()))))
-
-
-class _Writer:
-    def __init__(self, found: FineTunes, asked: Asked, left_out: tuple[LeftOut, ...], pace: Pace) -> None:
-        self.found, self.asked, self.left_out, self.pace = found, asked, left_out, pace
+    def __init__(
+        self, found: FineTunes, asked: Asked, left_out: Iterable[LeftOut] = (), pace: Pace | None = None
+    ) -> None:
+        self.found, self.asked, self.left_out = found, asked, tuple(left_out)
+        self.pace = pace or self.usual_pace()
         self.generates = found.task_type == "CAUSAL_LM"
         self.names = [a.name for a in found.adapters]
         self.merged = [name for name in self.names if self.why_not("lora_merged", name) is None]
         files = {a.name: a.files for a in found.adapters}
         self.sharing = {
             routing: sharing(files, found.base_files, mixed=routing == "mixed")
-            for routing in _TOGETHER
+            for routing in self.all_routings
             if len(files) > 1 and self.batches(routing)
         }
         most = most_together(found.parameters)
@@ -109,6 +104,26 @@ class _Writer:
             if len(names) > 1 and self.why_not("multi_lora", routing) is None
         ]
 
+    all_routings: Sequence[str] = tuple(_TOGETHER)
+    rounds = 10
+
+    def usual_pace(self) -> Pace:
+        """Of a model that is not slow."""
+        return USUAL[self.found.task_type]
+
+    def written(self) -> WrittenPlan:
+        return WrittenPlan(self.text(), tuple(dict.fromkeys((*self.not_merged(), *self.not_together()))))
+
+    def may_be_left_out(self) -> dict[str, tuple[str, str]]:
+        """The configurations that a plan can do without, by name: strategy, and which adapter or routing it has."""
+        names = {f"merged_{name}": ("lora_merged", name) for name in self.names}
+        names |= {_TOGETHER[routing]: ("multi_lora", routing) for routing in self.routings}
+        return {f"{name}{end}": which for name, which in names.items() for end in self.endings()}
+
+    def endings(self) -> list[str]:
+        """Of the names of configurations of one thing that is deployed."""
+        return [""] if len(self.asked.batch) == 1 else [f"_b{size}" for size in self.asked.batch]
+
     def why_not(self, strategy: str, what: str) -> str | None:
         return next((one.why for one in self.left_out if (one.strategy, one.what) == (strategy, what)), None)
 
@@ -117,17 +132,27 @@ class _Writer:
         return tuple(b for b in self.asked.batch if routing != "mixed" or b > 1)
 
     def text(self) -> str:
-        parts = [self.head(), self.plan(), self.workload(), self.claims()]
+        parts = [self.head(), self.plan(), self.workload(), *self.servers(), self.claims()]
         parts += map(self.adapter, self.found.adapters)
         parts += self.full_fine_tunes()
-        separate = {"name": self.template("separate_{task}"), "strategy": "lora_separate"}
-        parts.append(measured_text("[[matrix]]", separate | self.of_tasks(self.names) | self.measured(adapters=True)))
-        merged: dict[str, object] = {"name": self.template("merged_{task}"), "strategy": "lora_merged"}
-        merged |= self.of_tasks(self.merged) | self.measured(adapters=True)
-        parts.append(comment_lines(self.not_merged()) + (measured_text("[[matrix]]", merged) if self.merged else ""))
-        together = [measured_text("[[configurations]]", self.several(routing)) for routing in self.routings]
+        separate = {"name": "separate_{task}", "strategy": "lora_separate"}
+        parts.append(self.table("[[matrix]]", separate | self.of_tasks(self.names), adapters=True))
+        merged = {"name": "merged_{task}", "strategy": "lora_merged"} | self.of_tasks(self.merged)
+        merged_text = self.table("[[matrix]]", merged, adapters=True) if self.merged else ""
+        parts.append(comment_lines(self.not_merged()) + merged_text)
+        together = [
+            self.table("[[configurations]]", self.several(routing), adapters=True, batches=self.batches(routing))
+            for routing in self.routings
+        ]
         parts.append(comment_lines(self.not_together()) + "\n".join(together))
-        return "\n".join(part for part in parts if part)
+        return "\n".join(part for part in (*parts, *self.further()) if part)
+
+    def servers(self) -> list[str]:
+        return []
+
+    def further(self) -> list[str]:
+        """Tables of what is measured besides."""
+        return []
 
     def head(self) -> str:
         lines = [
@@ -162,24 +187,28 @@ class _Writer:
         for (adapter, why), names in told.items():
             yield f"Left out: {adapter}{' and '.join(names)}: {why}"
 
+    def deployed(self) -> list[str]:
+        """Strategies that are measured."""
+        return ["full_ft", "lora_separate"] + ["lora_merged"] * bool(self.merged) + ["multi_lora"] * bool(self.routings)
+
+    def references(self) -> list[str]:
+        return ["full_ft", "lora_separate"]
+
     def plan(self) -> str:
-        served = (
-            ["full_ft", "lora_separate"] + ["lora_merged"] * bool(self.merged) + ["multi_lora"] * bool(self.routings)
-        )
         base = self.found.base.rstrip("/").rpartition("/")[2]
         keys: dict[str, object] = {
             "name": plan_name(self.names),
-            "description": f"{first_of(self.names, 4)} on {base}: {', '.join(served)}",
+            "description": f"{first_of(self.names, 4)} on {base}: {', '.join(self.deployed())}",
             "model": self.found.base,
             "task_type": self.found.task_type,
-            "rounds": 10,
+            "rounds": self.rounds,
             "requests": self.pace.requests,
             "warmups": self.pace.warmups,
             "turn_requests": 1,
             "workload_seed": 0,
             "order_seed": 0,
             "margin": 0.02,
-            "references": ["full_ft", "lora_separate"],
+            "references": self.references(),
             "visit_timeout_s": self.pace.visit_timeout_s,
         }
         return keys_text(keys) + keys_text({"until_halfwidth": 0.01, "accelerator_type": "L4"}, commented=True)
@@ -229,10 +258,12 @@ class _Writer:
         return asked.prompt_tokens or (room if whole else min(usual, room)), output
 
     def claims(self) -> str:
+        return claims_text(self.claimed())
+
+    def claimed(self) -> list[tuple[str, str]]:
         pairs = [("lora_separate", "full_ft")]
         pairs += [("lora_merged", "full_ft"), ("lora_merged", "lora_separate")] if self.merged else []
-        pairs += [("multi_lora", "lora_separate")] if self.routings else []
-        return "\n".join(table_text("[[claims]]", {"strategy": one, "reference": other}) for one, other in pairs)
+        return pairs + ([("multi_lora", "lora_separate")] if self.routings else [])
 
     def adapter(self, adapter: FineTune) -> str:
         keys = {"name": adapter.name, "tasks": [adapter.name], "seeds": [_SEED], "path": adapter.location}
@@ -242,14 +273,14 @@ class _Writer:
         own = {a.name: a.full_ft for a in self.found.adapters}
         parts = []
         if without := [name for name, checkpoint in own.items() if checkpoint is None]:
-            keys = {"name": self.template("full_ft_{task}"), "strategy": "full_ft"}
-            table = measured_text("[[matrix]]", keys | self.of_tasks(without, adapters=False) | self.measured())
+            keys = {"name": "full_ft_{task}", "strategy": "full_ft"}
+            table = self.table("[[matrix]]", keys | self.of_tasks(without, adapters=False))
             parts.append(comment_lines(self.without_full_ft(without)) + table)
         for name, checkpoint in own.items():
             if checkpoint is not None:
                 own_keys = {"task": name, "seed": _SEED, "checkpoint": checkpoint}
-                keys = {"name": self.template(f"full_ft_{name}"), "strategy": "full_ft"}
-                parts.append(measured_text("[[configurations]]", keys | own_keys | self.measured()))
+                keys = {"name": f"full_ft_{name}", "strategy": "full_ft"}
+                parts.append(self.table("[[configurations]]", keys | own_keys))
         return parts
 
     def without_full_ft(self, names: Sequence[str]) -> Iterator[str]:
@@ -261,18 +292,26 @@ class _Writer:
             )
 
     def several(self, routing: str) -> dict[str, object]:
-        keys: dict[str, object] = {
-            "name": self.template(_TOGETHER[routing]),
+        return {
+            "name": _TOGETHER[routing],
             "strategy": "multi_lora",
             "seed": _SEED,
             "adapters": self.together[routing],
             "routing": routing,
         }
-        return keys | self.measured(adapters=True, batches=self.batches(routing))
 
-    def template(self, name: str) -> str:
-        """A name for each batch, where there are several."""
-        return name if len(self.asked.batch) == 1 else f"{name}_b{{batch}}"
+    def table(
+        self,
+        header: str,
+        keys: Mapping[str, object],
+        *,
+        adapters: bool = False,
+        batches: tuple[int, ...] | None = None,
+    ) -> str:
+        """A table of what is measured, with a name for each batch, where there are several."""
+        name = keys["name"] if len(self.asked.batch) == 1 else f"{keys['name']}_b{{batch}}"
+        measured = self.measured(adapters=adapters, batches=batches)
+        return measured_text(header, {**keys, "name": name, **measured})
 
     def of_tasks(self, tasks: Sequence[str], *, adapters: bool = True) -> dict[str, object]:
         keys: dict[str, object] = {"tasks": tasks, "seeds": [_SEED]}
@@ -285,6 +324,11 @@ class _Writer:
         keys |= {"adapter_dtype": "float32"} if adapters else {}
         keys["batch"] = sizes[0] if len(sizes) == 1 else sizes
         return keys | ({"kv_cache": "dynamic"} if self.generates else {})
+
+
+def claims_text(pairs: Iterable[tuple[str, str]]) -> str:
+    """The tables of what is claimed: strategies, each with its reference."""
+    return "\n".join(table_text("[[claims]]", {"strategy": one, "reference": other}) for one, other in pairs)
 
 
 def found_lines(found: FineTunes) -> list[str]:
