@@ -61,6 +61,12 @@ strategy = "multi_lora"
 seed = 1
 adapters = ["a{{number}}"]
 concurrency = [1, 4]
+[[configurations]]
+name = "base_{{load}}"
+strategy = "base_beside_lora"
+seed = 1
+adapters = ["a{{number}}"]
+concurrency = [1, 4]
 """
 KEYS = {
     "vllm": "cores = [[0]]\nkv_cache_gib = 1\neager = true\nstreams = 4\nload_adapters = true",
@@ -108,15 +114,18 @@ def test_a_server_that_is_killed_in_a_turn_is_one_failure_and_the_rest_goes_on(t
                 os.kill(pid_of_merged(), signal.SIGKILL)
             messages.append(message)
     failed = {m.configuration: f"{m.kind}: {m.message}" for m in messages if isinstance(m, Failed)}
-    assert set(failed) == {"merged"}, failed
+    # vLLM 0.32 on a CPU answers a request for the base by an adapter where the batch has requests for adapters, too.
+    wrong = {"base_c4"} if engine == "vllm" else set()
+    assert set(failed) == {"merged"} | wrong, failed
+    assert all(failed[name].startswith(f"gate: {name}: the server chose token ") for name in wrong)
     assert failed["merged"].startswith("killed: ServerError: server of merged: died: signal SIGKILL; ")
     loads = {m.row["configuration"]: m.row for m in messages if isinstance(m, Loaded)}
-    assert set(loads) == {"merged", "several_c1", "several_c4"}
+    assert set(loads) == {"merged", "several_c1", "several_c4", "base_c1", "base_c4"} - wrong
     for row in loads.values():
         assert 0 <= row["gate_error"] < row["gate_tolerance"]
         assert (row["adapter_add_ns"] is not None) == (engine == "vllm" and row["configuration"] != "merged")
     samples = pa.Table.from_batches([m.batch for m in messages if isinstance(m, Samples)], SAMPLES).to_pylist()
-    for name in ("several_c1", "several_c4"):
+    for name in ("several_c1", "several_c4", "base_c1"):
         timed = [row for row in samples if row["configuration"] == name and row["phase"] == "timed"]
         assert sorted(row["request"] for row in timed) == list(range(16))
         assert {(row["prompt_tokens"], row["cached_tokens"] or 0, row["output_tokens"]) for row in timed} == {

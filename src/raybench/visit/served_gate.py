@@ -90,6 +90,7 @@ class _OneGate:
         self._by_base = not (server.adapters or server.by_request)
         adapters = [] if self._by_base else checked_adapters(configuration, draw)
         self._whom: Sequence[Adapter | None] = adapters or [None]
+        self._beside: Sequence[Adapter] = checked_adapters(configuration, draw)
         self._tolerance = TOLERANCE[configuration.dtype]
 
     def check(self) -> tuple[dict[str, Any], dict[_Asked, Answer]]:
@@ -122,14 +123,15 @@ class _OneGate:
         return columns, first
 
     def check_at_once(self, first: Mapping[_Asked, Answer]) -> None:
-        """All probes of all adapters, and the base where there are some, under way together.
+        """All probes of all adapters under way together; of a base beside adapters those of the base among them.
 
         In a batch rounding is another, so that what is known by its weights is held to these, and else to the text that
         it gave alone.
         """
         load = self._configuration.load
         assert load is not None
-        whom = self._whom if self._by_base else [*self._whom, None]
+        beside = self._configuration.strategy == "base_beside_lora"
+        whom = [*self._beside, None] if beside else self._whom
         asked = self._all(whom) * _AGAIN
         line = self._server.line
         requests = [
