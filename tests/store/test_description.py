@@ -55,6 +55,16 @@ def test_every_value_is_there_by_its_name() -> None:
         (lambda d: d["comparisons"][0].update(configuration="x"), "comparisons name 'x', which is no configuration"),
         (lambda d: d["comparisons"][0]["references"][0].update(block="y"), "comparisons name 'y', which is no block"),
         (lambda d: d["model"].update(kind="checkpoint"), "a model of kind checkpoint has a location"),
+        (
+            lambda d: d["configurations"][0].update(load={}),
+            "configurations.0.load: .*one of concurrency, rate_per_s and",
+        ),
+        (
+            lambda d: d["configurations"][0].update(load={"concurrency": 2, "rate_per_s": 1.0}),
+            "configurations.0.load: .*a load has one of concurrency, rate_per_s and trace",
+        ),
+        (lambda d: d["configurations"][0].update(load={"concurrency": 0}), "concurrency: .*greater than or equal to 1"),
+        (lambda d: d["plan"].update(goodput={"ttft_ms": 0.0, "tpot_ms": None}), "goodput.ttft_ms: .*greater than 0"),
         (lambda d: d["model"].update(kind="pickle"), "model.kind: Input should be 'preset_files'"),
         (lambda d: d["environment"].update(workers=[1]), "environment.workers.0: Input should be an object"),
         (lambda d: [d["plan"].pop(k) for k in ("name", "design", "rounds", "margin")], "; and 1 more"),

@@ -49,12 +49,13 @@ def decide_served(tables: Tables, needs: ServedNeeds) -> ServedAdvice:
     Limits that ``needs`` lacks altogether are those of the run's plan. Raises InputError where there are none, or where
     no configuration was measured under a load.
     """
-    needs = _with_limits(tables, needs)
-    rows = list(goodput_rows(tables.rows("FROM raybench_load_visits"), needs.limits))
+    visits = tables.rows("FROM raybench_load_visits")
     memory = [row for row in tables.rows(shipped_sql("decide_served")) if row["strategy"] in STRATEGIES]
-    known = {row["deployment"] for row in rows}
+    known = {visit["deployment"] for visit in visits if visit["complete"]}
     if not any(row["deployment"] in known for row in memory):
         raise InputError(_no_load(tables, bool(memory)))
+    needs = _with_limits(tables, needs)
+    rows = list(goodput_rows(visits, needs.limits))
     devices = tables.rows("SELECT DISTINCT device_name, device LIKE 'cpu@%' AS cpu FROM visits ORDER BY ALL")
     on_cpu = all(row["cpu"] for row in devices)
     ways = tuple(served_ways(rows, memory, needs, on_cpu))

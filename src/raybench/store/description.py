@@ -38,13 +38,19 @@ class GoodputOfPlan(_Part):
 
 
 class LoadOfRun(_Part):
-    """How requests came to a server: so many at all times, so many a second, or as a trace has them."""
+    """How requests came to a server: so many at all times, so many a second, or as a trace has them; one of these."""
 
     concurrency: Count | None = None
     rate_per_s: Annotated[float, Field(gt=0)] | None = None
     burstiness: Annotated[float, Field(gt=0)] | None = None
     trace: Label | None = None
     requests: Count | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> LoadOfRun:
+        if sum(one is not None for one in (self.concurrency, self.rate_per_s, self.trace)) != 1:
+            raise ValueError("a load has one of concurrency, rate_per_s and trace")
+        return self
 
 
 class PlanOfRun(_Part):
