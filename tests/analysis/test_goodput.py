@@ -1,4 +1,4 @@
-"""What a load did: rates by what ended while timed requests were under way, shares that kept limits, cautions."""
+"""What a load did: rates of what was served while timed requests were under way, shares that kept limits, cautions."""
 
 from __future__ import annotations
 
@@ -41,14 +41,21 @@ def only(tables: Tables, sql: str) -> dict[str, Any]:
     return row
 
 
-def test_a_turn_has_what_ended_while_its_timed_requests_were_under_way(tables: Tables) -> None:
+def test_a_turn_has_what_was_served_while_its_timed_requests_were_under_way(tables: Tables) -> None:
     # Two at once: openers until 10 and 5 ms, timed from 5, 10, 15 and 20 ms, ten each, and an opener beside the last.
     turn = only(tables, "FROM load_turns WHERE configuration = 'full_c2' AND round = 0")
-    assert (turn["requests"], turn["ended"], turn["output_tokens"]) == (4, 5, 15)
+    assert (turn["requests"], turn["served"], turn["served_tokens"]) == (4, 5, 15)
     assert [turn[key] for key in ("duration_s", "requests_per_s", "output_tokens_per_s")] == [0.025, 200, 600]
     assert (turn["load"], turn["good"], turn["good_share"], turn["goodput_per_s"]) == ("2 at once", 0, 0, 0)
     assert [turn[f"late_{of}_ms"] for of in ("p50", "p99", "max")] == [0.01, 0.01, 0.01]
     assert turn["cached_share"] is None
+
+
+def test_answers_that_end_together_count_once(tmp_path: Path) -> None:
+    # Two at once, in step: openers until 10 ms, timed until 20 and 30, the last opener after them.
+    root = loaded(load_loaded(tmp_path, HEAD + at(FULL, 2)), tmp_path, lambda c, r, place: (4.0, 3.0))
+    for turn in Tables(root).rows("FROM load_turns"):
+        assert (turn["requests"], turn["served"], turn["duration_s"], turn["requests_per_s"]) == (4, 4, 0.02, 200)
 
 
 def test_who_keeps_the_limits_counts(tables: Tables) -> None:

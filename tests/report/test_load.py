@@ -33,8 +33,8 @@ def test_a_load_has_a_table_of_rates_and_of_what_was_good(tmp_path: Path) -> Non
     assert "Under load (95 % interval over visits; TTFT and TPOT in milliseconds)" in text
     lines = {line.split("  ")[1]: line.split() for line in text.splitlines() if "FT" in line and "TTFT" not in line}
     assert lines["Full FT"][2:5] == ["8", "-", "-"]
-    # 200 a second, and 5 in 28.00006 ms
-    assert lines["Full FT (2 at once)"][5:7] == ["8", "189.29"]
+    # Two in 10 ms, and in 11.00002
+    assert lines["Full FT (2 at once)"][5:7] == ["8", "190.91"]
     assert lines["Full FT (2 at once)"][-1] == "0.020"
     assert "Good: a request within TTFT of 5 ms and TPOT of 2 ms. Goodput: good requests a second." in text
     assert "Without rates: asked one at a time, each request after the one before." in text

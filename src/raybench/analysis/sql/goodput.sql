@@ -6,7 +6,7 @@
 --   load, concurrency, rate_per_s     how requests came: in words, under way at once, sent a second; load null: one at a
 --                                     time, where there are no rates
 --   configurations, visits, requests  how many it has that are complete, their visits, their timed requests
---   requests_per_s, requests_per_s_low, requests_per_s_high   what ended while timed requests were under way
+--   requests_per_s, requests_per_s_low, requests_per_s_high   what was served while timed requests were under way (load_turns)
 --   output_tokens_per_s, output_tokens_per_s_low, output_tokens_per_s_high   and the tokens of these
 --   ttft_p50_ms, ttft_p50_ms_low, ttft_p50_ms_high   over all its timed requests, intervals as in percentiles (high: infinite
 --                                     where the visits cannot bound it); null where there are too few requests

@@ -1,12 +1,14 @@
 -- Question: what did each load do, turn by turn, in a run of servers?
 -- One row a visit, configuration and turn, of the configuration's own block. Openers before and after a turn's timed requests
--- only keep the load up; what of both ended between the first timed one's start and the last timed one's end makes the rates.
+-- only keep the load up. Rates are of the time from the first timed one's start to the last timed one's end: all that were under way
+-- then, openers too, count by the share of their own time that lies in it. Counted by their ends alone, answers that end together
+-- would count too often.
 -- Columns:
 --   visit, block, round, configuration, deployment, turn
 --   load                       how requests came, in words; null: one at a time, where there are no rates
 --   requests                   timed ones
 --   duration_s                 from when the first of them was sent until the last one's end
---   ended, output_tokens       requests that ended meanwhile, openers with them, and the tokens that these generated
+--   served, served_tokens      requests that were served meanwhile, openers with them, and their tokens, by these shares
 --   requests_per_s, output_tokens_per_s   the same over the duration
 --   late_p50_ms, late_p99_ms, late_max_ms   how much later than due the client sent the timed ones
 --   good                       timed ones that kept the plan's limits; null where it has none
@@ -32,27 +34,31 @@ WITH timed_from_to AS (
     FROM raybench_load_requests
     WINDOW turns AS (PARTITION BY visit, configuration, turn)
 ),
+shared AS (
+    SELECT *, greatest(0, least(ended_ns, to_ns) - greatest(started_ns, from_ns)) / (ended_ns - started_ns) AS share
+    FROM timed_from_to
+),
 turns AS (
     SELECT any_value(position) AS position, visit, any_value(block) AS block, any_value(round) AS round, configuration,
         any_value(deployment) AS deployment, turn, any_value(load) AS load,
         count(*) FILTER (phase = 'timed') AS requests,
         any_value(to_ns - from_ns) / 1e9 AS duration_s,
-        count(*) FILTER (ended_ns > from_ns AND ended_ns <= to_ns) AS ended,
-        coalesce(sum(output_tokens) FILTER (ended_ns > from_ns AND ended_ns <= to_ns), 0)::BIGINT AS output_tokens,
+        sum(share ORDER BY started_ns, ended_ns) AS served,
+        sum(share * output_tokens ORDER BY started_ns, ended_ns, output_tokens) AS served_tokens,
         quantile_cont(late_ns, 0.5) FILTER (phase = 'timed') / 1e6 AS late_p50_ms,
         quantile_cont(late_ns, 0.99) FILTER (phase = 'timed') / 1e6 AS late_p99_ms,
         max(late_ns) FILTER (phase = 'timed') / 1e6 AS late_max_ms,
         CASE WHEN count(is_good) > 0 THEN count(*) FILTER (phase = 'timed' AND is_good) END AS good,
         sum(cached_tokens) FILTER (phase = 'timed' AND prompt_tokens IS NOT NULL)
             / sum(prompt_tokens) FILTER (phase = 'timed' AND cached_tokens IS NOT NULL) AS cached_share
-    FROM timed_from_to
+    FROM shared
     GROUP BY visit, configuration, turn
 )
-SELECT visit, block, round, configuration, deployment, turn, load, requests, duration_s, ended, output_tokens,
-    CASE WHEN load IS NOT NULL THEN ended / duration_s END AS requests_per_s,
-    CASE WHEN load IS NOT NULL THEN output_tokens / duration_s END AS output_tokens_per_s,
+SELECT visit, block, round, configuration, deployment, turn, load, requests, duration_s, served, served_tokens,
+    CASE WHEN load IS NOT NULL THEN served / duration_s END AS requests_per_s,
+    CASE WHEN load IS NOT NULL THEN served_tokens / duration_s END AS output_tokens_per_s,
     late_p50_ms, late_p99_ms, late_max_ms, good, good / requests AS good_share,
-    CASE WHEN load IS NOT NULL THEN good / requests * ended / duration_s END AS goodput_per_s, cached_share
+    CASE WHEN load IS NOT NULL THEN good / requests * (served / duration_s) END AS goodput_per_s, cached_share
 FROM turns
 WHERE requests > 0
 ORDER BY position, round, turn;
@@ -60,8 +66,8 @@ ORDER BY position, round, turn;
 -- What statistics are made of: a configuration's visit, with what each of its timed requests took, in the same order.
 CREATE OR REPLACE VIEW raybench_load_visits AS
 WITH rates AS (
-    SELECT visit, configuration, sum(ended) / sum(duration_s) AS requests_per_s,
-        sum(output_tokens) / sum(duration_s) AS output_tokens_per_s
+    SELECT visit, configuration, sum(served ORDER BY turn) / sum(duration_s ORDER BY turn) AS requests_per_s,
+        sum(served_tokens ORDER BY turn) / sum(duration_s ORDER BY turn) AS output_tokens_per_s
     FROM load_turns
     WHERE load IS NOT NULL
     GROUP BY visit, configuration
