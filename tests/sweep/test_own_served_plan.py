@@ -186,6 +186,7 @@ def test_its_model_is_what_it_calls_its_base(tmp_path: Path) -> None:
     assert own.checked.plan.servers == (Servers(url=URL, prompts_as="text", model="llama-3.1"),)
     assert own.checked.model == ModelSpec("llama-3.1", "served", None, "CAUSAL_LM")
     assert [c.name for c in own.checked.plan.configurations] == ["together_r2", "base_beside_r2"]
+    assert own.options[:4] == ("--model", "llama-3.1", "--adapter", "support")
     (tmp_path / "written.toml").write_text(own.text)
     assert cli.main(["plan", str(tmp_path / "written.toml")]) == 0
 

@@ -52,8 +52,9 @@ def whole_plan(tables: Tables) -> str:
 def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     """This run's own options, ``times`` as long, or the shipped plan that has every strategy."""
     plan, model = tables.description.plan, tables.description.model
-    # Prepared files are those of one plan's adapters.
-    named = [] if remedy == "another plan" and model.kind == "prepared" else ["--model", model.location or model.name]
+    # Prepared files are those of one plan's adapters; what a server has is said by the plan, or by what it is of.
+    own = model.kind == "served" or (remedy == "another plan" and model.kind == "prepared")
+    named = [] if own else ["--model", model.location or model.name]
     if remedy == "another plan":
         return ["--plan", whole_plan(tables), *named]
     of_adapters = tables.description.written_from

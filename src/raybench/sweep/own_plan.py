@@ -32,7 +32,8 @@ OF_FINE_TUNES: Final = (
 class OwnPlan:
     """``text``: TOML. ``found``: a line for each thing that was read. ``left_out``: what cannot be, and why.
 
-    ``options``: words of the command line, besides the model, that give the same plan from any folder.
+    ``options``: words of the command line, besides a model whose files are known, that give the same plan from any
+    folder.
     """
 
     text: str
@@ -128,7 +129,8 @@ def _check_running(
     if checked is None:
         return None
     lines = [f"adapters {', '.join(names)} of the server at {asked.url}"] if found is None else found_lines(found)
-    return OwnPlan(written.text, checked, tuple(lines), (), _options(found, asked, names))
+    words = () if found is not None or options.model is None else ("--model", options.model)
+    return OwnPlan(written.text, checked, tuple(lines), (), (*words, *_options(found, asked, names)))
 
 
 def _options(found: FineTunes | None, asked: Asked, names: Sequence[str] = ()) -> tuple[str, ...]:
