@@ -553,7 +553,7 @@ def test_plan_prints_a_shipped_plan_as_it_is(tmp_path: Path, capsys: Capture) ->
     assert cli.main(["plan", str(mine), "--toml"]) == 2
     assert capsys.readouterr().err == (
         "raybench: --toml is for shipped plans (aa, adapters, batch, delays, execution, execution-cuda, lm, mixed, "
-        "rank, rq2, served, smoke); "
+        "rank, rq2, served, served-llama, served-load, smoke); "
         f"{mine} is a file already\n"
     )
 
