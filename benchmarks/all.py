@@ -54,7 +54,7 @@ QUESTIONS: dict[str, list[str]] = {
     "timed-region": ["timed_region.py", "--blocks", "80", "--raw", "{raw}"],
     "serve-client": ["serve_client.py", "--raw", "{raw}"],
     "serve-client-real-time": ["serve_client.py", "--real-time", "--raw", "{raw}"],
-    "beside-vllm-bench": ["beside_vllm_bench.py", "--raw", "{raw}"],
+    "beside-vllm-bench": ["beside_vllm_bench.py", "--real-time", "--raw", "{raw}"],
     "ingest": ["ingest.py", "--raw", "{raw}"],
     "ingest-1e8": ["ingest.py", "--samples", "1e8", "--repeats", "1", "--raw", "{raw}"],
     "driver": ["driver.py", "--raw", "{raw}"],

