@@ -27,7 +27,7 @@ from raybench.analysis import Tables
 _RATIOS = """
 SELECT deployment, measure, ratio, low, high, verdict
 FROM by_strategy
-WHERE clock = 'wall' AND reference_strategy = 'lora_merged' AND measure IN ('ttft', 'tpot')
+WHERE clock = 'wall' AND reference_strategy = 'lora_merged' AND ratio IS NOT NULL AND measure IN ('ttft', 'tpot')
 """
 _MEANS = "SELECT deployment, measure, mean_ms FROM by_measure WHERE measure IN ('ttft', 'tpot')"
 _TIMES = "SELECT count(*) AS visits, sum(total_ns) / 60e9 AS minutes FROM visits"
@@ -59,18 +59,25 @@ def tell(runs: Sequence[Run]) -> None:
             if key[0] != measure:
                 continue
             rows = [run["ratios"][key] for run in runs]
-            shown = ", ".join(f"{r['ratio']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rows)
-            print(f"  {key[1]:22} {shown}; {_agreement(rows)}")
+            print(f"  {key[1]:22} {', '.join(map(_shown, rows))}; {_agreement(rows)}")
         merged = ", ".join(f"{run['means'][measure, 'LoRA Merged']:.3f}" for run in runs)
         print(f"  merged, mean: {merged} ms")
 
 
+def _shown(row: dict[str, Any]) -> str:
+    if row["low"] is None:
+        return f"{row['ratio']:.3f} [no interval]"
+    return f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
 def _agreement(rows: Sequence[dict[str, Any]]) -> str:
     """Intervals of two runs of one truth have values in common in about 99 of 100 pairs."""
-    apart = sum(a["high"] < b["low"] or b["high"] < a["low"] for a, b in itertools.combinations(rows, 2))
+    known = [row for row in rows if row["low"] is not None]
+    pairs = list(itertools.combinations(known, 2))
+    apart = sum(a["high"] < b["low"] or b["high"] < a["low"] for a, b in pairs)
     verdicts = {row["verdict"] for row in rows}
     said = "one verdict" if len(verdicts) == 1 else f"verdicts {', '.join(sorted(verdicts))}"
-    return f"{said}, {apart or 'none'} of {len(rows) * (len(rows) - 1) // 2} pairs of intervals apart"
+    return f"{said}, {apart or 'none'} of {len(pairs)} pairs of intervals apart"
 
 
 def main() -> None:

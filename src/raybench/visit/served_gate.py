@@ -26,6 +26,10 @@ can turn about where two are nearly alike."""
 _PROBES: Final = 2
 _TOKENS: Final = 16
 _AGAIN: Final = 2
+_MORE: Final = 20
+"""Further prompts that are asked where an adapter answers the probes as the base does: a small one may."""
+_ROUNDING_SHARE: Final = 0.01
+"""Of the tolerance: by how much the same weights may give other log probabilities to the same tokens, asked twice."""
 _AT_ONCE: Final = 8
 _LOOKS: Final = 8
 """How often more it is looked whether a server streams."""
@@ -65,7 +69,7 @@ class ServedGate:
 
         Raises GateError for a wrong answer, naming it, and what asking raises.
         """
-        one = _OneGate(self._weights, configuration, server, _probes(prompts), self._draw, deployed)
+        one = _OneGate(self._weights, configuration, server, prompts, self._draw, deployed)
         key = id(server.line), configuration.strategy, configuration.adapters, configuration.checkpoint
         if key not in self._found:
             self._found[key] = one.check()
@@ -81,12 +85,14 @@ class _OneGate:
         weights: Weights | None,
         configuration: Configuration,
         server: EngineServer,
-        probes: Sequence[ServedPrompt],
+        prompts: Sequence[ServedPrompt],
         draw: int,
         deployed: Configuration,
     ) -> None:
         self._deployed = dataclasses.replace(deployed, dtype=configuration.dtype)
-        self._weights, self._configuration, self._server, self._probes = weights, configuration, server, probes
+        self._weights, self._configuration, self._server = weights, configuration, server
+        self._probes = _probes(prompts)
+        self._more = [prompt for prompt in prompts if all(prompt is not probe for probe in self._probes)][:_MORE]
         self._by_base = not (server.adapters or server.by_request)
         adapters = [] if self._by_base else checked_adapters(configuration, draw)
         self._whom: Sequence[Adapter | None] = adapters or [None]
@@ -215,11 +221,8 @@ class _OneGate:
         places = range(len(self._probes))
         base = {place: self._ask(None, place) for place in places}
         for adapter in self._whom:
-            if all(_said(first[adapter, place]) == _said(base[place]) for place in places):
-                raise GateError(
-                    f"{self._name}: {self._called(adapter)} answers all probes as the base does: the server does not "
-                    "use it, or it changes nothing"
-                )
+            if not any(self._differ(first[adapter, place], base[place]) for place in places):
+                self._check_changes(adapter)
         for _ in range(_AGAIN):
             for adapter in (*self._whom, None):
                 for place in places:
@@ -230,6 +233,28 @@ class _OneGate:
                             f"{self._name}: asked again, after others, {self._called(adapter)} answers the same prompt "
                             f"otherwise: {_words(again)} instead of {_words(expected)}; the server mixes adapters up"
                         )
+
+    def _check_changes(self, adapter: Adapter | None) -> None:
+        """Of an adapter that answers all probes as the base does, the other prompts are asked until one differs."""
+        for prompt in self._more:
+            tokens = min(prompt.output_tokens, _TOKENS)
+            by = [self._server.line.ask(prompt, tokens, name, logprobs=True) for name in (_name(adapter), None)]
+            if self._differ(*by):
+                return
+        raise GateError(
+            f"{self._name}: {self._called(adapter)} answers {len(self._probes) + len(self._more)} prompts as the base "
+            "does: the server does not use it, or it changes nothing"
+        )
+
+    def _differ(self, one: Answer, other: Answer) -> bool:
+        """Whether two answers to one prompt are by different weights: other tokens, or as likely in another measure."""
+        if _said(one) != _said(other):
+            return True
+        if one.logprobs is None or other.logprobs is None:
+            return False
+        pairs = zip(one.logprobs, other.logprobs, strict=True)
+        most = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
+        return most > self._tolerance * _ROUNDING_SHARE
 
     def _called(self, adapter: Adapter | None) -> str:
         if adapter is not None:
