@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -28,13 +29,20 @@ def spec(tmp_path: Path) -> VisitSpec:
     return spec_of(tmp_path, BOTH)
 
 
-@pytest.fixture
-def server(spec: VisitSpec) -> Iterator[RunningServer]:
+@contextlib.contextmanager
+def started(spec: VisitSpec, *options: str) -> Iterator[RunningServer]:
     files = Checkpoints(prepared(spec.model, spec.recipe), "float32")
     adapters = {adapter.name: files.adapter(adapter) for adapter in spec.configurations[0].adapters}
     preset = CommandPreset((sys.executable, str(ENGINE), "{model}", "{port}", "{key_file}", "{adapters}"))
-    with running("its own", preset, Served(files.base(), "float32", adapters), EngineSettings()) as started:
-        yield started
+    settings = EngineSettings(options=options)
+    with running("its own", preset, Served(files.base(), "float32", adapters), settings) as server:
+        yield server
+
+
+@pytest.fixture
+def server(spec: VisitSpec) -> Iterator[RunningServer]:
+    with started(spec) as server:
+        yield server
 
 
 def at(spec: VisitSpec, server: RunningServer, **keys: object) -> VisitSpec:
@@ -88,3 +96,16 @@ def test_a_model_that_it_does_not_know_is_told_with_those_it_does(
     server.process.end()
     _, _, _, failed = visited(at(spec, server))
     assert f"no connection to 127.0.0.1:{server.port}" in failed["base"]
+
+
+def test_adapters_that_answer_each_prompt_as_the_base_does_are_not_used(
+    spec: VisitSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with started(spec, "--fault=base-only") as server:
+        monkeypatch.setenv("OWN_KEY", server.key)
+        _, _, loads, failed = visited(at(spec, server), server.process.pid)
+    assert set(loads) == {"base"}
+    assert failed["several"] == (
+        "gate: several: adapter a1 answers 4 prompts as the base does: the server does not use it, or it changes "
+        "nothing"
+    )
