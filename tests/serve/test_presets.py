@@ -154,6 +154,21 @@ def test_llama_is_told_in_a_file() -> None:
     }
 
 
+def test_llama_leaves_a_core_to_the_client_unless_it_is_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    one = served(model=Path("/m/base.gguf"), dtype="float32")
+
+    def threads(**changes: Any) -> Any:
+        command, _ = preset_of("llama.cpp").launch(one, EngineSettings(python=PYTHON, **changes), 8123, "thekey")
+        told = json.loads(command.files["settings.json"])["parameters"]
+        return told.get("cpuparams.n_threads"), told.get("cpuparams_batch.n_threads")
+
+    assert threads() == (3, 3)
+    assert threads(cores=(0, 1)) == (2, 2)
+    assert threads(options=("cpuparams.n_threads=4",)) == (4, None)
+    assert threads(device="cuda") == (None, None)
+
+
 def test_a_request_to_llama_has_a_scale_for_every_adapter() -> None:
     """None, and it would apply all of them."""
     files = {"a": Path("/m/a.gguf"), "b": Path("/m/b.gguf")}

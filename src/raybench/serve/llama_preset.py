@@ -7,6 +7,7 @@ prompt caches bring the state of a prompt back under another adapter, so that th
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Final
 
 from raybench.records import InputError
@@ -23,6 +24,7 @@ _NO_FLASH_ATTENTION: Final = 0  # LLAMA_FLASH_ATTN_TYPE_DISABLED; -1 lets it dec
 _RESERVED: Final = frozenset(
     {"api_keys", "hostname", "hostnames", "lora_adapters", "model", "model_alias", "port", "ssl_file_key"}
 )
+_THREADS: Final = ("cpuparams.n_threads", "cpuparams_batch.n_threads")
 _CACHE_TYPES: Final = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """Of keys and values: as the model is. In float16 beside a float32 model answers of equal models differ."""
 
@@ -70,8 +72,12 @@ def _parameters(settings: EngineSettings, dtype: ServedDtype) -> dict[str, Any]:
     if dtype == "float32":
         # Its flash attention is no float32: log probabilities of a model of two layers were 0.03 off, without it 3e-6.
         made["flash_attn_type"] = _NO_FLASH_ATTENTION
-    if settings.cores:
-        made["cpuparams.n_threads"] = made["cpuparams_batch.n_threads"] = len(settings.cores)
+    threads = len(settings.cores)
+    if not threads and settings.device == "cpu" and not any(o.startswith(_THREADS) for o in settings.options):
+        # They spin: on a machine's last core the client would have to wait, and read many tokens at once.
+        threads = max(1, len(os.sched_getaffinity(0)) - 1)
+    if threads:
+        made.update(dict.fromkeys(_THREADS, threads))
     if settings.streams is not None:
         made["n_parallel"] = settings.streams
     if settings.max_tokens is not None:
