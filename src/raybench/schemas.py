@@ -130,7 +130,8 @@ own counters (CUDA's allocator; the process's resident set on a CPU) around the 
 ``gate_error``: relative error of the correctness gate, null where the strategy has nothing to be checked against; of
 a server by how many nats a token that it chose is less likely than the most likely one, at most.
 ``adapter_effect``: relative change of the logits by an adapter against its base, the smallest over the adapters;
-null without one, and in runs of schema version 2.
+null without one, and in runs of schema version 2; of a server by how many nats it changes the log probability of a
+token that the server chose, at most.
 ``random_weights``: which parameters were drawn at random because the files lack them (``base: score.weight, ...``, or a
 checkpoint's location for ``base``). ``unused_adapter``: where an adapter lies beside the model, not loaded. Null: none.
 ``argmax_agreement``: share of the gate's outputs (labels; greedy tokens) whose most likely one is the adapter's own;

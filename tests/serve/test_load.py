@@ -76,6 +76,36 @@ def test_an_open_loop_sends_when_it_is_due_whatever_became_of_the_others(server:
     assert (load.connections, load.opened_later) == (5, 0)
 
 
+def test_a_closed_loop_goes_on_until_all_that_count_are_answered(server: Told) -> None:
+    endpoint, asked = server.behave(ttft_ms=20), requests(40)
+    load = run_on_time(closed_loop(endpoint, asked, 4, counted=range(4, 10)))
+    places = [outcome.place for outcome in load.outcomes]
+    assert places == list(range(len(places)))
+    # Beside the last one that counts there are three at most that ended before it, each once.
+    assert 10 <= len(places) <= 13
+    check_answers(load, asked[: len(places)])
+    last_ns = max(outcome.answer.ended_ns for outcome in load.outcomes[4:10])
+    assert all(outcome.due_ns < last_ns for outcome in load.outcomes[10:])
+
+
+def test_an_open_loop_is_under_its_load_before_and_as_long_as_one_counts(server: Told) -> None:
+    endpoint, asked = server.behave(ttft_ms=100), requests(90)
+    moments = offsets(*range(0, 900, 10))
+    load = run_on_time(open_loop(endpoint, asked, moments, 64, counted=range(40, 44), least_before=2))
+    by_place = {outcome.place: outcome for outcome in load.outcomes}
+    before, after = [p for p in by_place if p < 40], [p for p in by_place if p >= 44]
+    assert before == list(range(len(before)))
+    assert after == list(range(44, 44 + len(after)))
+    assert {40, 41, 42, 43} <= by_place.keys()
+    assert (len(before), len(after)) != (40, 46)  # neither was used up
+    # Those that are left out leave their moments to the next.
+    assert [outcome.due_ns - load.began_ns for outcome in load.outcomes] == moments[: len(by_place)].tolist()
+    first_ns = min(by_place[p].answer.ended_ns for p in before)
+    assert by_place[40].due_ns > first_ns - 20e6  # it was answered when the first that counts was sent
+    last_ns = max(by_place[p].answer.ended_ns for p in range(40, 44))
+    assert by_place[after[-1]].due_ns <= last_ns
+
+
 def test_one_more_connection_is_opened_where_none_is_free(server: Told) -> None:
     endpoint, asked = server.behave(ttft_ms=300), requests(4)
     load = run_on_time(open_loop(endpoint, asked, offsets(0, 0, 1, 2), connections=1))

@@ -30,8 +30,12 @@ def test_each_load_takes_turns_of_its_own(tmp_path: Path) -> None:
         assert [row["request"] for row in timed] == [0, 1, 2, 3]
         at_once = name.endswith("c2")
         phases = [row["phase"] for row in own if row["turn"] == own[-1]["turn"]]
-        # Two under way, of which each has one request in a turn: two before it, and one more at its end.
-        assert phases == (["opener"] * 2 + ["timed"] * 2 + ["opener"] if at_once else ["opener", "timed"])
+        if at_once:
+            # Two under way, each with one request in a turn: two before it, and one beside the last, if that is alone.
+            assert phases[:4] == ["opener"] * 2 + ["timed"] * 2
+            assert phases[4:] in ([], ["opener"])
+        else:
+            assert phases == ["opener", "timed"]
         assert len({row["turn"] for row in timed}) == (2 if at_once else 4)
         assert all((row["late_ns"] is not None) == at_once for row in own)
         assert all(row["output_tokens"] == OUTPUT for row in timed)
@@ -44,12 +48,16 @@ def test_requests_come_at_a_rate_at_the_same_moments_for_all(tmp_path: Path) -> 
     rate = "rate_per_s = 20\n"
     _, samples, _, failed = visited(spec_of(tmp_path, FULL + rate + of("separate", "lora_separate", "a1") + rate))
     assert failed == {}
-    offsets = arrivals(Load(rate_per_s=20.0), 6, [0, 0], 0)
+    offsets = arrivals(Load(rate_per_s=20.0), 8 + 4 + 8, [0, 0], 0)
     for name in ("full", "separate"):
         own = [row for row in samples if row["configuration"] == name and row["turn"] >= 0]
-        assert [row["phase"] for row in own] == ["opener", *["timed"] * 4, "opener"]
+        phases = [row["phase"] for row in own]
+        first = phases.index("timed")
+        assert 1 <= first <= 8
+        assert phases[first : first + 4] == ["timed"] * 4
+        assert set(phases[:first] + phases[first + 4 :]) == {"opener"}
         due = np.array([row["started_ns"] - row["late_ns"] for row in own])
-        assert (due - due[0]).tolist() == (offsets - offsets[0]).tolist()
+        assert (due - due[0]).tolist() == (offsets - offsets[0])[: len(own)].tolist()
 
 
 def test_a_server_that_mixes_up_who_is_under_way_together_is_stopped(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
     from raybench.plan.choices import first_of, one_of
     from raybench.plan.file import load_plan, parse_plan
-    from raybench.plan.load import Goodput, Load
+    from raybench.plan.load import ONE_AT_A_TIME, Goodput, Load
     from raybench.plan.plan import (
         BY_BUCKET,
         COMPILED,
@@ -35,6 +35,7 @@ __all__ = [
     "COMPILED",
     "DRAWN",
     "HUB_ID",
+    "ONE_AT_A_TIME",
     "SERVED",
     "TEXT_FILES",
     "Adapter",

@@ -24,12 +24,13 @@ from raybench.serve.sending import MOST_CONNECTIONS, Sending
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """A request and what came of it. ``due_ns``: when it should have been sent.
+    """A request and what came of it. ``place``: among those of the load; ``due_ns``: when it should have been sent.
 
     In an open loop that is its offset after the start; in a closed loop when the answer before it, on the same
     connection, had ended, or the start.
     """
 
+    place: int
     asked: Asked
     due_ns: int
     answer: Answer
@@ -42,7 +43,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """What came of a load. ``outcomes`` in the order of its requests.
+    """What came of a load. ``outcomes`` in the order of its requests, of those that were sent.
 
     ``connections``: opened before it began. ``opened_later``: further ones, because none was free (open loop) or the
     server had closed one; the requests that were sent on them waited for that.
@@ -60,14 +61,17 @@ async def closed_loop(
     concurrency: int,
     limits: Limits | None = None,
     clock: Clock = time.perf_counter_ns,
+    counted: range | None = None,
 ) -> Load:
     """``concurrency`` requests under way at all times, in the order of ``requests``, until none is left.
 
-    Faults of the server are errors of answers. Cancelled, it closes all connections. Raises InputError.
+    ``counted``: the places of those that count; the ones after them are sent only as long as one that counts has not
+    been answered. None: all count. Faults of the server are errors of answers. Cancelled, it closes all connections.
+    Raises InputError.
     """
     if not 1 <= concurrency <= MOST_CONNECTIONS:
         raise InputError(f"concurrency: expected 1 to {MOST_CONNECTIONS}, found {concurrency}")
-    sending = Sending(endpoint, requests, limits or Limits(), clock)
+    sending = Sending(endpoint, requests, limits or Limits(), clock, counted)
     async with sending.open(min(concurrency, len(requests))):
         places = iter(range(len(requests)))
         async with asyncio.TaskGroup() as group:
@@ -83,11 +87,15 @@ async def open_loop(
     connections: int,
     limits: Limits | None = None,
     clock: Clock = time.perf_counter_ns,
+    counted: range | None = None,
+    least_before: int = 0,
 ) -> Load:
     """Each request at its offset after the start, whether or not earlier ones have been answered.
 
     ``offsets_ns``, of shape (requests,), does not fall. ``connections`` are opened before the start; where none is free
-    one more is, up to `MOST_CONNECTIONS`: then requests wait for one, and are late. Otherwise as `closed_loop`.
+    one more is, up to `MOST_CONNECTIONS`: then requests wait for one, and are late. Of those before the ones that
+    count at least ``least_before`` are sent, and more until one has been answered; requests that are left out leave
+    their moments to the next. Otherwise as `closed_loop`.
     """
     if not 0 <= connections <= MOST_CONNECTIONS:
         raise InputError(f"connections: expected 0 to {MOST_CONNECTIONS}, found {connections}")
@@ -95,7 +103,7 @@ async def open_loop(
         raise InputError(f"{len(requests)} requests need as many offsets, found an array of shape {offsets_ns.shape}")
     if len(requests) and (offsets_ns[0] < 0 or np.any(np.diff(offsets_ns) < 0)):
         raise InputError("offsets: expected nanoseconds from the start on that do not fall")
-    sending = Sending(endpoint, requests, limits or Limits(), clock)
+    sending = Sending(endpoint, requests, limits or Limits(), clock, counted, least_before)
     async with sending.open(connections):
         await sending.each_at(offsets_ns.tolist())
     return _read(requests, sending)
@@ -103,5 +111,9 @@ async def open_loop(
 
 def _read(requests: Sequence[Asked], sending: Sending) -> Load:
     came = zip(requests, sending.due_ns, sending.received, strict=True)
-    outcomes = tuple(Outcome(asked, due_ns, answer_of(received)) for asked, due_ns, received in came if received)
+    outcomes = tuple(
+        Outcome(place, asked, due_ns, answer_of(received))
+        for place, (asked, due_ns, received) in enumerate(came)
+        if received
+    )
     return Load(outcomes, sending.began_ns, sending.beforehand, sending.opened_later)

@@ -41,6 +41,7 @@ class Reached:
 
     ``fields``: what a request must say to be answered by an adapter, or by the base alone where that is None.
     ``tells_logprobs``: whether one may ask for log probabilities. ``process``: None where raybench did not start it.
+    ``base``: of such a one what it calls what is asked where no adapter is.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Reached:
     tells_logprobs: bool = False
     process: ServerProcess | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    base: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """What is kept of it with a run, as JSON values; it is asked for its metrics."""
@@ -58,6 +60,7 @@ class Reached:
             "name": self.name,
             "command": command,
             "url": where,
+            "base": self.base,
             "versions": dict(self.versions),
             "metrics": metrics_of(self.endpoint),
         }
@@ -97,7 +100,7 @@ def reach_at(name: str, url: str, key: str | None, model: str | None, adapters: 
 
     if owners & _CLOSES:
         endpoint = dataclasses.replace(endpoint, keep_alive=False)
-    return Reached(name, endpoint, fields, bool(owners & _TELLS_LOGPROBS), versions=_version(endpoint, owners))
+    return Reached(name, endpoint, fields, bool(owners & _TELLS_LOGPROBS), None, _version(endpoint, owners), own)
 
 
 def metrics_of(endpoint: Endpoint) -> dict[str, float]:

@@ -27,14 +27,29 @@ class Sending:
 
     ``due_ns``, ``received``: of each request, in their order. ``beforehand``: connections opened before ``began_ns``;
     ``opened_later``: after.
+
+    ``counted``: the places of those that count. Those before bring the load about, at least ``least_before`` of them;
+    those after keep it, as long as one that counts has not been answered. The others are not sent.
     """
 
-    def __init__(self, endpoint: Endpoint, requests: Sequence[Asked], limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        requests: Sequence[Asked],
+        limits: Limits,
+        clock: Clock,
+        counted: range | None = None,
+        least_before: int = 0,
+    ) -> None:
         self._endpoint, self._limits, self._clock = endpoint, limits, clock
         self._requests = [endpoint.request("POST", endpoint.api(one.path), one.body()) for one in requests]
         self.received: list[Received | None] = [None] * len(requests)
         self.due_ns = [0] * len(requests)
-        self._left = len(requests)
+        self._counted = range(len(requests)) if counted is None else counted
+        self._counted_left = len(self._counted)
+        self._least_before = least_before
+        self._under_way = self._answered_count = 0
+        self._all_sent = False
         self._kept_bytes = 0
         self._all_came = asyncio.Event()
         self._connections: set[Connection] = set()
@@ -71,7 +86,10 @@ class Sending:
         connection = self._idle.pop() if self._idle else None
         due_ns = self.began_ns
         for place in places:
+            if place >= self._counted.stop and not self._counted_left:
+                return
             self.due_ns[place] = due_ns
+            self._under_way += 1
             try:
                 if connection is not None and not connection.reusable:
                     self._connections.discard(connection)
@@ -85,15 +103,27 @@ class Sending:
             due_ns = received.ended_ns
 
     async def each_at(self, offsets_ns: Sequence[int]) -> None:
-        """An open loop."""
-        for place, offset_ns in enumerate(offsets_ns):
-            due_ns = self.due_ns[place] = self.began_ns + offset_ns
+        """An open loop. Moments are taken in their order, whichever requests are left out.
+
+        One of those before is answered before the first that counts is sent, as long as there are such.
+        """
+        place = 0
+        for offset_ns in offsets_ns:
+            due_ns = self.began_ns + offset_ns
             # Once at least, also where it is late: what has come is read in between.
             await asyncio.sleep(max(0, due_ns - self._clock()) / 1e9)
             while (left_ns := due_ns - self._clock()) > 0:
                 await asyncio.sleep(left_ns / 1e9)
+            if self._least_before <= place < self._counted.start and self._answered_count:
+                place = self._counted.start
+            if place == len(self._requests) or (place >= self._counted.stop and not self._counted_left):
+                break
+            self.due_ns[place] = due_ns
+            self._under_way += 1
             self._send(place)
-        if self._left:
+            place += 1
+        self._all_sent = True
+        if self._under_way:
             await self._all_came.wait()
 
     def _send(self, place: int) -> None:
@@ -153,8 +183,10 @@ class Sending:
     def _keep(self, place: int, received: Received) -> None:
         self.received[place] = received
         self._kept_bytes += sum(len(part) for _, part in received.reads)
-        self._left -= 1
-        if not self._left:
+        self._under_way -= 1
+        self._answered_count += 1
+        self._counted_left -= place in self._counted
+        if self._all_sent and not self._under_way:
             self._all_came.set()
 
 

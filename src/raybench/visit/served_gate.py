@@ -10,6 +10,7 @@ given all prompts of a batch the first one's adapter.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -63,13 +64,14 @@ class ServedGate:
         server: EngineServer,
         prompts: Sequence[ServedPrompt],
         deployed: Configuration,
+        tolerance: float,
     ) -> dict[str, Any]:
         """Columns of the loads table. ``configuration``: with the data type that is served; ``deployed``: whose model
-        the server loaded, where that is a fine-tune.
+        the server loaded, where that is a fine-tune; ``tolerance``: in nats, of what is held to weights.
 
         Raises GateError for a wrong answer, naming it, and what asking raises.
         """
-        one = _OneGate(self._weights, configuration, server, prompts, self._draw, deployed)
+        one = _OneGate(self._weights, configuration, server, prompts, self._draw, deployed, tolerance)
         key = id(server.line), configuration.strategy, configuration.adapters, configuration.checkpoint
         if key not in self._found:
             self._found[key] = one.check()
@@ -88,6 +90,7 @@ class _OneGate:
         prompts: Sequence[ServedPrompt],
         draw: int,
         deployed: Configuration,
+        tolerance: float,
     ) -> None:
         self._deployed = dataclasses.replace(deployed, dtype=configuration.dtype)
         self._weights, self._configuration, self._server = weights, configuration, server
@@ -97,7 +100,7 @@ class _OneGate:
         adapters = [] if self._by_base else checked_adapters(configuration, draw)
         self._whom: Sequence[Adapter | None] = adapters or [None]
         self._beside: Sequence[Adapter] = checked_adapters(configuration, draw)
-        self._tolerance = TOLERANCE[configuration.dtype]
+        self._tolerance = tolerance
 
     def check(self) -> tuple[dict[str, Any], dict[_Asked, Answer]]:
         first = {at: self._ask(*at) for at in self._all(self._whom)}
@@ -116,8 +119,7 @@ class _OneGate:
             found = self._against(own, [answers])
             seen.append(found)
             if own is not None:
-                base = self._logits(self._base(), answers)
-                effects.append(float((found.logits - base).norm() / found.logits.norm()))
+                effects.append(self._effect(found, answers))
         if not self._by_base:
             self._check_mix(first)
         columns = {
@@ -160,7 +162,7 @@ class _OneGate:
             for run in runs:
                 for place, answer in enumerate(run):
                     alone = first.get((adapter, place))
-                    if alone is not None and _said(answer) != _said(alone):
+                    if alone is not None and not self._agree(alone, answer, (adapter, place), first):
                         raise GateError(
                             f"{self._name}: asked together with others, {self._called(adapter)} answers the same "
                             f"prompt otherwise: {_words(answer)} instead of {_words(alone)}"
@@ -203,6 +205,12 @@ class _OneGate:
         self._check_logprobs(adapter, chosen, answers)
         return _Seen(gap, float((gaps == 0).float().mean()), logits)
 
+    def _effect(self, found: _Seen, answers: Sequence[Answer]) -> float:
+        """By how many nats the adapter changes the log probability of a chosen token, at most."""
+        chosen = _tokens(answers)[:, None]
+        base = self._logits(self._base(), answers).log_softmax(-1).gather(-1, chosen)
+        return float((found.logits.log_softmax(-1).gather(-1, chosen) - base).abs().max())
+
     def _check_logprobs(self, adapter: Adapter | None, chosen: Any, answers: Sequence[Answer]) -> None:
         """Where the server says how likely its tokens are, they must be that."""
         told = [logprob for answer in answers for logprob in answer.logprobs or ()]
@@ -220,19 +228,50 @@ class _OneGate:
     def _check_mix(self, first: Mapping[_Asked, Answer]) -> None:
         places = range(len(self._probes))
         base = {place: self._ask(None, place) for place in places}
+        known: dict[_Asked, Answer] = dict(first)
+        known |= {(None, place): answer for place, answer in base.items()}
         for adapter in self._whom:
             if not any(self._differ(first[adapter, place], base[place]) for place in places):
                 self._check_changes(adapter)
+        self._check_apart(first)
         for _ in range(_AGAIN):
             for adapter in (*self._whom, None):
                 for place in places:
                     expected = base[place] if adapter is None else first[adapter, place]
                     again = self._ask(adapter, place)
-                    if _said(again) != _said(expected):
+                    if not self._agree(expected, again, (adapter, place), known):
                         raise GateError(
                             f"{self._name}: asked again, after others, {self._called(adapter)} answers the same prompt "
                             f"otherwise: {_words(again)} instead of {_words(expected)}; the server mixes adapters up"
                         )
+
+    def _check_apart(self, first: Mapping[_Asked, Answer]) -> None:
+        """Where no weights are known, adapters must be told apart by what they answer."""
+        places = range(len(self._probes))
+        for one, other in itertools.combinations(self._whom, 2):
+            held = all(self._can_be_held(a, [first[a, place] for place in places]) for a in (one, other))
+            if not held and not any(self._differ(first[one, place], first[other, place]) for place in places):
+                raise GateError(
+                    f"{self._name}: {self._called(one)} and {self._called(other)} answer all probes alike: the server "
+                    "answers both by one of them, or they are the same; leave one out"
+                )
+
+    def _agree(self, expected: Answer, got: Answer, at: _Asked, known: Mapping[_Asked, Answer]) -> bool:
+        """Whether an answer is what was answered before, but for a tie that rounding decides.
+
+        Where the server says how likely tokens are, the first ones that differ must be as likely within the tolerance.
+        A server that others ask too, or that computes in batches, may otherwise differ by rounding; it may not give
+        what another adapter, or the base, answers.
+        """
+        if _said(expected) == _said(got):
+            return True
+        if expected.token_ids is not None and got.token_ids is not None and expected.logprobs and got.logprobs:
+            pairs = zip(expected.token_ids, got.token_ids, expected.logprobs, got.logprobs, strict=True)
+            a, b = next((a, b) for one, other, a, b in pairs if one != other)
+            return a is not None and b is not None and abs(a - b) <= self._tolerance
+        alone = self._server.line.server.process is not None and self._configuration.load is None
+        others = (answer for (adapter, place), answer in known.items() if place == at[1] and adapter != at[0])
+        return not alone and all(_said(got) != _said(other) for other in others)
 
     def _check_changes(self, adapter: Adapter | None) -> None:
         """Of an adapter that answers all probes as the base does, the other prompts are asked until one differs."""

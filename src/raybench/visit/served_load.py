@@ -16,6 +16,7 @@ from raybench.visit.engine_server import EngineServer, first_failure
 from raybench.visit.served_prompt import ServedPrompt
 from raybench.visit.served_times import served
 from raybench.visit.serving import Served
+from raybench.visit.turns import least_before
 
 _CONNECTIONS: Final = 256
 """Opened before an open loop, at most; where more are needed they are opened when they are."""
@@ -40,21 +41,34 @@ def served_under(
     server: EngineServer,
     prompts: Sequence[tuple[ServedPrompt, str | None]],
     offsets_ns: NDArray[np.int64] | None,
-) -> list[Served]:
-    """Ask for all ``prompts``, each by its adapter, as ``load`` has them come; ``offsets_ns``: of an open loop.
+    counted: range,
+) -> list[Served | None]:
+    """Ask for ``prompts``, each by its adapter, as ``load`` has them come; ``offsets_ns``: of an open loop.
 
+    ``counted``: the places of those that are timed; None of the others for such as were not needed (`closed_loop`).
     Raises RaybenchError where one of the answers is not whole, and how many are not.
     """
     line = server.line
     requests = [line.asked(prompt, prompt.output_tokens, adapter) for prompt, adapter in prompts]
     if offsets_ns is None:
         assert load.concurrency is not None
-        work = closed_loop(line.server.endpoint, requests, load.concurrency, line.limits)
+        work = closed_loop(line.server.endpoint, requests, load.concurrency, line.limits, counted=counted)
     else:
-        work = open_loop(line.server.endpoint, requests, offsets_ns, min(len(requests), _CONNECTIONS), line.limits)
+        connections, least = min(len(requests), _CONNECTIONS), min(counted.start, least_before(len(counted)))
+        work = open_loop(
+            line.server.endpoint,
+            requests,
+            offsets_ns,
+            connections,
+            line.limits,
+            counted=counted,
+            least_before=least,
+        )
     outcomes = run_on_time(work).outcomes
     if (failure := first_failure(line, [outcome.answer for outcome in outcomes])) is not None:
         raise failure
-    for outcome, (prompt, _) in zip(outcomes, prompts, strict=True):
-        server.check_whole(outcome.answer, prompt.output_tokens)
-    return [served(outcome.answer, outcome.late_ns) for outcome in outcomes]
+    found: list[Served | None] = [None] * len(prompts)
+    for outcome in outcomes:
+        server.check_whole(outcome.answer, prompts[outcome.place][0].output_tokens)
+        found[outcome.place] = served(outcome.answer, outcome.late_ns)
+    return found

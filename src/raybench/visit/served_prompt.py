@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,16 +47,27 @@ class ServedPrompt:
 
 
 def served_prompt(
-    request: Request, prompts_as: PromptsAs, tensors: Prompts | None, text_of: Callable[[Request, Prompts | None], str]
+    request: Request,
+    prompts_as: PromptsAs,
+    tensors: Prompts | None,
+    text_of: Callable[[Request, Prompts | None], str],
+    variant: str = "",
 ) -> ServedPrompt:
     """``request`` as servers are told it; ``tensors``: of its tokens, where they are known.
 
-    Where it is to be text, it is what its file said, or what ``text_of`` makes of it.
+    Where it is to be text, it is what its file said, or what ``text_of`` makes of it. With a ``variant`` it is as long
+    and begins otherwise, so that a server that has another variant of it in a cache of prefixes has to compute it anew:
+    its tokens are turned about, or its text begins with the variant.
     """
     if prompts_as == "token_ids":
         assert tensors is not None
-        return ServedPrompt(request.output_tokens, token_ids=ids_of(tensors), tensors=tensors)
-    messages = request.messages or (("user", text_of(request, tensors)),)
+        ids = ids_of(tensors)
+        if variant:
+            turned = 1 + zlib.crc32(variant.encode()) % max(1, len(ids) - 1)
+            return ServedPrompt(request.output_tokens, token_ids=ids[turned:] + ids[:turned])
+        return ServedPrompt(request.output_tokens, token_ids=ids, tensors=tensors)
+    (role, content), *rest = request.messages or (("user", text_of(request, tensors)),)
+    messages = ((role, f"{variant} {content}" if variant else content), *rest)
     if prompts_as == "text":
         return ServedPrompt(request.output_tokens, text="\n".join(content for _, content in messages))
     chat = tuple({"role": role, "content": content} for role, content in messages)

@@ -14,13 +14,13 @@ from typing import Any
 from raybench.deploy import strategy_class
 from raybench.machine import Device, open_device
 from raybench.model import Prompts, Request, Weights, prepared, words
-from raybench.plan import Configuration, servers_needed
+from raybench.plan import ONE_AT_A_TIME, Configuration, Load, servers_needed
 from raybench.schemas import LOADS
 from raybench.visit.adapter_loading import one_more_adapter
 from raybench.visit.engine_server import EngineServer
 from raybench.visit.inputs import make_inputs
 from raybench.visit.messages import Loaded, Message
-from raybench.visit.served_gate import ServedGate
+from raybench.visit.served_gate import TOLERANCE, ServedGate
 from raybench.visit.served_load import arrivals, served_under
 from raybench.visit.served_prompt import ServedPrompt, ids_of, served_prompt
 from raybench.visit.server_start import ServerStart, Started
@@ -36,7 +36,9 @@ class ServedVisit(Visit):
     def __init__(self, spec: VisitSpec, device: Device, busy_with: BusyWith) -> None:
         super().__init__(spec, device, busy_with)
         self.up: dict[str, tuple[EngineServer, Started]] = {}
-        self.prompts: dict[str, dict[tuple[str, int], ServedPrompt]] = {}
+        self._prompts: dict[tuple[str, str], dict[tuple[str, int], ServedPrompt]] = {}
+        self._requests: dict[tuple[str, int], Request] = {}
+        self._tensors: dict[tuple[str, int], Prompts] = {}
         self._stack = contextlib.ExitStack()
         self._start = ServerStart(spec, device.kind, self._stack)
 
@@ -86,16 +88,25 @@ class ServedVisit(Visit):
         return any(table.load_adapters for table in self.spec.servers if table.name == servers)
 
     def _make_prompts(self) -> None:
-        requests = {(r.task, r.index): r for requests in self.spec.requests for r in requests}
-        tensors: dict[tuple[str, int], Prompts] = {}
+        self._requests = {(r.task, r.index): r for requests in self.spec.requests for r in requests}
         if self.weights is not None:
             model = SimpleNamespace(config=_config(self.weights))
-            tensors = make_inputs(requests.values(), self.spec.model.task_type, [model], open_device("cpu"))
-        for table in self.spec.servers:
-            self.prompts[table.name] = {
-                at: served_prompt(request, table.prompts_as, tensors.get(at), self._text)
-                for at, request in requests.items()
+            self._tensors = make_inputs(self._requests.values(), self.spec.model.task_type, [model], open_device("cpu"))
+
+    def prompts(self, servers: str, variant: str = "") -> dict[tuple[str, int], ServedPrompt]:
+        """As the servers of a table are told them.
+
+        Of one that runs already it is not known what it keeps of prompts: there each load has a ``variant`` of its own,
+        and so have warm-ups, so that no timed request is one that was asked before. The gate's are as they are.
+        """
+        table = next(table for table in self.spec.servers if table.name == servers)
+        variant = variant if table.url is not None else ""
+        if (servers, variant) not in self._prompts:
+            self._prompts[servers, variant] = {
+                at: served_prompt(request, table.prompts_as, self._tensors.get(at), self._text, variant)
+                for at, request in self._requests.items()
             }
+        return self._prompts[servers, variant]
 
     def _text(self, request: Request, tensors: Prompts | None) -> str:
         """Of a request of which only the tokens are known, or only their number."""
@@ -142,8 +153,11 @@ class ServedVisit(Visit):
             row = self.rows[configuration.name]
             try:
                 served = dataclasses.replace(configuration, dtype=self.dtype(configuration))
-                prompts = list(self.prompts[configuration.servers].values())
-                row |= gate.check(served, server, prompts, started.deployed)
+                prompts = list(self.prompts(configuration.servers).values())
+                # What a server that runs already computes in is not known unless the plan says it.
+                unknown = started.server is None and configuration.dtype == "auto"
+                tolerance = TOLERANCE["bfloat16" if unknown else served.dtype]
+                row |= gate.check(served, server, prompts, started.deployed, tolerance)
                 row["forward_peak_bytes"] = 0
                 if started.server is not None:
                     held = started.server.process.memory().resident_bytes
@@ -160,20 +174,34 @@ class ServedVisit(Visit):
     def subject(self, index: int) -> Subject:
         configuration = self.spec.configurations[index]
         server, load = self.up[configuration.name][0], configuration.load
-        prompts = self.prompts[configuration.servers]
-        together = None if load is None else partial(self._together, configuration, server)
         return Subject(
-            configuration.name, server, self.spec.requests[index], load=load, together=together, inputs=prompts
+            configuration.name,
+            server,
+            self.spec.requests[index],
+            load=load,
+            together=None if load is None else partial(self._together, configuration, server),
+            inputs=self.prompts(configuration.servers, _variant(load, warmup=False)),
+            warmup_inputs=self.prompts(configuration.servers, _variant(load, warmup=True)),
         )
 
-    def _together(self, configuration: Configuration, server: EngineServer, steps: Sequence[Step]) -> list[Served]:
-        load, prompts = configuration.load, self.prompts[configuration.servers]
+    def _together(
+        self, configuration: Configuration, server: EngineServer, steps: Sequence[Step]
+    ) -> list[Served | None]:
+        load, warmup = configuration.load, steps[0].phase == "warmup"
         assert load is not None
+        prompts = self.prompts(configuration.servers, _variant(load, warmup=warmup))
         asked = [(prompts[s.request.task, s.request.index], server.adapter(s.request)) for s in steps]
+        timed = [place for place, step in enumerate(steps) if step.phase == "timed"]
+        counted = range(timed[0], timed[-1] + 1) if timed else range(len(steps))
         offsets = None
         if load.concurrency is None:
             offsets = arrivals(load, len(steps), self.spec.order_seed, self.spec.round)
-        return served_under(load, server, asked, offsets)
+        return served_under(load, server, asked, offsets, counted)
+
+
+def _variant(load: Load | None, *, warmup: bool) -> str:
+    name = ONE_AT_A_TIME if load is None else load.name
+    return f"{name} {'warm-up' if warmup else 'timed'}"
 
 
 def _config(weights: Weights) -> Any:

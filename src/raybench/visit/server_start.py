@@ -80,6 +80,7 @@ class ServerStart:
         return Started(line, server, table.prefix_caching, members[0])
 
     def _started(self, table: Servers, configuration: Configuration, place: int) -> RunningServer:
+        longest = max(longest_row(r) for requests in self.spec.requests for r in requests)
         cores = table.cores[place % len(table.cores)] if table.cores else ()
         settings = EngineSettings(
             python=table.python,
@@ -90,7 +91,8 @@ class ServerStart:
             kv_cache_gib=table.kv_cache_gib,
             prefix_caching=table.prefix_caching,
             eager=table.eager,
-            max_tokens=max(longest_row(r) for requests in self.spec.requests for r in requests),
+            # What a server makes of a text or a chat only it knows: its own limit then.
+            max_tokens=longest if table.prompts_as == "token_ids" else None,
             streams=table.streams,
             max_loras=table.max_loras,
             memory_share=table.memory_share or _ALL / self._count,
@@ -119,8 +121,8 @@ class ServerStart:
 
 
 def _names(members: Sequence[Configuration]) -> list[str]:
-    """Adapters that the server must know: those that serve."""
-    beside = [c for c in members if c.strategy in ("lora_separate", "multi_lora")]
+    """Adapters that the server must know, also where only requests for the base beside them are asked."""
+    beside = [c for c in members if c.strategy not in ("full_ft", "lora_merged")]
     return list(dict.fromkeys(adapter.name for c in beside for adapter in c.adapters))
 
 

@@ -25,6 +25,8 @@ from raybench.visit.orders import balanced_order
 from raybench.visit.serving import Served, Told
 
 _CLOCKS: Final = ("host", "wall", "device")
+_MOST_AFTER: Final = 32
+"""Answers that may be made beside one, at most, by who is under way together with it."""
 _WARMUPS: Final = 2  # keeps the order of warm-ups apart from others that the same seed draws
 
 
@@ -46,8 +48,8 @@ class Subject:
     """One configuration as measuring sees it: its requests, and what serves them, after ``switch`` where it has one.
 
     ``handle``: of an adapter's name what ``switch`` is called with; None: the name. Under a ``load`` the requests of a
-    turn are served by ``together``, all of them in one call; None: one at a time. ``inputs``: its own, in place of the
-    visit's.
+    turn are served by ``together``, all of them in one call, which has None for those that it left out; None: one at a
+    time. ``inputs``: its own, in place of the visit's; ``warmup_inputs``: of warm-ups, where these are others.
     """
 
     configuration: str
@@ -56,8 +58,9 @@ class Subject:
     switch: Callable[[Any], None] | None = None
     handle: Callable[[str], Any] | None = None
     load: Load | None = None
-    together: Callable[[Sequence[Step]], Sequence[Served]] | None = None
+    together: Callable[[Sequence[Step]], Sequence[Served | None]] | None = None
     inputs: Mapping[tuple[str, int], Any] | None = None
+    warmup_inputs: Mapping[tuple[str, int], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def schedule(
     Only what has the same load is compared, so that those of each load take their turns apart from the others; which
     load comes first changes from round to round. In a closed loop each of the requests that are under way at once has
     ``turn_requests`` in a turn; in an open loop a turn has all requests. Openers bring the load about, and more of them
-    come after the last timed request, so that it is served under that load to its end (`_openers`).
+    come after the timed requests, so that the last one is served under that load to its end (`_openers`).
     """
     groups: dict[Load | None, list[int]] = {}
     for s, subject in enumerate(subjects):
@@ -107,7 +110,7 @@ def schedule(
         laps = list(_laps({s: subjects[s] for s in members}, _turn_of(load, turn_requests)))
         for s, places in _turns_of(laps, round_index, seed):
             requests = subjects[s].requests
-            before, after = _openers(load, len(places))
+            before, after = _openers(load, len(places), requests)
             around = len(requests)
             opening = [(places[0] - i) % around for i in range(before, 0, -1)]
             closing = [(places[-1] + i) % around for i in range(1, after + 1)]
@@ -143,17 +146,25 @@ def _turn_of(load: Load | None, turn_requests: int) -> int:
     return turn_requests * load.concurrency if load.concurrency is not None else sys.maxsize
 
 
-def _openers(load: Load | None, timed: int) -> tuple[int, int]:
-    """How many come before the timed requests of a turn, and how many after.
+def least_before(timed: int) -> int:
+    """How many openers come at a rate before ``timed`` requests at least: a quarter of them."""
+    return max(1, timed // 4)
 
-    In a closed loop as many as are under way at once, and after it those that the last timed one is beside. At a rate a
-    quarter of the timed ones on either side; a trace is played as it is.
+
+def _openers(load: Load | None, timed: int, requests: Sequence[Request]) -> tuple[int, int]:
+    """How many may come before the timed requests of a turn, and how many after.
+
+    In a closed loop as many as are under way at once, and after the timed ones as many as end while the longest answer
+    is made. At a rate up to twice the timed ones, on either side; a trace is played as it is. Who asks them leaves out
+    those that are not needed: once an opener has been answered before, once all timed ones have after.
     """
     if load is None:
         return 1, 0
     if load.concurrency is not None:
-        return load.concurrency, load.concurrency - 1
-    return (0, 0) if load.rate_per_s is None else (max(1, timed // 4),) * 2
+        tokens = [request.output_tokens for request in requests]
+        longest = -(-max(tokens) // max(1, min(tokens)))
+        return load.concurrency, (load.concurrency - 1) * min(longest, _MOST_AFTER)
+    return (0, 0) if load.rate_per_s is None else (max(least_before(timed), 2 * timed),) * 2
 
 
 _Lap = Mapping[int, Sequence[int]]
@@ -312,9 +323,12 @@ def _run(timings: Timings, first: int, end: int, inputs: Mapping[tuple[str, int]
     subject = timings.subjects[timings.steps[first].subject]
     if subject.together is not None:
         for i, served in zip(range(first, end), subject.together(timings.steps[first:end]), strict=True):
-            timings.keep(i, served)
+            if served is not None:
+                timings.keep(i, served)
         return
     inputs = inputs if subject.inputs is None else subject.inputs
+    if subject.warmup_inputs is not None and timings.steps[first].phase == "warmup":
+        inputs = subject.warmup_inputs
     server, clock, switch, handle = subject.server, device.clock, subject.switch, subject.handle
     for i in range(first, end):
         request = timings.steps[i].request
