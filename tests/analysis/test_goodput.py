@@ -161,6 +161,16 @@ def test_other_loads_are_called_by_what_they_are(tmp_path: Path) -> None:
         ("20 a second", None, 20.0),
         ("2 a second, burstiness 0.25", None, 2.0),
     ]
+    described = json.loads((root / "run.json").read_text())
+    for configuration, load in zip(
+        described["configurations"],
+        ({"rate_per_s": 1e6, "burstiness": 1.0}, {"trace": "/x/monday.a.csv", "requests": 4, "digest": "0123456789ab"}),
+        strict=False,
+    ):
+        configuration["load"] = load
+    (root / "run.json").write_text(json.dumps(described))
+    rows = Tables(root).rows("SELECT load FROM configurations LIMIT 2")
+    assert [row["load"] for row in rows] == ["1000000 a second", "as traced in monday.a"]
 
 
 def test_any_duckdb_reads_what_a_load_did(tables: Tables) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from plan.test_servers import HEAD, SERVERS, plan_of
+from raybench.deploy.strategies import all_traits
 from raybench.plan.load import Goodput, Load
 from raybench.plan.rows import rows
 from raybench.plan.schema import PlanTable
 from raybench.records import InputError
+from raybench.sweep.describe import deployment
 
 ONE = """
 [[configurations]]
@@ -40,15 +43,17 @@ def test_loads_have_names_words_and_json() -> None:
         "2.5 a second",
         "2 a second, burstiness 0.5",
         "1000000 a second",
-        "as traced",
+        "as traced in b",
     ]
     assert [load.describe() for load in loads] == [
         {"concurrency": 8},
         {"rate_per_s": 2.5, "burstiness": 1.0},
         {"rate_per_s": 2.0, "burstiness": 0.5},
         {"rate_per_s": 1_000_000.0, "burstiness": 1.0},
-        {"trace": "a/b.csv", "requests": 3},
+        {"trace": "a/b.csv", "requests": 3, "digest": hashlib.sha256(b"1,2,3").hexdigest()[:12]},
     ]
+    moved = Load(trace="a/b.csv", offsets_ns=(1, 2, 4)).describe()
+    assert moved["digest"] != loads[-1].describe()["digest"]
 
 
 def test_each_load_of_a_table_is_a_configuration_and_what_has_the_same_is_compared(tmp_path: Path) -> None:
@@ -82,6 +87,38 @@ def test_a_trace_is_beside_its_plan(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, HEAD + SERVERS + one("full_ft", "[]", 'trace = "monday.csv"'))
     assert [(c.name, c.load) for c in plan.configurations] == [
         ("full_ft_trace", Load(trace=str(tmp_path / "monday.csv")))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("loads", "called"),
+    [
+        (('trace = "a/monday.csv"', 'trace = "b/monday.jsonl"'), "as traced in monday"),
+        (("rate_per_s = 1.0", "rate_per_s = 1.00000000001"), "1 a second"),
+        (("rate_per_s = 2\nburstiness = 0.5", "rate_per_s = 2\nburstiness = 0.50000001"), "2 a second, burstiness 0.5"),
+    ],
+)
+def test_loads_that_tables_could_not_tell_apart_are_told(tmp_path: Path, loads: tuple[str, str], called: str) -> None:
+    text = (
+        HEAD + SERVERS + "".join(one("full_ft", "[]", load).replace("_{load}", f"_{i}") for i, load in enumerate(loads))
+    )
+    with pytest.raises(InputError) as caught:
+        plan_of(tmp_path, text)
+    assert caught.value.lines == (
+        f"{tmp_path}/plan.toml: configurations: 'full_ft_0' and 'full_ft_1' have other loads that tables would both "
+        f"call {called!r}; give one trace's file another name, or take rates that differ more",
+    )
+
+
+def test_two_traces_are_two_loads(tmp_path: Path) -> None:
+    days = ("monday", "tuesday")
+    text = (
+        HEAD + SERVERS + "".join(one("full_ft", "[]", f'trace = "{d}.csv"').replace("_{load}", f"_{d}") for d in days)
+    )
+    plan = plan_of(tmp_path, text)
+    assert [deployment(c, all_traits()) for c in plan.configurations] == [
+        "Full FT (as traced in monday)",
+        "Full FT (as traced in tuesday)",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_the_table_is_read_and_told_without_what_may_be_secret(tmp_path: Path) -
     assert servers == Servers(preset="vllm", cores=((0,), (1, 2)), options=("--x",), environment=(("TOKEN", "secret"),))
     assert servers.describe()["environment"] == ["TOKEN"]
     assert "secret" not in str(servers.describe())
+
+
+def test_other_values_of_its_environment_are_other_servers() -> None:
+    def digest(*environment: tuple[str, str]) -> object:
+        return Servers(preset="vllm", environment=environment).describe()["environment_digest"]
+
+    assert digest() is None
+    assert digest(("B", "2"), ("A", "1")) == hashlib.sha256(b"A=1\nB=2").hexdigest()[:8]
+    assert digest(("A", "1")) != digest(("A", "2"))
 
 
 def test_its_python_is_beside_the_plan_or_named_on_the_command_line(tmp_path: Path) -> None:

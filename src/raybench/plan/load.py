@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from pathlib import PurePath
 from typing import Any, Final
+
+_DIGEST: Final = 12
+"""Hexadecimal digits that tell the moments of one trace from those of another."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,19 +34,20 @@ class Load:
         return "trace" if self.rate_per_s is None else f"r{self.rate_per_s:.10g}"
 
     def describe(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values. Of a trace its moments too, as a digest: another file may have the same name."""
         if self.concurrency is not None:
             return {"concurrency": self.concurrency}
         if self.rate_per_s is not None:
             return {"rate_per_s": self.rate_per_s, "burstiness": self.burstiness}
-        return {"trace": self.trace, "requests": len(self.offsets_ns)}
+        moments = hashlib.sha256(",".join(map(str, self.offsets_ns)).encode()).hexdigest()
+        return {"trace": self.trace, "requests": len(self.offsets_ns), "digest": moments[:_DIGEST]}
 
     def words(self) -> str:
-        """For people: ``8 at once``."""
+        """For people, and what tells it from other loads of a plan: ``8 at once``."""
         if self.concurrency is not None:
             return f"{self.concurrency} at once"
         if self.rate_per_s is None:
-            return "as traced"
+            return f"as traced in {PurePath(self.trace or '').stem}"
         return f"{self.rate_per_s:.10g} a second" + (
             "" if self.burstiness == 1 else f", burstiness {self.burstiness:g}"
         )

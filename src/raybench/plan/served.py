@@ -110,6 +110,7 @@ def problems_of_served(parsed: PlanTable, configurations: Iterable[Configuration
     runs_already = {table.name for table in parsed.servers if table.url is not None}
     alone: dict[str, tuple[ServerKey, Configuration]] = {}
     by_role: dict[tuple[object, ...], Configuration] = {}
+    by_words: dict[str, Configuration] = {}
     for c in configurations:
         usual = c.is_usual and c.batch == 1 and c.kv_cache == "dynamic" and c.quantization is None
         if c.strategy not in SERVED:
@@ -135,6 +136,12 @@ def problems_of_served(parsed: PlanTable, configurations: Iterable[Configuration
                 "configurations",
                 f"{same.name!r} of servers {same.servers!r} and {c.name!r} of {c.servers!r} are both {c.role}; give "
                 "one of them a role of its own",
+            )
+        if c.load is not None and (alike := by_words.setdefault(c.load.words(), c)).load != c.load:
+            yield (
+                "configurations",
+                f"{alike.name!r} and {c.name!r} have other loads that tables would both call {c.load.words()!r}; "
+                "give one trace's file another name, or take rates that differ more",
             )
 
 

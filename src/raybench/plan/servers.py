@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
@@ -10,6 +11,9 @@ from raybench.plan.plan import Configuration
 
 SERVED: Final = ("full_ft", "lora_merged", "lora_separate", "multi_lora", "base_beside_lora")
 """The strategies that a server can be of."""
+
+_DIGEST: Final = 8
+"""Hexadecimal digits: enough to tell that values are others, and too few to find a secret by."""
 
 PromptsAs = Literal["token_ids", "text", "chat"]
 """How a prompt is told: the ids of its tokens or text, to be completed, or a chat, of which the server makes one."""
@@ -54,7 +58,7 @@ class Servers:
     answer_within_s: float = 120.0
 
     def describe(self) -> dict[str, object]:
-        """As JSON values. Of its environment the names alone: a value may be a secret."""
+        """As JSON values. Of its environment the names, and a digest that tells other values: one may be a secret."""
         return {
             "name": self.name,
             "preset": self.preset,
@@ -64,6 +68,7 @@ class Servers:
             "prompts_as": self.prompts_as,
             "options": list(self.options),
             "environment": sorted(name for name, _ in self.environment),
+            "environment_digest": self._environment_digest(),
             "cores": [list(cores) for cores in self.cores],
             "kv_cache_gib": self.kv_cache_gib,
             "prefix_caching": self.prefix_caching,
@@ -73,6 +78,11 @@ class Servers:
             "memory_share": self.memory_share,
             "load_adapters": self.load_adapters,
         }
+
+    def _environment_digest(self) -> str | None:
+        """None where the plan sets nothing."""
+        lines = "\n".join(sorted(f"{name}={value}" for name, value in self.environment))
+        return hashlib.sha256(lines.encode()).hexdigest()[:_DIGEST] if self.environment else None
 
 
 class ServerKey(NamedTuple):

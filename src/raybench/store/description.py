@@ -38,13 +38,17 @@ class GoodputOfPlan(_Part):
 
 
 class LoadOfRun(_Part):
-    """How requests came to a server: so many at all times, so many a second, or as a trace has them; one of these."""
+    """How requests came to a server: so many at all times, so many a second, or as a trace has them; one of these.
+
+    ``digest``: of a trace's moments; null in an older run.
+    """
 
     concurrency: Count | None = None
     rate_per_s: Annotated[float, Field(gt=0)] | None = None
     burstiness: Annotated[float, Field(gt=0)] | None = None
     trace: Label | None = None
     requests: Count | None = None
+    digest: Label | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> LoadOfRun:

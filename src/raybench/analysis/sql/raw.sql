@@ -165,9 +165,9 @@ SELECT row_number() OVER () AS position, c.name, c.strategy, c.role, c.deploymen
     c.servers,
     CASE
         WHEN c.load.concurrency IS NOT NULL THEN c.load.concurrency || ' at once'
-        WHEN c.load.rate_per_s IS NOT NULL THEN format('{:g} a second', c.load.rate_per_s)
+        WHEN c.load.rate_per_s IS NOT NULL THEN format('{:.10g} a second', c.load.rate_per_s)
             || CASE WHEN c.load.burstiness <> 1 THEN format(', burstiness {:g}', c.load.burstiness) ELSE '' END
-        WHEN c.load.trace IS NOT NULL THEN 'as traced'
+        WHEN c.load.trace IS NOT NULL THEN 'as traced in ' || parse_filename(c.load.trace, true, 'system')
     END AS load,
     c.load.concurrency, c.load.rate_per_s
 FROM (SELECT unnest(configurations) AS c FROM raybench_description);
