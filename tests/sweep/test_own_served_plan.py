@@ -15,7 +15,7 @@ from raybench.plan import schema
 from raybench.plan.load import Load
 from raybench.plan.servers import Servers
 from raybench.records import InputError, SeveralProblemsError
-from raybench.sweep.options import command_words
+from raybench.sweep.options import ClusterOptions, command_words
 from raybench.sweep.own_plan import OwnPlan
 from raybench.sweep.preflight import check_sweep
 from raybench.sweep.served_text import served_pace
@@ -108,6 +108,14 @@ def test_a_visit_has_the_time_that_its_rates_take() -> None:
     assert served_pace(Asked(), 4).visit_timeout_s == 3600.0
     assert served_pace(Asked(rates=(0.1,)), 4).visit_timeout_s == 6600.0  # 1.5 * 22 / 0.1 * 4 * 2 = 2640
     assert served_pace(Asked(rates=(0.0001,)), 4).visit_timeout_s == 86_400.0
+
+
+def test_rates_at_which_a_visit_would_not_end_are_told() -> None:
+    (told,) = problems_of("--engine", "openai", "--url", URL, "--adapter", "a", "--rate", "0.0001")
+    assert told.startswith(
+        "the plan of --adapter: visit_timeout_s: in a visit of requests_seed0 the requests of together_r0.0001, "
+        "base_beside_r0.0001 come over 700,000 s, and it is given up after 86,400 s; have them come at a higher rate"
+    )
 
 
 def test_what_cannot_be_merged_is_left_out_of_all_loads_and_of_claims(
@@ -341,6 +349,35 @@ def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path) ->
         *("--adapter", "a", "--adapter", "b", "--engine", "openai", "--url", "http://host:8000"),
         *("--concurrency", "1,8", "--rate", "0.5,2.0"),
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], []),
+        (["--workers", "1"], []),
+        (["--workers", "3"], ["--workers 3"]),
+        (["--workers", "3", "--workers-per-node", "2"], ["--workers 3 and --workers-per-node 2"]),
+        (["--workers-per-node", "2"], ["--workers-per-node 2"]),
+    ],
+)
+def test_a_server_that_runs_already_is_asked_by_one_visit_at_a_time(
+    tmp_path: Path, words: list[str], told: list[str]
+) -> None:
+    running = ["--engine", "openai", "--url", URL, "--adapter", "a"]
+    sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *running, *words)))
+    assert sweep.cluster == ClusterOptions(None, 1, 1, None)
+    assert list(sweep.notices[1:]) == [
+        f"{more}: not used, there is one worker: server 'servers' runs already, and visits that ask it at the same "
+        "time would be load on each other"
+        for more in told
+    ]
+
+
+def test_servers_that_each_visit_starts_are_of_as_many_workers_as_are_asked_for(root: Path, tmp_path: Path) -> None:
+    words = [*of_lm(root, "chat"), "--engine", "vllm", "--address", "host:6379", "--workers", "3"]
+    sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words, "--workers-per-node", "2")))
+    assert sweep.cluster == ClusterOptions("host:6379", 3, 2, None)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,39 @@ def test_what_is_wrong_with_traces_is_told_of_each_at_once(tmp_path: Path) -> No
     )
 
 
+RATE = "rate_per_s = 0.1\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "load", "seconds"),
+    [
+        # 3 timed, one before and one after, 10 warm-ups: 15 in a table of one rate.
+        ("visit_timeout_s = 149.0\n", RATE, "150 s, and it is given up after 149 s"),
+        ("visit_timeout_s = 150.0\n", RATE, ""),
+        (
+            "visit_timeout_s = 100.0\nwarmups = 0\n",
+            "rate_per_s = [0.1, 0.05]\n",
+            "150 s, and it is given up after 100 s",
+        ),
+        ("visit_timeout_s = 99.0\n", 'trace = "t.jsonl"\n', "100 s, and it is given up after 99 s"),
+        ("visit_timeout_s = 100.0\n", 'trace = "t.jsonl"\n', ""),
+        ("visit_timeout_s = 1.0\n", "concurrency = 4\n", ""),
+    ],
+)
+def test_requests_that_come_for_longer_than_a_visit_may_take_are_told(
+    tmp_path: Path, keys: str, load: str, seconds: str
+) -> None:
+    (tmp_path / "t.jsonl").write_text("0\n1\n100\n1000\n")
+    found, problems = checked(tmp_path, HEAD.replace("[workload]", keys + "[workload]") + VLLM + FULL + load)
+    names = "full_r0.1, full_r0.05" if "[" in load else "full_trace" if "trace" in load else "full_r0.1"
+    told = (
+        f"visit_timeout_s: in a visit of t_seed1 the requests of {names} come over {seconds}; have them come at a "
+        "higher rate or by a shorter trace, ask for fewer, or give a visit more time, a day at most"
+    )
+    assert problems == ([told] if seconds else [])
+    assert (found is None) == bool(seconds)
+
+
 @pytest.mark.parametrize(
     ("servers", "message"),
     [

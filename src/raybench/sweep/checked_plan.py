@@ -34,7 +34,14 @@ from raybench.plan import (
     read_plan,
 )
 from raybench.records import InputError, Problems, TaskType
-from raybench.sweep.served_plan import check_servers, problems_of_files, runs_already, served_model, with_traces
+from raybench.sweep.served_plan import (
+    check_servers,
+    problems_of_files,
+    problems_of_moments,
+    runs_already,
+    served_model,
+    with_traces,
+)
 
 CLASSIFIER_MAX_TOKENS = 384
 """Of a classifier whose plan does not say max_tokens: the most that an example of GLUE has.
@@ -143,6 +150,7 @@ def check_plan(
             with problems.gathered():
                 check_servers(table, source.where)
         plan = with_traces(plan, source.where, problems)
+        problems.found += (f"{source.where}: {line}" for line in problems_of_moments(plan))
     chosen = model if model is not None or plan is None else plan.model
     with problems.gathered():
         spec = None if chosen is None else _resolve(chosen, plan, source if model is None else None)

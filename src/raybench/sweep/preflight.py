@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from raybench.machine import in_ray_job
-from raybench.plan import Plan
+from raybench.plan import Plan, first_of
 from raybench.records import InputError, Problems
 from raybench.store import Location, check_writable, validate_run_id
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
@@ -68,16 +68,39 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
     problems.raise_if_any()
     assert checked is not None
     chosen = choose_run(checked, results, options)
+    cluster, of_workers = _workers(checked.plan, cluster_options(options))
     return CheckedSweep(
         checked=checked,
-        cluster=cluster_options(options),
+        cluster=cluster,
         results=results,
         run_id=chosen.run_id,
         resuming=chosen.resuming,
         command=command_words(options, results, chosen.run_id),
-        notices=(*(() if own is None else (*own.found, *own.left_out)), *checked.notes, *chosen.notices),
+        notices=(
+            *(() if own is None else (*own.found, *own.left_out)),
+            *checked.notes,
+            *of_workers,
+            *chosen.notices,
+        ),
         written_from=() if own is None else own.options,
     )
+
+
+def _workers(plan: Plan, asked: ClusterOptions) -> tuple[ClusterOptions, tuple[str, ...]]:
+    """The workers that there may be, with what there is to say of those that are asked for and may not.
+
+    All visits ask one and the same server where it runs already: two at a time would be each other's load.
+    """
+    running = [repr(table.name) for table in plan.servers if table.url is not None]
+    if not running:
+        return asked, ()
+    told = {"--workers": asked.workers or 1, "--workers-per-node": asked.workers_per_node}
+    more = " and ".join(f"{option} {number}" for option, number in told.items() if number > 1)
+    notice = (
+        f"{more}: not used, there is one worker: server {first_of(running, 3)} runs already, and visits that ask it at "
+        "the same time would be load on each other"
+    )
+    return dataclasses.replace(asked, workers=1, workers_per_node=1), (notice,) if more else ()
 
 
 def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[CheckedPlan | None, OwnPlan | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from raybench.model import ModelSpec
-from raybench.plan import Configuration, Plan, Servers, WorkloadTable, first_of
+from raybench.plan import Configuration, Load, Plan, Servers, WorkloadTable, first_of
 from raybench.records import InputError, Problems
 from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals, versions_in
 
@@ -77,6 +77,32 @@ def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:
         return dataclasses.replace(c, load=dataclasses.replace(c.load, offsets_ns=offsets)) if c.load and offsets else c
 
     return plan.replaced(map(traced, plan.configurations))
+
+
+def problems_of_moments(plan: Plan) -> Iterator[str]:
+    """Where the requests of an open loop come for longer than a visit may take: a line for each block."""
+    for block in plan.blocks:
+        taken_s = {
+            c.name: _lasts_s(c.load, len(block.requests(c, 0, plan.requests)), plan.warmups)
+            for c in block.configurations
+            if c.load is not None and c.load.concurrency is None
+        }
+        if (whole_s := sum(taken_s.values())) > plan.visit_timeout_s:
+            yield (
+                f"visit_timeout_s: in a visit of {block.name} the requests of {first_of(list(taken_s), 4)} come over "
+                f"{whole_s:,.0f} s, and it is given up after {plan.visit_timeout_s:,.0f} s; have them come at a higher "
+                f"rate or by a shorter trace, ask for fewer, or give a visit more time, a day at most"
+            )
+
+
+def _lasts_s(load: Load, timed: int, warmups: int) -> float:
+    """From the first to the last moment of a configuration in a visit, on average.
+
+    At a rate the timed ones have a quarter as many before and after them, one at least, and warm-ups come at it too.
+    """
+    if load.rate_per_s is not None:
+        return (warmups + timed + 2 * max(1, timed // 4)) / load.rate_per_s
+    return max(load.offsets_ns[:timed], default=0) / 1e9
 
 
 def runs_already(plan: Plan) -> bool:
