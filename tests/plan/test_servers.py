@@ -196,6 +196,18 @@ def test_engine_python_goes_with_servers_that_are_started(tmp_path: Path) -> Non
     )
 
 
+def test_engine_python_is_of_presets_and_no_command_takes_it(tmp_path: Path) -> None:
+    command = '[[servers]]\nname = "own"\ncommand = ["x", "{adapters}"]\n'
+    both = plan_of(tmp_path, HEAD + SERVERS + command + SEVERAL, engine_python="/x/python")
+    assert [table.python for table in both.servers] == ["/x/python", None]
+    with pytest.raises(InputError) as caught:
+        plan_of(tmp_path, HEAD + command + SEVERAL, engine_python="/x/python")
+    assert caught.value.lines == (
+        f"{tmp_path}/plan.toml: servers: --engine-python goes with a preset, and none of the [[servers]] has one; "
+        "leave it out",
+    )
+
+
 def test_one_that_runs_already_has_adapters_of_which_only_their_names_are_known(tmp_path: Path) -> None:
     text = HEAD.replace("alpha = 8\n", "") + RUNS + 'model = "base"\napi_key_variable = "KEY"\nprompts_as = "chat"\n'
     plan = plan_of(tmp_path, text + SEVERAL)

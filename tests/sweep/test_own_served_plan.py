@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import tomllib
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -168,6 +170,30 @@ def test_every_key_has_a_comment_and_the_servers_every_key_that_they_may_have(ro
     assert tomllib.loads(uncommented)["goodput"] == {"ttft_ms": 500.0}
     for absent in ("kv_cache =", "adapter_dtype", "batch =", "quantization"):
         assert absent not in own.text
+
+
+def test_of_an_engine_no_key_is_written_that_it_is_not_told(root: Path, tmp_path: Path) -> None:
+    own = made(*of_lm(root, "chat"), "--engine", "llama.cpp")
+    lines = own.text.split("[[servers]]\n")[1].partition("\n\n")[0].splitlines()
+    assert [line.partition("  #")[0].rstrip() for line in lines] == [
+        'name = "servers"',
+        'preset = "llama.cpp"',
+        "prefix_caching = false",
+        "ready_within_s = 600.0",
+        "answer_within_s = 120.0",
+        '# python = "llama.cpp/bin/python"',
+        '# options = ["n_batch=512"]',
+        '# environment = {NAME = "value"}',
+        "# cores = [[0, 1], [2, 3]]",
+        "# streams = 8",
+    ]
+    whole = own.text.replace("[[servers]]\n" + "\n".join(lines), "[[servers]]\n" + "\n".join(map(uncommented, lines)))
+    (tmp_path / "written.toml").write_text(whole)
+    assert cli.main(["plan", str(tmp_path / "written.toml")]) == 0
+
+
+def uncommented(line: str) -> str:
+    return line.removeprefix("# ")
 
 
 # A server that runs already
@@ -398,6 +424,26 @@ def test_an_engine_that_is_not_there_is_told_before_ray_is_started(
         f"{engine}: {why}; --engine-python PATH, or servers.python in a plan, names the Python of an environment that "
         "has it"
     )
+
+
+def test_what_writes_the_files_of_an_engine_is_beside_raybench(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho \'{"xllamacpp": "1"}\'\n')
+    python.chmod(0o755)
+    words = [*of_lm(root, "chat"), "--engine", "llama.cpp", "--engine-python", str(python)]
+    options = cli.parser().parse_args(sweep_options(tmp_path, *words))
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises((InputError, SeveralProblemsError)) as caught:
+        check_sweep(options)
+    assert str(caught.value) == (
+        "llama.cpp: its files are written by the package gguf, which raybench's own environment does not have: pip "
+        "install 'raybench[gguf]'"
+    )
+    monkeypatch.setitem(sys.modules, "gguf", ModuleType("gguf"))
+    sys.modules["gguf"].__spec__ = ModuleSpec("gguf", None)
+    assert check_sweep(options).plan.servers[0].python == str(python)
 
 
 def test_of_a_cluster_that_is_joined_its_workers_find_the_engine(root: Path, tmp_path: Path) -> None:

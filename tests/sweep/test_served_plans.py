@@ -74,6 +74,7 @@ def test_what_is_wrong_with_traces_is_told_of_each_at_once(tmp_path: Path) -> No
     )
 
 
+OPTION = "servers.options: 'a\\x00' is not a string that can be a word of a command"
 RATE = "rate_per_s = 0.1\n"
 
 
@@ -113,7 +114,59 @@ def test_requests_that_come_for_longer_than_a_visit_may_take_are_told(
         ('preset = "vlm"', "servers.preset: 'vlm' is none; there are vllm, llama.cpp, or give a command of your own"),
         (
             'preset = "llama.cpp"\nload_adapters = true',
-            "servers.load_adapters: llama.cpp loads none as it runs, vllm does; leave it out",
+            "servers.load_adapters: nothing of that is told to llama.cpp; leave it out",
+        ),
+        (
+            'preset = "llama.cpp"\nmemory_share = 0.5\neager = true\nkv_cache_gib = 1\nmax_loras = 2',
+            "servers.kv_cache_gib, servers.eager, servers.max_loras, servers.memory_share: nothing of that is told to "
+            "llama.cpp; leave it out",
+        ),
+        (
+            'command = ["x"]\npython = "y"\nstreams = 2\nload_adapters = true',
+            "servers.python, servers.streams, servers.load_adapters: nothing of that is told to a command of your own; "
+            "leave it out, and say in its words what it can be told",
+        ),
+        (
+            'command = ["x"]\neager = true\nkv_cache_gib = 1\nmax_loras = 2\nmemory_share = 0.5',
+            "servers.kv_cache_gib, servers.eager, servers.max_loras, servers.memory_share: nothing of that is told to "
+            "a command of your own; leave it out, and say in its words what it can be told",
+        ),
+        (
+            'preset = "llama.cpp"\noptions = ["n_batch"]',
+            "servers.options: 'n_batch' is not NAME=VALUE, a parameter of xllamacpp's CommonParams",
+        ),
+        (
+            'preset = "llama.cpp"\noptions = ["n_ctx=64"]',
+            "servers.options: n_ctx is what raybench itself sets; leave it out",
+        ),
+        (
+            'preset = "llama.cpp"\ncores = [[0]]\noptions = ["cpuparams.n_threads=1"]',
+            "servers.options: cpuparams.n_threads is what raybench itself sets; leave it out",
+        ),
+        (
+            'preset = "vllm"\noptions = ["--port", "1"]',
+            "servers.options: '--port' is what raybench says to the server; a server of a visit is reached by the "
+            "loopback interface only",
+        ),
+        ('preset = "vllm"\noptions = ["a\\u0000"]', OPTION),
+        (
+            'preset = "vllm"\nenvironment = {"A=B" = "x"}',
+            "servers.environment: 'A=B' can be no variable's name",
+        ),
+        (
+            'preset = "vllm"\nenvironment = {A = "x\\u0000"}',
+            "servers.environment.A: a value cannot have the character of code 0",
+        ),
+        ('command = ["x\\u0000"]', "servers.command: 'x\\x00' cannot be a word of a command"),
+        (
+            'command = ["x", "{nope}"]',
+            "servers.command: '{nope}': {nope} is not known; there are {model}, {port}, {key}, {key_file} and "
+            "{adapters}",
+        ),
+        (
+            'command = ["x"]\nenvironment = {A = "{nope}"}',
+            "servers.environment.A: '{nope}': {nope} is not known; there are {model}, {port}, {key}, {key_file} and "
+            "{adapters}",
         ),
         ("command = []", "servers.command: it has no words"),
         ('command = ["x"]\nready = "health"', "servers.ready: 'health' is not a path, as /health is"),
@@ -130,6 +183,30 @@ def test_requests_that_come_for_longer_than_a_visit_may_take_are_told(
 )
 def test_what_is_no_server_is_told(tmp_path: Path, servers: str, message: str) -> None:
     assert checked(tmp_path, HEAD + f"[[servers]]\n{servers}\n" + FULL) == (None, [message])
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        # What of other devices and data types raybench would set itself.
+        'preset = "llama.cpp"\noptions = ["n_gpu_layers=4", "flash_attn_type=1", "cpuparams.n_threads=2"]\nstreams = 2',
+        'preset = "llama.cpp"\noptions = ["n_ctx=4096"]\nprompts_as = "text"',
+        'preset = "vllm"\nkv_cache_gib = 1\neager = true\nmax_loras = 2\nmemory_share = 0.5\nload_adapters = true',
+        'command = ["x", "{{}}"]\nprefix_caching = true\noptions = ["{x}"]\nenvironment = {A = "{{}}"}\ncores = [[0]]',
+    ],
+)
+def test_what_an_engine_may_be_told_is_taken(tmp_path: Path, servers: str) -> None:
+    assert checked(tmp_path, HEAD + f"[[servers]]\n{servers}\n" + FULL)[1] == []
+
+
+def test_a_command_has_a_place_for_the_adapters_that_it_serves(tmp_path: Path) -> None:
+    known = ADAPTERS + "alpha = 8\n" + TOGETHER
+    text = HEAD + '[[servers]]\nname = "plain"\ncommand = ["x"]\n[[servers]]\nname = "{}"\ncommand = ["x"{}]\n'
+    full = FULL + 'servers = "plain"\n'
+    missing = "servers.command: adapters are to be served, and it has no word {adapters}"
+    together = known + 'servers = "beside"\n'
+    assert checked(tmp_path, text.format("beside", "") + full + together) == (None, [missing])
+    assert checked(tmp_path, text.format("beside", ', "{adapters}"') + full + together)[1] == []
 
 
 RUNS = '[[servers]]\nurl = "http://host:8000"\n'

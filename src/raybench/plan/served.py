@@ -73,6 +73,8 @@ def problems_of_servers(parsed: PlanTable, python: str | None) -> Iterator[Probl
             yield f"servers[{place}].prompts_as", 'the texts are chats, which are no text; set "chat"'
     if python is not None and all_run_already(parsed):
         yield "servers", "--engine-python goes with servers that raybench starts, and these run already; leave it out"
+    elif python is not None and all(table.preset is None for table in parsed.servers):
+        yield "servers", "--engine-python goes with a preset, and none of the [[servers]] has one; leave it out"
 
 
 def problems_of_loads(parsed: PlanTable, tables: Iterable[tuple[str, DeploymentTable]]) -> Iterator[Problem]:
@@ -146,7 +148,8 @@ def problems_of_served(parsed: PlanTable, configurations: Iterable[Configuration
 
 
 def _servers(table: ServersTable, base: Path | None, python: str | None, prompts_as: PromptsAs) -> Servers:
-    python = (python or table.python) if table.url is None else None
+    # The command line's is of engines that are known: a command begins with its own program.
+    python = (python or table.python) if table.preset is not None else table.python if table.url is None else None
     if python is not None and base is not None and (base / python).exists():
         python = str(base / python)
     return Servers(

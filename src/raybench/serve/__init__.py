@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from raybench.serve.exchange import Limits, NoConnectionError, Received
     from raybench.serve.family import Memory
     from raybench.serve.fine_timers import run_on_time
-    from raybench.serve.gguf_files import gguf_adapter, gguf_model
+    from raybench.serve.gguf_files import check_gguf, gguf_adapter, gguf_model
     from raybench.serve.load import Load, Outcome, closed_loop, open_loop
     from raybench.serve.one_stream import OneStream
     from raybench.serve.openai_api import Asked
     from raybench.serve.ports import LOOPBACK, free_port, new_key, on_free_port
-    from raybench.serve.presets import PRESETS, RunningServer, preset_of, running
+    from raybench.serve.presets import (
+        PRESETS,
+        RunningServer,
+        check_started,
+        preset_for,
+        preset_of,
+        running,
+        settings_for,
+    )
     from raybench.serve.reached import Reached, reach, reach_at
     from raybench.serve.served import EngineSettings, Preset, Served
     from raybench.serve.server_errors import ServerError, how_it_ended
@@ -52,6 +60,8 @@ __all__ = [
     "ServerError",
     "ServerProcess",
     "answer_of",
+    "check_gguf",
+    "check_started",
     "closed_loop",
     "connect",
     "endpoint_of",
@@ -66,11 +76,13 @@ __all__ = [
     "on_free_port",
     "open_loop",
     "poisson_arrivals",
+    "preset_for",
     "preset_of",
     "reach",
     "reach_at",
     "run_on_time",
     "running",
+    "settings_for",
     "trace_arrivals",
     "versions_in",
 ]

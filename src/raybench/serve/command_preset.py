@@ -32,6 +32,10 @@ class CommandPreset:
     packages: tuple[str, ...] = ()
     tells_logprobs: bool = False
     keeps_connections: bool = True
+    ignores: tuple[str, ...] = (
+        *("python", "kv_cache_gib", "eager", "streams", "max_loras", "memory_share"),
+        "load_adapters",
+    )
 
     def __post_init__(self) -> None:
         if not self.words:
@@ -39,14 +43,21 @@ class CommandPreset:
         if not self.health.startswith("/") or any(c.isspace() or not c.isprintable() for c in self.health):
             raise InputError(f"servers.ready: {self.health!r} is not a path, as /health is")
         for word in self.words:
+            if "\0" in word:
+                raise InputError(f"servers.command: {word!r} cannot be a word of a command")
             if word != _ADAPTERS:
                 _fields("servers.command", word)
 
+    def check(self, settings: EngineSettings, adapters: bool) -> None:
+        if adapters and _ADAPTERS not in self.words:
+            raise InputError("servers.command: adapters are to be served, and it has no word {adapters}")
+        for name, text in settings.environment.items():
+            _fields(f"servers.environment.{name}", text)
+
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
+        self.check(settings, bool(served.adapters))
         values = {"model": str(served.model), "port": str(port), "key": key, "key_file": _KEY_FILE}
         words = [filled for word in self.words for filled in _filled(word, served, values)]
-        if served.adapters and _ADAPTERS not in self.words:
-            raise InputError("servers.command: adapters are to be served, and it has no word {adapters}")
         environment = {
             name: _fill(f"servers.environment.{name}", text, values) for name, text in settings.environment.items()
         }

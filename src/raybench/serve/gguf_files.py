@@ -8,6 +8,7 @@ of an answer is text by itself.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -190,11 +191,18 @@ def _write(writer: Any, gguf: Any, tensors: Iterator[tuple[str, Any]], dtype: Se
     writer.close()
 
 
+def check_gguf() -> None:
+    """Raises InputError where raybench's own environment, that of the engine or not, cannot write such files."""
+    if importlib.util.find_spec("gguf") is None:
+        raise InputError(
+            "llama.cpp: its files are written by the package gguf, which raybench's own environment does not have: pip "
+            "install 'raybench[gguf]'"
+        )
+
+
 def _gguf() -> Any:
-    try:
-        return importlib.import_module("gguf")
-    except ImportError:
-        raise InputError("llama.cpp's files are written by the package gguf: pip install 'gguf>=0.19'") from None
+    check_gguf()
+    return importlib.import_module("gguf")
 
 
 def _version() -> str:

@@ -6,6 +6,7 @@ prompt caches bring the state of a prompt back under another adapter, so that th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import Any, Final
@@ -38,6 +39,11 @@ class LlamaPreset:
     # Its head says Keep-Alive, and it closes the connection a moment after a stream has ended: a request that is sent
     # in that moment is lost.
     keeps_connections = False
+    ignores = ("kv_cache_gib", "eager", "max_loras", "memory_share", "load_adapters")
+
+    def check(self, settings: EngineSettings, adapters: bool) -> None:
+        # As of a GPU, and of a model in bfloat16: of others raybench sets more itself.
+        _parameters(dataclasses.replace(settings, device="cuda"), "bfloat16")
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         if settings.runtime_adapters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -65,6 +65,11 @@ class EngineSettings:
         for option in self.options:
             if not isinstance(option, str) or "\0" in option:
                 raise InputError(f"servers.options: {option!r} is not a string that can be a word of a command")
+        for name, value in self.environment.items():
+            if not name or "=" in name or "\0" in name:
+                raise InputError(f"servers.environment: {name!r} can be no variable's name")
+            if "\0" in value:
+                raise InputError(f"servers.environment.{name}: a value cannot have the character of code 0")
 
 
 class Launch(NamedTuple):
@@ -92,6 +97,16 @@ class Preset(Protocol):
     @property
     def keeps_connections(self) -> bool:
         """Whether a connection may have several requests, one after the other."""
+
+    @property
+    def ignores(self) -> Collection[str]:
+        """Keys of a plan's servers of which nothing would come."""
+
+    def check(self, settings: EngineSettings, adapters: bool) -> None:
+        """Raises InputError for what a plan says and no visit could do; of a device nothing is known yet.
+
+        ``adapters``: whether any are to be served beside the base.
+        """
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         """The command that serves ``served`` on ``port`` to who has ``key``. Raises InputError where it cannot."""

@@ -39,9 +39,13 @@ class VllmPreset:
     packages = PACKAGES
     tells_logprobs = True
     keeps_connections = True
+    ignores = ()
+
+    def check(self, settings: EngineSettings, adapters: bool) -> None:
+        check_options(settings.options, _RESERVED)
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
-        check_options(settings.options, _RESERVED)
+        self.check(settings, bool(served.adapters))
         words = [
             find_python(settings.python, "vllm", "vLLM"),
             *("-m", "vllm.entrypoints.openai.api_server"),

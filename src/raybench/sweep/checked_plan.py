@@ -148,7 +148,7 @@ def check_plan(
     if plan is not None and isinstance(source, PlanSource):
         for table in plan.servers:
             with problems.gathered():
-                check_servers(table, source.where)
+                check_servers(table, plan, source.where)
         plan = with_traces(plan, source.where, problems)
         problems.found += (f"{source.where}: {line}" for line in problems_of_moments(plan))
     chosen = model if model is not None or plan is None else plan.model

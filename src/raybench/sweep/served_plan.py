@@ -12,25 +12,22 @@ from typing import Final
 from raybench.model import ModelSpec
 from raybench.plan import Configuration, Load, Plan, Servers, WorkloadTable, first_of
 from raybench.records import InputError, Problems
-from raybench.serve import CommandPreset, endpoint_of, preset_of, trace_arrivals, versions_in
+from raybench.serve import check_gguf, check_started, endpoint_of, preset_of, trace_arrivals, versions_in
 
+_ALONE: Final = ("full_ft", "lora_merged")
+"""Strategies whose servers have no adapters."""
 _BESIDE: Final = frozenset({"torch", "transformers"})
 """What engines run on, which raybench has too."""
 OWN_MODEL: Final = "the server's own"
 """The name of a model of which nothing is known, not even what its server calls it."""
 
 
-def check_servers(servers: Servers, where: str) -> None:
-    """Raises InputError where there is no such engine, its command is none, or its URL. ``where``: the plan."""
+def check_servers(servers: Servers, plan: Plan, where: str) -> None:
+    """Raises InputError where they cannot be started as the plan says, or their URL is none. ``where``: the plan."""
+    beside = [c for c in plan.configurations if c.servers == servers.name and c.strategy not in _ALONE]
     try:
-        if servers.preset is not None:
-            preset_of(servers.preset)
-            if servers.load_adapters and servers.preset != "vllm":
-                raise InputError(
-                    f"servers.load_adapters: {servers.preset} loads none as it runs, vllm does; leave it out"
-                )
-        elif servers.url is None:
-            CommandPreset(servers.command, servers.ready)
+        if servers.url is None:
+            check_started(servers, any(c.adapters for c in beside))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     try:
@@ -52,6 +49,8 @@ def check_engines(plan: Plan) -> None:
             raise InputError(f"{preset}: {python}: no such program; {remedy}")
         if not versions_in(found, packages):
             raise InputError(f"{preset}: {found} has no {' or '.join(packages)} installed; {remedy}")
+        if preset == "llama.cpp":
+            check_gguf()
 
 
 def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:

@@ -9,6 +9,7 @@ from typing import Final
 
 from raybench.model import FineTune, FineTunes
 from raybench.plan import Load, first_of
+from raybench.serve import preset_of
 from raybench.sweep.commented_toml import comment_lines, keys_text, table_text
 from raybench.sweep.pace import Pace
 from raybench.sweep.written_plan import (
@@ -95,8 +96,10 @@ class ServedWriter(PlanWriter):
         vllm = asked.engine == "vllm"
         others |= {"options": ["--max-num-batched-tokens", "512"] if vllm else ["n_batch=512"]}
         others |= {"environment": {"NAME": "value"}, "cores": [[0, 1], [2, 3]], "kv_cache_gib": 1, "streams": 8}
-        others |= {"max_loras": 4, "memory_share": 0.3, "load_adapters": True} if vllm else {}
-        return [table_text("[[servers]]", keys) + keys_text(others, "[[servers]]", commented=True), goodput_text()]
+        others |= {"max_loras": 4, "memory_share": 0.3, "load_adapters": True}
+        ignored = preset_of(str(asked.engine)).ignores
+        told, may_be = ({key: value for key, value in of.items() if key not in ignored} for of in (keys, others))
+        return [table_text("[[servers]]", told) + keys_text(may_be, "[[servers]]", commented=True), goodput_text()]
 
     def table(
         self,

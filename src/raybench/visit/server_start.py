@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,6 @@ from raybench.plan import Adapter, Configuration, ServerKey, Servers, servers_ne
 from raybench.records import RaybenchError
 from raybench.serve import (
     Checkpoints,
-    CommandPreset,
-    EngineSettings,
     Limits,
     Preset,
     Reached,
@@ -23,10 +22,11 @@ from raybench.serve import (
     Served,
     gguf_adapter,
     gguf_model,
-    preset_of,
+    preset_for,
     reach,
     reach_at,
     running,
+    settings_for,
 )
 from raybench.visit.engine_server import Line
 from raybench.visit.inputs import longest_row
@@ -81,24 +81,16 @@ class ServerStart:
 
     def _started(self, table: Servers, configuration: Configuration, place: int) -> RunningServer:
         longest = max(longest_row(r) for requests in self.spec.requests for r in requests)
-        cores = table.cores[place % len(table.cores)] if table.cores else ()
-        settings = EngineSettings(
-            python=table.python,
-            options=table.options,
-            environment=dict(table.environment),
+        settings = dataclasses.replace(
+            settings_for(table),
             device=self.spec.device_kind,
-            cores=cores,
-            kv_cache_gib=table.kv_cache_gib,
-            prefix_caching=table.prefix_caching,
-            eager=table.eager,
+            cores=table.cores[place % len(table.cores)] if table.cores else (),
             # What a server makes of a text or a chat only it knows: its own limit then.
             max_tokens=longest if table.prompts_as == "token_ids" else None,
-            streams=table.streams,
-            max_loras=table.max_loras,
             memory_share=table.memory_share or _ALL / self._count,
             runtime_adapters=table.load_adapters and configuration.strategy not in ("full_ft", "lora_merged"),
         )
-        preset: Preset = CommandPreset(table.command, table.ready) if table.preset is None else preset_of(table.preset)
+        preset = preset_for(table)
         name = f"server of {configuration.name}"
         served = self._files(configuration, preset)
         return self._stack.enter_context(running(name, preset, served, settings, ready_within_s=table.ready_within_s))
