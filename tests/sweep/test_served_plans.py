@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from raybench.records import Problems
 from raybench.schemas import SCHEMA_VERSION
 from raybench.store.description import Description
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
-from raybench.sweep.describe import describe
+from raybench.sweep.describe import describe, differences
 from raybench.visit.spec import VisitSpec
 
 HEAD = """
@@ -55,6 +56,21 @@ def test_a_trace_is_read_as_far_as_a_round_needs_it(tmp_path: Path) -> None:
     traced = Load(trace=str(tmp_path / "t.csv"), offsets_ns=(500_000_000, 500_000_000, 2_000_000_000))
     assert [c.load for c in found.plan.configurations] == [traced]
     assert [c.load for block in found.plan.blocks for c in block.members] == [traced]
+
+
+def test_a_run_is_not_gone_on_with_by_other_moments_or_another_environment(tmp_path: Path) -> None:
+    def described(value: str, last: int) -> dict[str, Any]:
+        (tmp_path / "t.csv").write_text(f"seconds\n1\n2\n{last}\n")
+        servers = VLLM + f'environment = {{A = "{value}"}}\n'
+        found, _ = checked(tmp_path, HEAD + servers + FULL + 'trace = "t.csv"\n', "micro-lm")
+        assert found is not None
+        assert found.model is not None
+        return describe("r", found.plan, found.workload(found.model), found.model, [], all_traits())
+
+    old = described("1", 3)
+    assert differences(old, described("1", 3)) == []
+    where = [line.partition(": ")[0] for line in differences(old, described("2", 4))]
+    assert where == ["plan.servers[0].environment_digest", "configurations[0].load.digest"]
 
 
 def test_what_is_wrong_with_traces_is_told_of_each_at_once(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def problems_of_moments(plan: Plan) -> Iterator[str]:
 def _lasts_s(load: Load, timed: int, warmups: int) -> float:
     """From the first to the last moment of a configuration in a visit, on average.
 
-    At a rate the timed ones have a quarter as many before and after them, one at least, and warm-ups come at it too.
+    At a rate the timed ones have as a rule a quarter as many before and after them, and warm-ups come at it too.
     """
     if load.rate_per_s is not None:
         return (warmups + timed + 2 * max(1, timed // 4)) / load.rate_per_s
