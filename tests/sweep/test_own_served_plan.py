@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from processes import free_port
 from raybench import cli
 from raybench.model.weights import ModelSpec
 from raybench.plan import schema
@@ -22,10 +24,18 @@ from raybench.sweep.own_plan import OwnPlan
 from raybench.sweep.preflight import check_sweep
 from raybench.sweep.served_text import served_pace
 from raybench.sweep.written_plan import Asked
+from serve.conftest import fake_server
 from sweep.own_plans import own_plan, save_fine_tunes
 
 Capture = pytest.CaptureFixture[str]
 URL = "http://host:8000"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Of a server that runs already."""
+    with fake_server("--models", "base,a,b") as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -359,20 +369,20 @@ def test_options_of_servers_go_with_adapters_of_the_command_line(tmp_path: Path)
         check_sweep(options)
 
 
-def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path) -> None:
-    words = ["--engine", "openai", "--url", URL, "--adapter", "a", "--adapter", "b"]
+def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path, url: str) -> None:
+    words = ["--engine", "openai", "--url", url, "--adapter", "a", "--adapter", "b"]
     words += ["--concurrency", "1,8", "--rate", "0.5,2"]
     options = cli.parser().parse_args(sweep_options(tmp_path, *words))
     sweep = check_sweep(options)
     command = command_words(options, tmp_path, "mine")
     assert shlex.join(command) == (
         f"python -m raybench.sweep --results {tmp_path} --run-id mine --resume --adapter a --adapter b --engine openai "
-        "--url http://host:8000 --concurrency 1,8 --rate 0.5,2.0"
+        f"--url {url} --concurrency 1,8 --rate 0.5,2.0"
     )
     again = check_sweep(cli.parser().parse_args(["sweep", *(w for w in command[3:] if w != "--resume")]))
     assert again.plan == sweep.plan
     assert sweep.written_from == (
-        *("--adapter", "a", "--adapter", "b", "--engine", "openai", "--url", "http://host:8000"),
+        *("--adapter", "a", "--adapter", "b", "--engine", "openai", "--url", url),
         *("--concurrency", "1,8", "--rate", "0.5,2.0"),
     )
 
@@ -388,9 +398,9 @@ def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path) ->
     ],
 )
 def test_a_server_that_runs_already_is_asked_by_one_visit_at_a_time(
-    tmp_path: Path, words: list[str], told: list[str]
+    tmp_path: Path, url: str, words: list[str], told: list[str]
 ) -> None:
-    running = ["--engine", "openai", "--url", URL, "--adapter", "a"]
+    running = ["--engine", "openai", "--url", url, "--adapter", "a"]
     sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *running, *words)))
     assert sweep.cluster == ClusterOptions(None, 1, 1, None)
     assert list(sweep.notices[1:]) == [
@@ -398,6 +408,19 @@ def test_a_server_that_runs_already_is_asked_by_one_visit_at_a_time(
         "time would be load on each other"
         for more in told
     ]
+
+
+def test_a_server_that_does_not_answer_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    words = ["--engine", "openai", "--url", nowhere, "--adapter", "a"]
+    with pytest.raises(InputError, match=rf"servers servers at {nowhere}/v1: no connection to 127.0.0.1:\d+"):
+        check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
+
+
+def test_a_server_that_does_not_know_an_adapter_is_told_before_anything_is_started(tmp_path: Path, url: str) -> None:
+    words = ["--engine", "openai", "--url", url, "--adapter", "a", "--adapter", "another"]
+    with pytest.raises(InputError, match=r"servers servers: it serves no model another; there are base, a, b"):
+        check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
 
 
 def test_servers_that_each_visit_starts_are_of_as_many_workers_as_are_asked_for(root: Path, tmp_path: Path) -> None:

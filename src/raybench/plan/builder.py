@@ -135,7 +135,7 @@ class PlanBuilder:
         rounds, requests = overrides.rounds or p.rounds, overrides.requests or p.requests
         halfwidth = overrides.until_halfwidth or p.until_halfwidth
         whole = overrides.rounds is None and overrides.requests is None and halfwidth is None
-        if overrides.design == "independent" and whole:
+        if overrides.design == "independent" and whole and not p.servers:  # of which the unit is the launch
             # As the study ran: one task for each configuration, which takes all of its samples.
             rounds, requests = 1, p.rounds * p.requests
         if halfwidth is not None:

@@ -16,9 +16,10 @@ from raybench.serve.connection import fetch
 from raybench.serve.endpoint import Endpoint, endpoint_of
 from raybench.serve.engine_python import versions_in
 from raybench.serve.exchange import Limits, Received
-from raybench.serve.faults import status_fault
+from raybench.serve.faults import one_line, status_fault
 from raybench.serve.ports import LOOPBACK
 from raybench.serve.presets import RunningServer
+from raybench.serve.server_errors import without_secrets
 from raybench.serve.server_process import ServerProcess
 
 _LIMITS: Final = Limits(connect_s=10.0, first_byte_s=20.0, between_bytes_s=20.0, whole_s=30.0, most_bytes=4 << 20)
@@ -51,6 +52,10 @@ class Reached:
     process: ServerProcess | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     base: str | None = None
+
+    def hide_key(self, text: str) -> str:
+        """``text`` without the API key, which a server may repeat where it refuses it."""
+        return _without_key(text, self.endpoint)
 
     def describe(self) -> dict[str, Any]:
         """What is kept of it with a run, as JSON values; it is asked for its metrics."""
@@ -91,7 +96,8 @@ def reach_at(name: str, url: str, key: str | None, model: str | None, adapters: 
     own = model if model is not None else next((one for one in ids if one not in adapters), ids[0])
     if missing := [one for one in (own, *adapters) if one not in ids]:
         there = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
-        raise RaybenchError(f"{name}: it serves no model {', '.join(missing)}; there are {there}")
+        said = f"{name}: it serves no model {', '.join(missing)}; there are {one_line(there)}"
+        raise RaybenchError(_without_key(said, endpoint))
     owners = {str(one.get("owned_by", "")).lower() for one in models}
     more = {"return_token_ids": True} if owners & _TELLS_IDS else {}
 
@@ -132,12 +138,17 @@ def _versions(python: str, packages: tuple[str, ...]) -> Mapping[str, str]:
     return versions_in(python, packages)
 
 
+def _without_key(text: str, endpoint: Endpoint) -> str:
+    return without_secrets(text, [endpoint.api_key or ""])
+
+
 def _models(name: str, endpoint: Endpoint) -> list[dict[str, Any]]:
     received = _fetched(endpoint, endpoint.api("models"))
     if received.error is not None:
         raise RaybenchError(f"{name} at {endpoint}: {received.error}")
     if received.status != 200:
-        raise RaybenchError(f"{name} at {endpoint}: {status_fault(received.status or 0, received.body)}")
+        fault = _without_key(status_fault(received.status or 0, received.body), endpoint)
+        raise RaybenchError(f"{name} at {endpoint}: {fault}")
     try:
         told = json.loads(received.body)
     except (ValueError, RecursionError):

@@ -17,7 +17,7 @@ from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.options import DEFAULT_PLAN, ClusterOptions, cluster_options, command_words, plan_overrides
 from raybench.sweep.own_plan import OF_FINE_TUNES, OwnPlan, check_own_plan
 from raybench.sweep.run_choice import choose_run
-from raybench.sweep.served_plan import check_engines
+from raybench.sweep.served_plan import check_engines, check_running
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
     checked, own = _check_plan(options, problems)
     with problems.gathered():
         if checked is not None and options.address is None and not in_ray_job():
-            check_engines(checked.plan)  # elsewhere they are found by the workers
+            # Elsewhere they are found by the workers.
+            check_engines(checked.plan)
+            check_running(checked.plan)
     results: Location = options.results or default_results()
     with problems.gathered():
         if options.run_id is not None:

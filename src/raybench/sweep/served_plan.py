@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from typing import Final
 
 from raybench.model import ModelSpec
 from raybench.plan import Configuration, Load, Plan, Servers, WorkloadTable, first_of
-from raybench.records import InputError, Problems
-from raybench.serve import check_gguf, check_started, endpoint_of, preset_of, trace_arrivals, versions_in
+from raybench.records import InputError, Problems, RaybenchError, SeveralProblemsError
+from raybench.serve import check_gguf, check_started, endpoint_of, preset_of, reach_at, trace_arrivals, versions_in
 
 _ALONE: Final = ("full_ft", "lora_merged")
 """Strategies whose servers have no adapters."""
@@ -51,6 +52,26 @@ def check_engines(plan: Plan) -> None:
             raise InputError(f"{preset}: {found} has no {' or '.join(packages)} installed; {remedy}")
         if preset == "llama.cpp":
             check_gguf()
+
+
+def check_running(plan: Plan) -> None:
+    """Whether servers that run already answer, and know their models and adapters. Raises InputError."""
+    found: list[str] = []
+    for table in plan.servers:
+        key = None if table.api_key_variable is None else os.environ.get(table.api_key_variable)
+        if table.url is None:
+            continue
+        if table.api_key_variable is not None and not key:
+            found.append(f"servers {table.name}: the environment variable {table.api_key_variable} is not set; set it")
+            continue
+        beside = [c for c in plan.configurations if c.servers == table.name and c.strategy not in _ALONE]
+        adapters = list(dict.fromkeys(adapter.name for c in beside for adapter in c.adapters))
+        try:
+            reach_at(f"servers {table.name}", table.url, key, table.model, adapters)
+        except RaybenchError as error:
+            found.append(str(error))
+    if found:
+        raise SeveralProblemsError(found)
 
 
 def with_traces(plan: Plan, where: str, problems: Problems) -> Plan:

@@ -57,6 +57,7 @@ class Line:
         ``broken_off``: whether it may be just about to, as where an answer that had begun ended before its end.
         """
         process = self.server.process
+        why = self.server.hide_key(why)
         if process is None:
             return RaybenchError(f"{self.server.name}: {why}")
         deadline = time.monotonic() + (_ENDING_S if broken_off else 0.0)

@@ -18,7 +18,7 @@ from raybench.visit.served_times import served
 from raybench.visit.serving import Served
 from raybench.visit.turns import least_before
 
-_CONNECTIONS: Final = 256
+_CONNECTIONS: Final = 64
 """Opened before an open loop, at most; where more are needed they are opened when they are."""
 
 
@@ -54,7 +54,9 @@ def served_under(
         assert load.concurrency is not None
         work = closed_loop(line.server.endpoint, requests, load.concurrency, line.limits, counted=counted)
     else:
-        connections, least = min(len(requests), _CONNECTIONS), min(counted.start, least_before(len(counted)))
+        # A server that closes each after its answer would have them all idle beside those that are asked.
+        connections = min(len(requests), _CONNECTIONS) if line.server.endpoint.keep_alive else 0
+        least = min(counted.start, least_before(len(counted)))
         work = open_loop(
             line.server.endpoint,
             requests,

@@ -34,6 +34,7 @@ from raybench.visit.spec import VisitSpec
 
 _ALL: Final = 0.9
 """Of a GPU's memory, for all servers of a visit, where the plan does not say: what vLLM takes for one."""
+_AT_A_RATE: Final = 8
 _GGUF: Final = "llama.cpp"
 """The engine that reads no files of PEFT's and transformers'."""
 
@@ -87,6 +88,7 @@ class ServerStart:
             cores=table.cores[place % len(table.cores)] if table.cores else (),
             # What a server makes of a text or a chat only it knows: its own limit then.
             max_tokens=longest if table.prompts_as == "token_ids" else None,
+            streams=table.streams or self._streams(table),
             memory_share=table.memory_share or _ALL / self._count,
             runtime_adapters=table.load_adapters and configuration.strategy not in ("full_ft", "lora_merged"),
         )
@@ -94,6 +96,17 @@ class ServerStart:
         name = f"server of {configuration.name}"
         served = self._files(configuration, preset)
         return self._stack.enter_context(running(name, preset, served, settings, ready_within_s=table.ready_within_s))
+
+    def _streams(self, table: Servers) -> int | None:
+        """Requests worked on at once where the plan does not say.
+
+        Of llama.cpp, which has a place for one by itself, as many as a load has under way at once, at a rate 8; None of
+        others: their own number.
+        """
+        if table.preset != _GGUF:
+            return None
+        loads = [c.load for c in self.spec.configurations if c.servers == table.name and c.load is not None]
+        return max((load.concurrency or _AT_A_RATE for load in loads), default=None)
 
     def _files(self, configuration: Configuration, preset: Preset) -> Served:
         """What its server loads, written to the cache where it is not there."""
