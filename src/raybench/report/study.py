@@ -13,6 +13,14 @@ from raybench.analysis import Tables, compared_in
 from raybench.report.numbers import count, interval, more_rounds, share, size
 from raybench.report.screen import Screen, print_line
 
+_SERVED_CODES: Final = frozenset(
+    {
+        *("running_server", "other_versions", "other_prompts", "caching_unknown", "not_held"),
+        *("late_client", "at_once", "together"),
+    }
+)
+"""Cautions that belong to every verdict of a run of servers."""
+
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
 """What measures are called, in the order in which people read them."""
 
@@ -67,7 +75,7 @@ def verdict_lines(tables: Tables) -> list[str]:
         lines = _lines_by_measure(rows, measures, margin)
     else:
         lines = [f"{row['deployment']} {_words(row, margin)}" for row in rows]
-    lines += _outlier_lines(tables)
+    lines += [*_outlier_lines(tables), *served_caution_lines(tables)]
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
     if lines and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
@@ -196,6 +204,20 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     if any(len(deployments) > 1 for deployments in several.values()):
         lines.append("Each against the reference of its own batch, data type, cache and load.")
     return lines
+
+
+def served_caution_lines(tables: Tables) -> list[str]:
+    """What every reader of a run of servers should know, a line for each kind."""
+    if not tables.description.plan.servers:
+        return []
+    found: dict[str, list[str]] = {}
+    for row in tables.rows("SELECT code, message FROM cautions ORDER BY code, configuration NULLS FIRST, message"):
+        if row["code"] in _SERVED_CODES:
+            found.setdefault(row["code"], []).append(row["message"])
+    return [
+        f"Caution: {messages[0]}" + ("." if len(messages) == 1 else f"; {len(messages) - 1} more of that kind.")
+        for messages in found.values()
+    ]
 
 
 def _outlier_lines(tables: Tables) -> list[str]:
