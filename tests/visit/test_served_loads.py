@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,23 @@ def test_requests_come_at_a_rate_at_the_same_moments_for_all(tmp_path: Path) -> 
         assert set(phases[:first] + phases[first + 4 :]) == {"opener"}
         due = np.array([row["started_ns"] - row["late_ns"] for row in own])
         assert (due - due[0]).tolist() == (offsets - offsets[0])[: len(own)].tolist()
+
+
+def test_a_trace_has_no_moments_of_warm_ups_and_may_have_fewer_than_they_are(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, FULL + 'trace = "t.csv"\n')
+    played = Load(trace="t.csv", offsets_ns=(0, 20_000_000, 30_000_000, 300_000_000))
+    configurations = tuple(dataclasses.replace(c, load=played) for c in spec.configurations)
+    spec = dataclasses.replace(spec, configurations=configurations, warmups=6)
+    _, samples, _, failed = visited(spec)
+    assert failed == {}
+    assert [(row["phase"], row["request"]) for row in samples] == [
+        *(("warmup", i % 4) for i in range(6)),
+        *(("timed", i) for i in range(4)),
+    ]
+    ended = [row["started_ns"] + row["wall_ns"] for row in samples]
+    assert all(row["started_ns"] >= end for row, end in zip(samples[1:6], ended, strict=False))  # one at a time
+    due = [row["started_ns"] - row["late_ns"] for row in samples[6:]]
+    assert [moment - due[0] for moment in due] == list(played.offsets_ns)
 
 
 def test_a_server_that_mixes_up_who_is_under_way_together_is_stopped(tmp_path: Path) -> None:

@@ -194,6 +194,8 @@ class ServedVisit(Visit):
         timed = [place for place, step in enumerate(steps) if step.phase == "timed"]
         counted = range(timed[0], timed[-1] + 1) if timed else range(len(steps))
         offsets = None
+        if load.trace is not None and warmup:
+            load = Load(concurrency=1)  # a trace has no moments for them, and may have fewer
         if load.concurrency is None:
             offsets = arrivals(load, len(steps), self.spec.order_seed, self.spec.round)
         return served_under(load, server, asked, offsets, counted)
