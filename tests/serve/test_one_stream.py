@@ -187,6 +187,19 @@ def test_a_connection_that_was_closed_while_idle_is_opened_anew() -> None:
             opened._socket.recv(1, socket.MSG_PEEK)  # until the close is here
 
 
+def test_a_request_that_meets_the_end_of_an_idle_connection_is_sent_once_more() -> None:
+    swallowed = []
+
+    def talk(accepted: socket.socket) -> None:
+        answer(accepted)
+        swallowed.append(len(accepted.recv(1 << 16)))  # and closes it, as where it had been idle for too long
+
+    with listening(talk) as endpoint, stream(endpoint) as opened:
+        for _ in range(3):
+            assert opened.exchange(endpoint.request("GET", "/v1/x")).error is None
+        assert [bool(read) for read in swallowed[:2]] == [True, True]
+
+
 def test_what_comes_unasked_ends_the_connection() -> None:
     idle = threading.Event()
 

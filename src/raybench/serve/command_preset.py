@@ -51,8 +51,10 @@ class CommandPreset:
     def check(self, settings: EngineSettings, adapters: bool) -> None:
         if adapters and _ADAPTERS not in self.words:
             raise InputError("servers.command: adapters are to be served, and it has no word {adapters}")
-        for name, text in settings.environment.items():
-            _fields(f"servers.environment.{name}", text)
+        told = [*(_fields("servers.command", word) for word in self.words if word != _ADAPTERS)]
+        told += [_fields(f"servers.environment.{name}", text) for name, text in settings.environment.items()]
+        if not any(name == "port" for fields in told for _, name in fields):
+            raise InputError("servers.command: it is not told the {port} to listen on; put that into one of its words")
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         self.check(settings, bool(served.adapters))

@@ -16,6 +16,7 @@ Clock = Callable[[], int]
 """Nanoseconds from some moment on; it never goes back."""
 
 CLOSED: Final = "the server closed the connection before its answer was complete"
+BROKE: Final = "the connection broke"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def received(reply: Reply, sent_ns: int | None, ended_ns: int, error: str | None
 
 def broke(error: Exception) -> str:
     """What is told of a connection that ended by an error."""
-    return f"the connection broke ({_words(error)})"
+    return f"{BROKE} ({_words(error)})"
 
 
 def no_connection(endpoint: Endpoint, why: Exception | float) -> NoConnectionError:

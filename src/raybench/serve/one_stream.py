@@ -14,7 +14,7 @@ import time
 from typing import Any, Final
 
 from raybench.serve.endpoint import Endpoint
-from raybench.serve.exchange import CLOSED, Clock, Limits, Received, broke, no_connection, received
+from raybench.serve.exchange import BROKE, CLOSED, Clock, Limits, Received, broke, no_connection, received
 from raybench.serve.reply import Reply
 
 _READ_BYTES: Final = 1 << 16
@@ -41,10 +41,18 @@ class OneStream:
     def exchange(self, request: bytes) -> Received:
         """Send ``request``, and what comes of it. Raises `NoConnectionError` where it could not be sent to anybody.
 
-        It is sent once: a server that closes the connection after that is a fault of the answer.
+        It is sent once, and once more on a connection of its own where the server closed the one that was there, idle,
+        just as it was sent: nothing of an answer has come then. Any other end of a connection is a fault of the answer.
         """
         if self._socket is not None and not _is_quiet(self._socket):
             self.close()
+        was_idle = self._socket is not None
+        got = self._sent(request)
+        if was_idle and self._socket is None and _was_closed_idle(got):
+            got = self._sent(request)
+        return got
+
+    def _sent(self, request: bytes) -> Received:
         if self._socket is None:
             self._socket = self._open()
         self._wait_s = 0.0
@@ -160,6 +168,11 @@ class OneStream:
             opened.close()
             raise
         return connection
+
+
+def _was_closed_idle(got: Received) -> bool:
+    """Whether nothing came before the server's end of the connection, which broke or was closed."""
+    return got.status is None and not got.reads and got.error is not None and got.error.startswith((CLOSED, BROKE))
 
 
 def _is_timeout(error: OSError) -> bool:

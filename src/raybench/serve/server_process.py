@@ -156,6 +156,11 @@ class ServerProcess:
         """Whether it, or a process that it started, is what answers on ``port``, and nobody else may."""
         return family.has_to_itself(self._members(), port)
 
+    def ask_to_end(self) -> None:
+        """Have it begin to end, so that several end side by side; `end` is to follow."""
+        if self._keeper is not None and self._keeper.poll() is None:
+            self._keeper.terminate()
+
     def end(self) -> None:
         """End it and all that it started, and remove its folder. Done once; takes seconds at most.
 

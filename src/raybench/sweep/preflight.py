@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 
 from raybench.machine import in_ray_job
@@ -52,7 +53,7 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
     problems = Problems()
     checked, own = _check_plan(options, problems)
     with problems.gathered():
-        if checked is not None and options.address is None and not in_ray_job():
+        if checked is not None and options.address is None and not in_ray_job() and not os.environ.get("RAY_ADDRESS"):
             # Elsewhere they are found by the workers.
             check_engines(checked.plan)
             check_running(checked.plan)

@@ -51,7 +51,12 @@ class ServedVisit(Visit):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         with self._stack:
-            yield
+            try:
+                yield
+            finally:
+                for found in self._start.reached:
+                    if found.process is not None:
+                        found.process.ask_to_end()
 
     def peak_bytes(self) -> int:
         started = [found.process for found in self._start.reached if found.process is not None]

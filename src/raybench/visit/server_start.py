@@ -34,6 +34,8 @@ from raybench.visit.spec import VisitSpec
 
 _ALL: Final = 0.9
 """Of a GPU's memory, for all servers of a visit, where the plan does not say: what vLLM takes for one."""
+_WHOLE: Final = 10.0
+"""Times as long as an answer may take to begin it may take in all: one without end does not take the visit with it."""
 _AT_A_RATE: Final = 8
 _GGUF: Final = "llama.cpp"
 """The engine that reads no files of PEFT's and transformers'."""
@@ -68,7 +70,8 @@ class ServerStart:
         """
         table = next(table for table in self.spec.servers if table.name == key.servers)
         # An answer may wait in the server's queue, and no visit waits longer than it may take.
-        limits = Limits(first_byte_s=table.answer_within_s, whole_s=self.spec.timeout_s)
+        whole_s = min(self.spec.timeout_s, table.answer_within_s * _WHOLE)
+        limits = Limits(first_byte_s=table.answer_within_s, whole_s=whole_s)
         server: RunningServer | None = None
         if table.url is not None:
             found = reach_at(f"server {table.name}", table.url, _key(table), table.model, _names(members))

@@ -12,6 +12,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
+from collections.abc import Generator as Yields
 from functools import partial
 from typing import Any, Final
 
@@ -75,12 +76,15 @@ def run_visit(
         visit = ServedVisit(spec, device, busy_with)
     with visit.running():
         yield from visit.load()
-        yield from _measured(visit, device, fork_ns, environment, started_at, started)
+        row = yield from _measured(visit, device, fork_ns, environment, started_at, started)
+    # Not before all that was started for it has ended: the next visit may begin once this is told.
+    yield Finished(row)
 
 
 def _measured(
     visit: Visit, device: Device, fork_ns: int, environment: str, started_at: datetime.datetime, started: int
-) -> Iterator[Message]:
+) -> Yields[Message, None, dict[str, Any]]:
+    """Returns the visit's row of the visits table."""
     import torch
 
     spec = visit.spec
@@ -94,26 +98,24 @@ def _measured(
         peak_bytes = visit.peak_bytes()
         yield from visit.calibrate("after")
         yield from visit.count()
-    yield Finished(
-        {
-            "visit": spec.visit,
-            "block": spec.block,
-            "round": spec.round,
-            "attempt": spec.attempt,
-            "host": socket.gethostname(),
-            "device": device.identity,
-            "device_name": device.name,
-            "pid": os.getpid(),
-            "started_at": started_at,
-            "fork_ns": fork_ns,
-            "load_ns": ready - started,
-            "warmup_ns": visit.warmup_ns,
-            "timing_ns": done - began - visit.warmup_ns,
-            "total_ns": device.clock() - started + fork_ns,
-            "process_peak_bytes": peak_bytes,
-            "environment": visit.environment(environment),
-        }
-    )
+    return {
+        "visit": spec.visit,
+        "block": spec.block,
+        "round": spec.round,
+        "attempt": spec.attempt,
+        "host": socket.gethostname(),
+        "device": device.identity,
+        "device_name": device.name,
+        "pid": os.getpid(),
+        "started_at": started_at,
+        "fork_ns": fork_ns,
+        "load_ns": ready - started,
+        "warmup_ns": visit.warmup_ns,
+        "timing_ns": done - began - visit.warmup_ns,
+        "total_ns": device.clock() - started + fork_ns,
+        "process_peak_bytes": peak_bytes,
+        "environment": visit.environment(environment),
+    }
 
 
 class Visit:
