@@ -11,10 +11,9 @@ import duckdb
 import pytest
 from scipy import stats
 
-from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, even, load_loaded, loaded
-from raybench.analysis.goodput import Limits, goodput_rows, over_visits
+from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, even, load_loaded, loaded, moments_ns
+from raybench.analysis.goodput import Limits, goodput_rows, over_visits, ratio_over_visits
 from raybench.analysis.percentiles import percentile
-from raybench.analysis.served import served_cautions
 from raybench.analysis.tables import Tables, write_derived
 from raybench.plan.plan import Configuration
 
@@ -58,6 +57,48 @@ def test_answers_that_end_together_count_once(tmp_path: Path) -> None:
         assert (turn["requests"], turn["served"], turn["duration_s"], turn["requests_per_s"]) == (4, 4, 0.02, 200)
 
 
+RATE = 20.0
+OPEN = HEAD.replace("rounds = 2", "rounds = 200").replace("requests = 4", "requests = 22") + GOODPUT
+OPEN += FULL + f"rate_per_s = {RATE}\n"
+
+
+def hundred_ms(configuration: Configuration, round_index: int, place: int) -> tuple[float, float]:
+    return 4.0, 48.0
+
+
+@pytest.mark.parametrize("openers", [(6, 6), (15, 1), (0, 0)])
+def test_a_server_that_keeps_up_shows_the_rate_that_was_offered(tmp_path: Path, openers: tuple[int, int]) -> None:
+    # However many openers there are; without any it is as in a trace.
+    tables = Tables(loaded(load_loaded(tmp_path, OPEN), tmp_path, hundred_ms, openers=openers))
+    took = [max(timed) - min(timed) for timed in (moments_ns(RATE, 22, r, (0, 0)) for r in range(200))]
+    turn = only(tables, "FROM load_turns WHERE round = 7")
+    assert (turn["requests"], turn["served"], turn["served_tokens"]) == (22, 21, 63)
+    assert turn["duration_s"] == pytest.approx(took[7] / 1e9)
+    row = only(tables, "FROM goodput")
+    assert row["requests_per_s"] == pytest.approx(21e9 / (sum(took) / 200))
+    assert row["requests_per_s"] == pytest.approx(RATE, rel=0.03)  # twice what chance makes of 200 times 21
+    assert row["requests_per_s_low"] < RATE < row["requests_per_s_high"]
+    assert row["output_tokens_per_s"] == pytest.approx(3 * row["requests_per_s"])
+
+
+def test_a_server_that_does_not_keep_up_shows_how_often_it_answers(tmp_path: Path) -> None:
+    # One at once, 100 ms each: 10 a second, of 20 that are asked.
+    plan = load_loaded(tmp_path, OPEN.replace("rounds = 200", "rounds = 3"))
+    tables = Tables(loaded(plan, tmp_path, hundred_ms, streams=1))
+    row = only(tables, "FROM goodput")
+    assert row["requests_per_s"] == pytest.approx(10)
+    assert (row["good_share"], row["goodput_per_s"]) == (0, 0)
+
+
+def test_a_single_request_at_a_rate_has_none(tmp_path: Path) -> None:
+    plan = load_loaded(tmp_path, OPEN.replace("rounds = 200", "rounds = 2").replace("requests = 22", "requests = 1"))
+    tables = Tables(loaded(plan, tmp_path, hundred_ms))
+    assert [turn["requests_per_s"] for turn in tables.rows("FROM load_turns")] == [None, None]
+    row = only(tables, "FROM goodput")
+    assert [row[key] for key in ("requests_per_s", "output_tokens_per_s", "goodput_per_s")] == [None] * 3
+    assert row["good_share"] == 0
+
+
 def test_who_keeps_the_limits_counts(tables: Tables) -> None:
     # Of the adapter's four timed requests the first has tokens 1 ms apart, and the others 8: the limit is 2.
     turn = only(tables, "FROM load_turns WHERE configuration = 'separate_c2' AND round = 0")
@@ -74,14 +115,15 @@ def test_one_at_a_time_there_are_no_rates(tables: Tables) -> None:
     assert row["good_share"] == 0.25  # of round 0 two of four, of round 1 none
 
 
-def test_rates_are_means_over_visits_with_students_interval(tables: Tables) -> None:
+def test_rates_are_of_the_mean_time_of_a_request_with_students_interval_over_visits(tables: Tables) -> None:
     row = only(tables, "FROM goodput WHERE deployment = 'Full FT (2 at once)'")
     assert (row["visits"], row["requests"], row["concurrency"], row["configurations"]) == (2, 8, 2, 1)
-    rates = [200.0, 160.0]
-    low, high = stats.t.interval(0.95, 1, loc=180, scale=stats.sem(rates))
-    assert row["requests_per_s"] == pytest.approx(180)
-    assert (row["requests_per_s_low"], row["requests_per_s_high"]) == pytest.approx((max(0, low), high))
-    assert row["output_tokens_per_s"] == pytest.approx(540)
+    # 5 and 6.25 ms a request, 5.625 in the mean, with an interval that reaches below 0 and so bounds no rate.
+    low, high = stats.t.interval(0.95, 1, loc=5.625e-3, scale=stats.sem([5e-3, 6.25e-3]))
+    assert row["requests_per_s"] == pytest.approx(1 / 5.625e-3)
+    assert (row["requests_per_s_low"], row["requests_per_s_high"]) == pytest.approx((1 / high, math.inf))
+    assert low < 0
+    assert row["output_tokens_per_s"] == pytest.approx(3 / 5.625e-3)
     assert (row["good_share"], row["goodput_per_s"], row["good_share_low"]) == (0, 0, None)
     assert row["late_p99_ms"] == 0.01
 
@@ -187,9 +229,9 @@ def test_any_duckdb_reads_what_a_load_did(tables: Tables) -> None:
 
 def visit(name: str, rate: float, ttft: list[float], tpot: list[float | None], **values: Any) -> dict[str, Any]:
     row = {"configuration": name, "deployment": "D", "strategy": "s", "load": "2 at once", "concurrency": 2}
-    row |= {"rate_per_s": None, "complete": True, "device": "d", "requests_per_s": rate}
-    row |= {"output_tokens_per_s": 3 * rate, "ttft_ms": ttft, "tpot_ms": tpot, "late_ms": None}
-    return row | {"cached_tokens": None, "at_once": 0, "prompt_tokens": None} | values
+    row |= {"rate_per_s": None, "servers": "s", "complete": True, "device": "d", "request_s": 1 / rate}
+    row |= {"token_s": 1 / (3 * rate), "ttft_ms": ttft, "tpot_ms": tpot, "late_ms": None, "further": len(ttft)}
+    return row | {"cached_tokens": None, "at_once": 0, "cache_untold": 0, "prompt_tokens": None} | values
 
 
 def test_configurations_count_alike_and_are_strata() -> None:
@@ -203,12 +245,43 @@ def test_configurations_count_alike_and_are_strata() -> None:
     assert over_visits([[7.0, 7.0]]) == (7.0, None, None)
 
 
+def test_a_ratio_has_fiellers_interval() -> None:
+    pairs = [(0.9, 0.10), (1.0, 0.11), (0.8, 0.14), (1.0, 0.12)]
+    level = ratio_over_visits([pairs])
+    assert level is not None
+    assert level.low is not None
+    assert level.high is not None
+    assert level.mean == pytest.approx(3.7 / 0.47)
+    for end in (level.low, level.high):  # where the mean difference is just told from 0
+        assert stats.ttest_1samp([a - end * b for a, b in pairs], 0).pvalue == pytest.approx(0.05)
+    assert level.low < level.mean < level.high
+    assert ratio_over_visits([[(1.0, 0.5)]]) == (2.0, None, None)
+    assert ratio_over_visits([[(0.5, 0.25), (0.5, 0.25)]]) == (2.0, None, None)
+    assert ratio_over_visits([[(1.0, -0.5), (1.0, 0.25)]]) is None
+
+
+def test_of_ones_it_is_the_interval_of_the_mean_inverted() -> None:
+    seconds = [[1.0, 3.0, 2.5], [10.0, 10.5, 11.0, 11.5]]
+    mean, low, high = over_visits(seconds)
+    assert low is not None
+    assert high is not None
+    ones = [[(1.0, one) for one in of] for of in seconds]
+    assert ratio_over_visits(ones) == pytest.approx((1 / mean, 1 / high, 1 / low))
+
+
+def test_a_rate_whose_mean_time_is_not_told_from_0_has_no_upper_end() -> None:
+    level = ratio_over_visits([[(1.0, 0.1), (1.0, 0.5)]])
+    high = stats.t.interval(0.95, 1, loc=0.3, scale=stats.sem([0.1, 0.5]))[1]
+    assert level == pytest.approx((1 / 0.3, 1 / high, math.inf))
+    assert ratio_over_visits([[(0.0, 0.1), (0.0, 0.5)]]) == (0.0, None, None)
+
+
 def test_both_limits_must_be_kept_and_a_single_token_has_no_second_one() -> None:
     visits = [visit("a", 8.0, [5.0, 5.1, 5.0, 1.0], [2.0, 1.0, 2.1, None]) for _ in range(2)]
 
     def share(*limits: float | None) -> float:
         (row,) = goodput_rows(visits, Limits(*limits))
-        assert row["goodput_per_s"] == 8 * row["good_share"]
+        assert row["goodput_per_s"] == pytest.approx(8 * row["good_share"])
         return float(row["good_share"])
 
     assert [share(5.0, 2.0), share(5.0, None), share(None, 2.0), share(0.5, None)] == [0.5, 0.75, 0.75, 0.0]
@@ -232,64 +305,4 @@ def test_what_is_not_complete_does_not_count_and_caches_are_told() -> None:
     half = visit("a", 1.0, [1.0], [1.0], cached_tokens=30.0, prompt_tokens=40.0)
     rest = visit("a", 3.0, [1.0], [1.0], cached_tokens=0.0, prompt_tokens=60.0)
     (row,) = goodput_rows([half, rest, visit("b", 99.0, [1.0], [1.0], complete=False)], Limits())
-    assert (row["requests_per_s"], row["configurations"], row["cached_share"]) == (2, 1, 0.3)
-
-
-# ---- cautions
-
-
-@pytest.mark.parametrize(
-    ("late_ms", "ttft_ms", "cautioned"), [(1.5, 100.0, True), (1.0, 1.0, False), (1.5, 150.0, False), (0.9, 1.0, False)]
-)
-def test_a_client_that_held_the_server_up_is_cautioned(late_ms: float, ttft_ms: float, cautioned: bool) -> None:
-    visits = [visit("a", 1.0, [ttft_ms] * 4, [1.0] * 4, late_ms=[late_ms] * 4)]
-    found = served_cautions(visits, [], [])
-    assert bool(found) == cautioned
-    if cautioned:
-        ((name, caution),) = found
-        assert (name, caution.code) == ("a", "late_client")
-        assert caution.message.startswith("D (2 at once): 1 % of requests were sent 1.5 ms late or later, 0.015 times")
-
-
-def test_prompts_that_servers_count_differently_are_cautioned(tmp_path: Path) -> None:
-    plan = load_loaded(tmp_path, PLAN)
-    root = loaded(plan, tmp_path, cost, prompt_tokens=lambda c: 9 if c.strategy == "full_ft" else 5)
-    (row,) = Tables(root).rows("FROM cautions WHERE code = 'other_prompts'")
-    assert row["configuration"] is None
-    assert row["message"] == (
-        "8 requests have prompts of other lengths by server: t 0 has 5 tokens in separate_c1 and 9 in full_c1"
-    )
-    alike = Tables(loaded(plan, tmp_path, cost, "alike"))
-    assert alike.rows("FROM cautions WHERE code IN ('other_prompts', 'late_client', 'running_server')") == []
-
-
-def test_tokens_that_all_came_at_once_tell_no_step(tmp_path: Path) -> None:
-    def at_once(configuration: Configuration, round_index: int, place: int) -> tuple[float, float]:
-        steps = (10.0, 1e-6) if place == 1 else (4.0, 3.0)  # of the first timed one a nanosecond: they came together
-        return steps if configuration.name == "full_c1" else even(configuration, round_index, place)
-
-    tables = Tables(loaded(load_loaded(tmp_path, PLAN), tmp_path, at_once))
-    of = "FROM measures WHERE configuration = 'full_c1' AND measure ="
-    assert len(tables.rows(f"{of} 'ttft'")) == 8
-    assert [row["wall_ns"] for row in tables.rows(f"{of} 'tpot'")] == [3e6] * 4
-    ratios = tables.rows(
-        "FROM visit_ratios WHERE configuration = 'separate_c1' AND reference_strategy = 'full_ft' AND measure = 'tpot'"
-    )
-    # Of the requests of which both are told.
-    assert [(row["n"], row["compared_ms"], row["reference_ms"]) for row in ratios] == [(2, 3.0, 3.0)] * 2
-    (row,) = tables.rows("FROM cautions WHERE code = 'at_once'")
-    assert row["configuration"] == "full_c1"
-    assert row["message"] == (
-        "Full FT: of 4 of 8 requests all tokens came in one read, so that their TPOT is not told and their TTFT has "
-        "all of it"
-    )
-
-
-def test_a_server_that_ran_already_is_cautioned(tmp_path: Path) -> None:
-    runs = HEAD.replace('command = ["serve", "{model}"]', 'url = "http://127.0.0.1:8000"')
-    root = loaded(load_loaded(tmp_path, runs + at(FULL, 2)), tmp_path, cost)
-    (row,) = Tables(root).rows("FROM cautions WHERE code = 'running_server'")
-    assert (row["configuration"], row["message"]) == (
-        None,
-        "http://127.0.0.1:8000 ran already: no visit started it anew",
-    )
+    assert (row["requests_per_s"], row["configurations"], row["cached_share"]) == (1.5, 1, 0.3)  # a second, and a third

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, load_loaded, loaded
+from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, load_loaded, loaded, moments_ns
 from raybench.analysis.tables import Tables
 from raybench.decide import command
 from raybench.decide.carried import ServedNeeds, ServedWay
@@ -69,9 +70,10 @@ def test_what_a_gpu_carries_is_the_highest_goodput_of_loads_that_are_carried(tab
     row = tables.rows("FROM goodput WHERE deployment = 'Full FT (2 at once)'")[0]
     assert full.goodput_per_s == row["requests_per_s"]
     rates = [200.0, tables.rows("FROM load_turns WHERE configuration = 'full_c2' AND round = 1")[0]["requests_per_s"]]
-    assert full.goodput_per_s == pytest.approx(sum(rates) / 2)
-    low, high = stats.t.interval(0.95, 1, loc=sum(rates) / 2, scale=stats.sem(rates))
-    assert (full.goodput_per_s_low, full.goodput_per_s_high) == pytest.approx((low, high))
+    seconds = [1 / rate for rate in rates]
+    assert full.goodput_per_s == pytest.approx(2 / sum(seconds))
+    low, high = stats.t.interval(0.95, 1, loc=sum(seconds) / 2, scale=stats.sem(seconds))
+    assert (full.goodput_per_s_low, full.goodput_per_s_high) == pytest.approx((1 / high, 1 / low))
     faster = tables.rows("FROM goodput WHERE deployment = 'Full FT (4 at once)'")[0]
     assert faster["requests_per_s"] > full.goodput_per_s
 
@@ -115,6 +117,21 @@ def test_a_load_with_too_few_good_requests_is_not_carried(tables: Tables) -> Non
     )
     ttft_only = decide_served(tables, changed(tpot_s=None, ttft_s=0.1))  # four at once are in time then
     assert ways_of(ttft_only)["full_ft"].load == "4 at once"
+
+
+def test_at_a_rate_a_gpu_carries_what_was_sent_and_a_single_request_tells_nothing(tmp_path: Path) -> None:
+    at_a_rate = FULL + "rate_per_s = 20.0\n"
+    text = HEAD.replace("requests = 4", "requests = 8").replace("rounds = 2", "rounds = 4") + at_a_rate
+    tables = Tables(loaded(load_loaded(tmp_path, text), tmp_path, lambda c, r, place: (4.0, 3.0), loads=MEMORY))
+    full = ways_of(decide_served(tables, NEEDS))["full_ft"]
+    took = [(max(of) - min(of)) / 1e9 for of in (moments_ns(20.0, 8, r, (0, 0)) for r in range(4))]
+    assert (full.load, full.good_share) == ("20 a second", 1.0)
+    assert full.goodput_per_s == pytest.approx(7 / (sum(took) / 4))
+    assert full.gpus == math.ceil(300 / full.goodput_per_s)
+    one = loaded(
+        load_loaded(tmp_path, HEAD.replace("requests = 4", "requests = 1") + at_a_rate), tmp_path, run_id="one"
+    )
+    assert decide_served(Tables(one), NEEDS).ways == ()
 
 
 def test_a_task_that_does_not_fit_is_told(tables: Tables) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,11 +14,13 @@ from raybench.analysis.percentiles import over_devices
 from raybench.analysis.stats import ALPHA, combine, from_visits
 from raybench.store import PlanOfRun
 
-RATES: Final = ("requests_per_s", "output_tokens_per_s")
+_RATES: Final = {"requests_per_s": "request_s", "output_tokens_per_s": "token_s"}
+"""Of each rate what a visit says of it: seconds for one."""
 _PERCENTS: Final = (50.0, 99.0)
 
 Visit = Mapping[str, Any]
 """A row of the view raybench_load_visits."""
+_Value = TypeVar("_Value")
 
 
 class Limits(NamedTuple):
@@ -50,6 +53,41 @@ def over_visits(by_configuration: Sequence[Sequence[float]]) -> Level:
     return Level(found.log_ratio, found.log_ratio - reach, found.log_ratio + reach)
 
 
+def ratio_over_visits(by_configuration: Sequence[Sequence[tuple[float, float]]]) -> Level | None:
+    """The mean over visits of the first of two values over that of the second, and its 95 % interval.
+
+    Several configurations count alike. A rate is 1 over the mean of seconds for one: the mean of visits' own rates is
+    above it by a share of about 1 / requests of a visit. Fieller (1954), J. R. Stat. Soc. B 16, 175-185: all ratios r
+    for which the mean of ``first - r second`` cannot be told from 0, by Student's t; where the first is always 1 those
+    are the ends of the interval of the second's mean, inverted. The upper end is infinite where that mean cannot be
+    told from 0. None where the second's mean is not above 0.
+    """
+    weights = [1 / len(by_configuration)] * len(by_configuration)
+    first, second = (
+        sum(
+            weight * float(np.mean([pair[i] for pair in of]))
+            for weight, of in zip(weights, by_configuration, strict=True)
+        )
+        for i in (0, 1)
+    )
+    if not second > 0:
+        return None
+    ratio = first / second
+    found = combine([from_visits([one - ratio * other for one, other in of]) for of in by_configuration], weights)
+    if found.df <= 0:
+        return Level(ratio, None, None)
+    reach = t_ppf(1 - ALPHA / 2, found.df)
+    within = np.array([np.cov(np.array(of).T) / len(of) for of in by_configuration])
+    spread = within.sum(axis=0) * (reach * weights[0]) ** 2
+    # a r^2 - 2 b r + c <= 0
+    a, b, c = (float(one) for one in (second**2 - spread[1, 1], first * second - spread[0, 1], first**2 - spread[0, 0]))
+    root = math.sqrt(max(0.0, b * b - a * c))
+    if a > 0:
+        return Level(ratio, (b - root) / a, (b + root) / a)
+    ends = [(b + sign * root) / a for sign in (1, -1)] if a < 0 else [c / (2 * b)] if b else []
+    return Level(ratio, max((end for end in ends if 0 < end <= ratio), default=0.0), math.inf)
+
+
 def good_share(visit: Visit, limits: Limits) -> float:
     """The share of a visit's timed requests that keep the limits; one without a further token keeps that on them."""
     asked = list(zip(visit["ttft_ms"], visit["tpot_ms"], strict=True))
@@ -80,17 +118,14 @@ def _row(deployment: str, visits: Sequence[Visit], limits: Limits) -> dict[str, 
         "visits": len(visits),
         "requests": sum(len(v["ttft_ms"]) for v in visits),
     }
-    if first["load"] is not None:
-        for rate in RATES:
-            row |= _level(rate, visits, [v[rate] for v in visits])
+    for rate, seconds in _RATES.items():
+        row |= _rate(rate, [(v, 1.0, v[seconds]) for v in visits])
     for measure in ("ttft_ms", "tpot_ms"):
         row |= _percentiles(measure, visits)
     if limits != Limits():
         shares = [good_share(v, limits) for v in visits]
-        row |= _level("good_share", visits, shares)
-        if first["load"] is not None:
-            good = [share * v["requests_per_s"] for share, v in zip(shares, visits, strict=True)]
-            row |= _level("goodput_per_s", visits, good)
+        row |= _level("good_share", over_visits(_by_configuration(visits, shares)))
+        row |= _rate("goodput_per_s", [(v, share, v["request_s"]) for v, share in zip(visits, shares, strict=True)])
     late = [ms for v in visits for ms in v["late_ms"] or ()]
     told = [v for v in visits if v["prompt_tokens"]]
     return row | {
@@ -99,12 +134,25 @@ def _row(deployment: str, visits: Sequence[Visit], limits: Limits) -> dict[str, 
     }
 
 
-def _level(name: str, visits: Sequence[Visit], values: Sequence[float]) -> dict[str, float | None]:
-    """A rate or a share, neither of which lies below 0, nor a share above 1."""
-    by_configuration: dict[str, list[float]] = {}
+def _rate(name: str, visits: Sequence[tuple[Visit, float, float | None]]) -> dict[str, float | None]:
+    """How many a second: of each visit how many of what it counts, and seconds for one; nothing without these."""
+    told = [(visit, (count, seconds)) for visit, count, seconds in visits if seconds is not None]
+    if not told:
+        return {}
+    level = ratio_over_visits(_by_configuration([visit for visit, _ in told], [pair for _, pair in told]))
+    return {} if level is None else _level(name, level)
+
+
+def _by_configuration(visits: Sequence[Visit], values: Sequence[_Value]) -> list[list[_Value]]:
+    found: dict[str, list[_Value]] = {}
     for visit, value in zip(visits, values, strict=True):
-        by_configuration.setdefault(visit["configuration"], []).append(value)
-    mean, low, high = over_visits(list(by_configuration.values()))
+        found.setdefault(visit["configuration"], []).append(value)
+    return list(found.values())
+
+
+def _level(name: str, level: Level) -> dict[str, float | None]:
+    """A rate or a share, neither of which lies below 0, nor a share above 1."""
+    mean, low, high = level
     low = None if low is None else max(0.0, low)
     high = min(1.0, high) if high is not None and name == "good_share" else high
     return {name: mean, f"{name}_low": low, f"{name}_high": high}

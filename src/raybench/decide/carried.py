@@ -78,7 +78,7 @@ def served_ways(
     ``rows``: of the table ``goodput``, by the limits of ``needs``. ``memory``: of `sql/decide_served.sql`. Of several
     numbers of adapters the largest stands for all.
     """
-    by_deployment = {row["deployment"]: row for row in rows}
+    by_deployment = {row["deployment"]: row for row in rows if row.get("goodput_per_s") is not None}
     found = []
     for way in WAYS:
         of = [one for one in memory if one["strategy"] == way.strategy and one["deployment"] in by_deployment]

@@ -6,6 +6,7 @@ Section 8 of the rule in `docs/decide.md`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Final
 
 from rich import box
@@ -163,7 +164,8 @@ def _sentence(needs: ServedNeeds, best: ServedWay | None) -> str:
 def _rate(way: ServedWay) -> str:
     if way.goodput_per_s_low is None or way.goodput_per_s_high is None:
         return f"{way.goodput_per_s:.4g}"
-    return f"{way.goodput_per_s:.4g} [{way.goodput_per_s_low:.4g}, {way.goodput_per_s_high:.4g}]"
+    high = "open" if math.isinf(way.goodput_per_s_high) else f"{way.goodput_per_s_high:.4g}"
+    return f"{way.goodput_per_s:.4g} [{way.goodput_per_s_low:.4g}, {high}]"
 
 
 def _beside(tables: Tables) -> str | None:

@@ -1,19 +1,21 @@
 -- Question: what does each deployment carry under each load, and how many requests kept the plan's limits?
 -- Of runs of servers; made by goodput.py from the visits of complete configurations: means over visits, of several
 -- configurations alike, with 95 % intervals over visits (Student's t; null where one visit, or equal ones, tell nothing).
+-- A rate is one over the mean of seconds for a request (for a token): the mean of visits' own rates would be above it.
 -- Columns:
 --   deployment, strategy              what it is, and what it is compared as
 --   load, concurrency, rate_per_s     how requests came: in words, under way at once, sent a second; load null: one at a
 --                                     time, where there are no rates
 --   configurations, visits, requests  how many it has that are complete, their visits, their timed requests
---   requests_per_s, requests_per_s_low, requests_per_s_high   what was served while timed requests were under way (load_turns)
+--   requests_per_s, requests_per_s_low, requests_per_s_high   as in load_turns, a visit's turns pooled; high: infinite where
+--                                     visits differ too much to bound it
 --   output_tokens_per_s, output_tokens_per_s_low, output_tokens_per_s_high   and the tokens of these
 --   ttft_p50_ms, ttft_p50_ms_low, ttft_p50_ms_high   over all its timed requests, intervals as in percentiles (high: infinite
 --                                     where the visits cannot bound it); null where there are too few requests
 --   ttft_p99_ms, ttft_p99_ms_low, ttft_p99_ms_high, tpot_p50_ms, tpot_p50_ms_low, tpot_p50_ms_high,
 --   tpot_p99_ms, tpot_p99_ms_low, tpot_p99_ms_high   the same
 --   good_share, good_share_low, good_share_high   of timed requests that kept the limits; null where the plan has none
---   goodput_per_s, goodput_per_s_low, goodput_per_s_high   that share of a visit's requests_per_s
+--   goodput_per_s, goodput_per_s_low, goodput_per_s_high   good_share times requests_per_s, with an interval of both (Fieller's)
 --   late_p99_ms                       how much later than due the client sent timed requests
 --   cached_share                      of the prompts' tokens what was not computed anew; null where servers do not say
 CREATE OR REPLACE VIEW goodput AS FROM read_parquet(getvariable('raybench_run') || '/tables/goodput.parquet', hive_partitioning = false);

@@ -1,22 +1,27 @@
 -- Question: what did each load do, turn by turn, in a run of servers?
 -- One row a visit, configuration and turn, of the configuration's own block. Openers before and after a turn's timed requests
--- only keep the load up. Rates are of the time from the first timed one's start to the last timed one's end: all that were under way
--- then, openers too, count by the share of their own time that lies in it. Counted by their ends alone, answers that end together
--- would count too often.
+-- only keep the load up; however many there are, rates are the same. In a closed loop rates are of the time from the first timed
+-- one's start to the last timed one's end: all that were under way then, openers too, count by the share of their own time that
+-- lies in it. Counted by their ends alone, answers that end together would count too often. In an open loop they are of the time
+-- from the end of the first timed one's answer to the end of the last one's, in the order in which they were sent, and count those
+-- after the first: a server that keeps up shows how often it was asked, one that does not how often it answered. From the start
+-- of the first there would be one request too many.
+-- Turns' rates are not to be averaged: pool served and duration_s.
 -- Columns:
 --   visit, block, round, configuration, deployment, turn
 --   load                       how requests came, in words; null: one at a time, where there are no rates
 --   requests                   timed ones
---   duration_s                 from when the first of them was sent until the last one's end
---   served, served_tokens      requests that were served meanwhile, openers with them, and their tokens, by these shares
---   requests_per_s, output_tokens_per_s   the same over the duration
+--   duration_s                 from when the first of them was sent (open loop: answered) until the last one's end
+--   served, served_tokens      requests that were served meanwhile, openers with them, and their tokens, by these shares; in an
+--                              open loop the timed ones but the first, with as many tokens as timed ones have on average
+--   requests_per_s, output_tokens_per_s   the same over the duration; null where the last answer ended before the first
 --   late_p50_ms, late_p99_ms, late_max_ms   how much later than due the client sent the timed ones
 --   good                       timed ones that kept the plan's limits; null where it has none
 --   good_share                 of the timed ones
 --   goodput_per_s              that share of requests_per_s
 --   cached_share               of the timed ones' prompt tokens, what the server did not compute anew; null where not told
 CREATE OR REPLACE VIEW raybench_load_requests AS
-SELECT c.position, c.name AS configuration, c.deployment, c.load, s.visit, s.block, s.round, s.turn, s.phase, s.request,
+SELECT c.position, c.name AS configuration, c.deployment, c.load, c.load IS NOT NULL AND c.concurrency IS NULL AS is_open, s.visit, s.block, s.round, s.turn, s.phase, s.request,
     s.started_ns, s.started_ns + s.wall_ns AS ended_ns, s.output_tokens, s.late_ns, s.prompt_tokens, s.cached_tokens,
     s.prefill_wall_ns AS ttft_ns, raybench_tpot(s.decode_wall_ns) AS tpot_ns,
     CASE WHEN r.goodput_ttft_ms IS NOT NULL OR r.goodput_tpot_ms IS NOT NULL
@@ -42,9 +47,15 @@ turns AS (
     SELECT any_value(position) AS position, visit, any_value(block) AS block, any_value(round) AS round, configuration,
         any_value(deployment) AS deployment, turn, any_value(load) AS load,
         count(*) FILTER (phase = 'timed') AS requests,
-        any_value(to_ns - from_ns) / 1e9 AS duration_s,
-        sum(share ORDER BY started_ns, ended_ns) AS served,
-        sum(share * output_tokens ORDER BY started_ns, ended_ns, output_tokens) AS served_tokens,
+        CASE WHEN any_value(is_open)
+            THEN arg_max(ended_ns, (started_ns, ended_ns)) FILTER (phase = 'timed')
+                - arg_min(ended_ns, (started_ns, ended_ns)) FILTER (phase = 'timed')
+            ELSE any_value(to_ns - from_ns) END / 1e9 AS duration_s,
+        CASE WHEN any_value(is_open) THEN count(*) FILTER (phase = 'timed') - 1
+            ELSE sum(share ORDER BY started_ns, ended_ns) END AS served,
+        CASE WHEN any_value(is_open)
+            THEN (count(*) FILTER (phase = 'timed') - 1) * avg(output_tokens) FILTER (phase = 'timed')
+            ELSE sum(share * output_tokens ORDER BY started_ns, ended_ns, output_tokens) END AS served_tokens,
         quantile_cont(late_ns, 0.5) FILTER (phase = 'timed') / 1e6 AS late_p50_ms,
         quantile_cont(late_ns, 0.99) FILTER (phase = 'timed') / 1e6 AS late_p99_ms,
         max(late_ns) FILTER (phase = 'timed') / 1e6 AS late_max_ms,
@@ -55,19 +66,21 @@ turns AS (
     GROUP BY visit, configuration, turn
 )
 SELECT visit, block, round, configuration, deployment, turn, load, requests, duration_s, served, served_tokens,
-    CASE WHEN load IS NOT NULL THEN served / duration_s END AS requests_per_s,
-    CASE WHEN load IS NOT NULL THEN served_tokens / duration_s END AS output_tokens_per_s,
+    CASE WHEN load IS NOT NULL AND duration_s > 0 THEN served / duration_s END AS requests_per_s,
+    CASE WHEN load IS NOT NULL AND duration_s > 0 THEN served_tokens / duration_s END AS output_tokens_per_s,
     late_p50_ms, late_p99_ms, late_max_ms, good, good / requests AS good_share,
-    CASE WHEN load IS NOT NULL THEN good / requests * (served / duration_s) END AS goodput_per_s, cached_share
+    CASE WHEN load IS NOT NULL AND duration_s > 0 THEN good / requests * (served / duration_s) END AS goodput_per_s, cached_share
 FROM turns
 WHERE requests > 0
 ORDER BY position, round, turn;
 
 -- What statistics are made of: a configuration's visit, with what each of its timed requests took, in the same order.
+-- Seconds for a request and for a token, not rates: their mean is what says how many there are in a long time.
 CREATE OR REPLACE VIEW raybench_load_visits AS
 WITH rates AS (
-    SELECT visit, configuration, sum(served ORDER BY turn) / sum(duration_s ORDER BY turn) AS requests_per_s,
-        sum(served_tokens ORDER BY turn) / sum(duration_s ORDER BY turn) AS output_tokens_per_s
+    SELECT visit, configuration,
+        sum(duration_s ORDER BY turn) / nullif(sum(served ORDER BY turn), 0) AS request_s,
+        sum(duration_s ORDER BY turn) / nullif(sum(served_tokens ORDER BY turn), 0) AS token_s
     FROM load_turns
     WHERE load IS NOT NULL
     GROUP BY visit, configuration
@@ -75,17 +88,18 @@ WITH rates AS (
 asked AS (
     SELECT configuration, visit, list(ttft_ns / 1e6 ORDER BY turn, started_ns, request) AS ttft_ms,
         list(tpot_ns / 1e6 ORDER BY turn, started_ns, request) AS tpot_ms,
-        count(*) FILTER (output_tokens > 1 AND tpot_ns IS NULL) AS at_once,
+        count(*) FILTER (output_tokens > 1) AS further, count(*) FILTER (output_tokens > 1 AND tpot_ns IS NULL) AS at_once,
         list(late_ns / 1e6 ORDER BY late_ns) FILTER (late_ns IS NOT NULL) AS late_ms,
         sum(cached_tokens) FILTER (prompt_tokens IS NOT NULL) AS cached_tokens,
-        sum(prompt_tokens) FILTER (cached_tokens IS NOT NULL) AS prompt_tokens
+        sum(prompt_tokens) FILTER (cached_tokens IS NOT NULL) AS prompt_tokens,
+        count(*) FILTER (prompt_tokens IS NOT NULL AND cached_tokens IS NULL) AS cache_untold
     FROM raybench_load_requests
     WHERE phase = 'timed'
     GROUP BY configuration, visit
 )
-SELECT c.position, c.name AS configuration, c.deployment, c.role AS strategy, c.load, c.concurrency, c.rate_per_s,
-    k.complete, v.visit, v.round, v.device, r.requests_per_s, r.output_tokens_per_s, a.ttft_ms, a.tpot_ms, a.late_ms,
-    a.at_once,
+SELECT c.position, c.name AS configuration, c.deployment, c.role AS strategy, c.load, c.concurrency, c.rate_per_s, c.servers,
+    k.complete, v.visit, v.round, v.device, r.request_s, r.token_s, a.ttft_ms, a.tpot_ms, a.late_ms,
+    a.further, a.at_once, a.cache_untold,
     a.cached_tokens::DOUBLE AS cached_tokens, a.prompt_tokens::DOUBLE AS prompt_tokens
 FROM asked AS a
 JOIN configurations AS c ON c.name = a.configuration
