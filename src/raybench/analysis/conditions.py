@@ -60,16 +60,17 @@ def caution_rows(
     by_strategy: Sequence[Mapping[str, Any]],
     notes: Sequence[Mapping[str, Any]],
     requests: Sequence[Mapping[str, Any]],
-    served: Sequence[tuple[str | None, Caution]] = (),
+    served: Sequence[tuple[str | None, Caution]] | None = None,
 ) -> list[dict[str, Any]]:
     """Those of the run as a whole first; they have no configuration.
 
     ``levels``: of the run's visits (`visit_levels`). ``overhead``, ``by_strategy``: the rows of those tables.
     ``notes``: of the view ``load_notes``. ``requests``: of ``distinct_requests``.
-    ``served``: cautions of a run of servers.
+    ``served``: cautions of a run of servers; None: it is none.
     """
+    of_servers = served or ()
     found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(levels)]
-    found += [one for one in served if one[0] is None]
+    found += [one for one in of_servers if one[0] is None]
     found += disputes(by_strategy)
     equal: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in overhead:
@@ -80,9 +81,9 @@ def caution_rows(
         if equal[name] and not one.all_equal:
             found.append((name, _equal_visits(equal[name])))
     found += disputes(overhead)
-    found += load_cautions(notes)
+    found += load_cautions(notes, served is not None)
     found += repeat_cautions(requests)
-    found += [one for one in served if one[0] is not None]
+    found += [one for one in of_servers if one[0] is not None]
     return [
         {"configuration": name, "code": caution.code, "message": caution.message, "hint": caution.hint}
         for name, caution in found

@@ -8,10 +8,11 @@ from typing import Any
 from raybench.analysis.diagnostics import Caution
 
 
-def load_cautions(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, Caution]]:
+def load_cautions(rows: Sequence[Mapping[str, Any]], served: bool = False) -> list[tuple[str | None, Caution]]:
     """The cautions that rows of ``loads`` give rise to, each once, with its configuration; None: of the whole run.
 
-    Of several rows of one configuration the weakest adapter is told.
+    Of several rows of one configuration the weakest adapter is told. ``served``: whether they are of servers, whose
+    effects and tolerances are nats.
     """
     found: list[tuple[str | None, Caution]] = []
     for drawn in _distinct(rows, "random_weights"):
@@ -30,6 +31,9 @@ def load_cautions(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, C
             weakest[name] = min(weakest.get(name, (effect, tolerance)), (effect, tolerance))
     for name, (effect, tolerance) in weakest.items():
         message = f"an adapter changes the logits by {effect:.2g} (relative), the gate's tolerance is {tolerance:g}"
+        if served:
+            changes = f"an adapter changes log probabilities by {effect:.2g} nats at most"
+            message = f"{changes}, the gate's tolerance is {tolerance:g}"
         hint = "the gate cannot tell whether so weak an adapter was applied: measure in float32, or one trained further"
         found.append((name, Caution("weak_adapter", message, hint)))
     return found

@@ -1,13 +1,14 @@
-"""What to know of a run of servers: where the client held them up, other prompts, and launches that were not new."""
+"""What to know of a run of servers: where the client held them up, what they do not tell, and what nobody checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from raybench.analysis.diagnostics import Caution
+from raybench.analysis.server_versions import version_cautions
 from raybench.store import redact_uris
 
 LATE_MS: Final = 1.0
@@ -17,12 +18,16 @@ LATE_SHARE: Final = 0.01
 
 
 def served_cautions(
-    visits: Sequence[Mapping[str, Any]], prompts: Sequence[Mapping[str, Any]], servers: Sequence[Mapping[str, Any]]
+    visits: Sequence[Mapping[str, Any]],
+    prompts: Sequence[Mapping[str, Any]],
+    servers: Sequence[Mapping[str, Any]],
+    notes: Sequence[Mapping[str, Any]] = (),
+    environments: Sequence[object] = (),
 ) -> list[tuple[str | None, Caution]]:
     """Each with its configuration; None: of the whole run.
 
     ``visits``: of the view raybench_load_visits. ``prompts``: of raybench_other_prompts. ``servers``: as the run's plan
-    describes them.
+    describes them. ``notes``: of the view load_notes. ``environments``: of each visit what it kept, as JSON.
     """
     found: list[tuple[str | None, Caution]] = []
     for url in dict.fromkeys(str(one["url"]) for one in servers if one.get("url")):
@@ -32,6 +37,9 @@ def served_cautions(
             "those let raybench start servers"
         )
         found.append((None, Caution("running_server", message, hint)))
+    found += version_cautions(environments)
+    found += _caching_unknown(visits, servers)
+    found += _not_held(notes)
     if prompts:
         one = prompts[0]
         message = (
@@ -71,10 +79,58 @@ def _at_once(visits: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, Caut
     found: list[tuple[str | None, Caution]] = []
     for name, own in of_configuration.items():
         if count := sum(visit["at_once"] for visit in own):
+            asked = sum(len(v["ttft_ms"]) for v in own)
             message = (
-                f"{own[0]['deployment']}: of {count:,} of {sum(len(v['ttft_ms']) for v in own):,} requests all tokens "
-                "came in one read, so that their TPOT is not told and their TTFT has all of it"
+                f"{own[0]['deployment']}: of {count:,} of {asked:,} requests all tokens came in one read, so that "
+                "their TPOT is not told and their TTFT has all of it"
             )
-            hint = "the client came to read too late: give it a core of its own, or leave other work off the machine"
+            # Of an answer of one token there is nothing to tell.
+            further = sum(visit["further"] for visit in own)
+            hint = (
+                "the server does not stream, or not token by token: compare whole requests only, or let it stream"
+                if count == further
+                else "the client came to read too late, or the server does not stream each answer: give the client a "
+                "core of its own, or leave other work off the machine"
+            )
             found.append((name, Caution("at_once", message, hint)))
     return found
+
+
+def _caching_unknown(
+    visits: Sequence[Mapping[str, Any]], servers: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[None, Caution]]:
+    """Servers that raybench knows no options of, and that tell how long prompts are, not what came out of a cache."""
+    untold: dict[str, int] = {}
+    for visit in visits:
+        if visit["cache_untold"]:
+            name = str(visit["servers"])
+            untold[name] = untold.get(name, 0) + visit["cache_untold"]
+    for one in servers:
+        # Of version 8, which had one, no configuration names it.
+        name = str(one.get("name")) if len(servers) > 1 else next(iter(untold), "")
+        if name not in untold or not (one.get("url") or one.get("command")):
+            continue
+        command = one.get("command")
+        word = command[0] if isinstance(command, list) and command else ""
+        message = (
+            f"{redact_uris(str(one.get('url') or word))} does not say which prompt tokens came out of a cache, of "
+            f"{untold[name]:,} requests: warm-ups, openers and loads ask the same prompts more than once, so that a "
+            "TTFT may be that of a cached prompt"
+        )
+        hint = (
+            "start it so that it says so, or without such a cache: vLLM with --enable-prompt-tokens-details, and with "
+            "--no-enable-prefix-caching"
+        )
+        yield None, Caution("caching_unknown", message, hint)
+
+
+def _not_held(notes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Caution]]:
+    """Configurations whose answers no weights were known for, or no tokens."""
+    for row in notes:
+        if row["gate_tolerance"] is None:
+            message = "what it answered was held to no weights: of another model nothing would be seen"
+            hint = (
+                "to have answers held, give the files of model and adapters, prompts as token ids, and an engine that "
+                "tells the ids of its tokens"
+            )
+            yield row["configuration"], Caution("not_held", message, hint)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from raybench.analysis.claims import judged
 from raybench.analysis.comparisons import Comparisons
 from raybench.analysis.conditions import caution_rows, diagnosis_rows, percentile_rows
-from raybench.analysis.diagnostics import Diagnosis, diagnose
+from raybench.analysis.diagnostics import Caution, Diagnosis, diagnose
 from raybench.analysis.goodput import goodput_rows, limits_of
 from raybench.analysis.growth import growth_rows
 from raybench.analysis.latencies import Latencies, Query, read_latencies
@@ -54,7 +54,8 @@ class Verdicts:
             diagnoses[name] = diagnosis
             means.append(of_visits)
         compared = self._rows("FROM comparisons ORDER BY reference")
-        asked, prompts = self._served()
+        asked = self._rows("FROM raybench_load_visits") if self._plan.servers else []
+        notes = self._rows("FROM load_notes")
         overhead = judged(self._comparisons.of_configurations(), self._margin)
         by_strategy = judged(self._comparisons.of_deployments(CLOCKS.values()), self._margin)
         made = {
@@ -70,9 +71,9 @@ class Verdicts:
                 diagnoses,
                 overhead,
                 by_strategy,
-                self._rows("FROM load_notes"),
+                notes,
                 self._rows("FROM distinct_requests"),
-                served_cautions(asked, prompts, self._plan.servers),
+                self._of_servers(asked, notes) if self._plan.servers else None,
             ),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}
@@ -81,11 +82,16 @@ class Verdicts:
         found: list[dict[str, Any]] = self._query(sql).to_pylist()
         return found
 
-    def _served(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """What servers were asked, visit by visit, and prompts that they count differently; none without servers."""
-        if not self._plan.servers:
-            return [], []
-        return self._rows("FROM raybench_load_visits"), self._rows("FROM raybench_other_prompts")
+    def _of_servers(self, asked: list[dict[str, Any]], notes: list[dict[str, Any]]) -> list[tuple[str | None, Caution]]:
+        """The cautions of a run of servers. ``asked``: what these were, visit by visit."""
+        kept = self._rows("SELECT environment FROM visits ORDER BY started_at, visit")
+        return served_cautions(
+            asked,
+            self._rows("FROM raybench_other_prompts"),
+            self._plan.servers,
+            notes,
+            [row["environment"] for row in kept],
+        )
 
     def widest_claims(self) -> list[float]:
         """After each round, the widest half-width (0.01: 1 %) of the claims' 95 % intervals, by wall time."""

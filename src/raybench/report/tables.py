@@ -263,8 +263,20 @@ def percentile_tables(tables: Tables, console: Screen) -> None:
         digits = 2 if measure == "end_to_end" else 3
         _percentile_table(f"Percentiles{of}", [row for row in rows if row["measure"] == measure], digits, console)
     if any(row["refused"] is None for row in rows):
-        for reason in sorted({row["refused"] for row in rows if row["refused"]}):
+        for reason in _refusals(rows):
             print_line(console, f"  Not shown: {reason}.")
+
+
+def _refusals(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Why percentiles are not shown, each once: how many samples there are may differ by measure and configuration."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        if row["refused"]:
+            found.setdefault(row["refused"].rpartition(", there are ")[0], []).append(row["n"])
+    return [
+        f"{needs}, there are {least:,}" + (f" to {most:,}" if most > least else "")
+        for needs, least, most in sorted((needs, min(of), max(of)) for needs, of in found.items())
+    ]
 
 
 def _percentile_table(title: str, rows: Sequence[dict[str, Any]], digits: int, console: Screen) -> None:

@@ -17,7 +17,7 @@ def react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder,
             phases, names = batch.column("phase").to_pylist(), batch.column("configuration").to_pylist()
             progress.samples(phases.count("timed"), spec.block, spec.round, names[-1])
         case Loaded(row):
-            for name, caution in load_cautions([row]):
+            for name, caution in load_cautions([row], served=bool(spec.servers)):
                 if name is None:  # of every load of that model
                     progress.note_once(f"Caution: {caution.message}")
         case Failed(configuration, kind, text):

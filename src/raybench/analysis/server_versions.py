@@ -1,0 +1,59 @@
+"""Whether the servers of all visits were of the same versions, by what each visit kept of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from raybench.analysis.diagnostics import Caution
+from raybench.store import redact_uris
+
+_LONGEST: Final = 100
+"""Characters of a name or version that are told."""
+
+_Package = tuple[str, str]
+"""A server and what it has installed."""
+
+
+def version_cautions(environments: Sequence[object]) -> Iterator[tuple[None, Caution]]:
+    """A caution for each package of which servers of one name had several versions.
+
+    ``environments``: of each visit JSON as visits keep it; what is no such JSON says nothing. Never raises.
+    """
+    visits: dict[_Package, dict[str, int]] = {}
+    for environment in environments:
+        for installed, version in dict.fromkeys(_versions(environment)):
+            of = visits.setdefault(installed, {})
+            of[version] = of.get(version, 0) + 1
+    servers: dict[str, list[str]] = {}
+    for (server, package), of in visits.items():
+        if len(of) > 1:
+            told = " and ".join(f"{version} in {count:,}" for version, count in of.items())
+            servers.setdefault(f"{package}: {told} visits", []).append(server)
+    for several, names in servers.items():
+        more = f" and of {len(names) - 1:,} more" if len(names) > 1 else ""
+        hint = (
+            "rounds are not of one engine, and what differs between versions is in the intervals: measure a new run "
+            "with one of them"
+        )
+        yield None, Caution("other_versions", f"{names[0]}{more} had several versions of {several}", hint)
+
+
+def _versions(environment: object) -> Iterator[tuple[_Package, str]]:
+    try:
+        kept = json.loads(environment) if isinstance(environment, str) else None
+    except (ValueError, RecursionError):
+        return
+    servers = kept.get("servers") if isinstance(kept, Mapping) else None
+    for server in servers if isinstance(servers, list) else ():
+        versions = server.get("versions") if isinstance(server, Mapping) else None
+        for package, version in versions.items() if isinstance(versions, Mapping) else ():
+            if isinstance(version, str):
+                yield (_text(server.get("name")), _text(package)), _text(version)
+
+
+def _text(value: Any) -> str:
+    """What may be printed and kept: anyone may have written it, also half a character."""
+    text = str(value) if isinstance(value, str) else "a server"
+    return redact_uris(text.encode("utf-8", "replace").decode()[:_LONGEST])
