@@ -231,7 +231,11 @@ def visit(name: str, rate: float, ttft: list[float], tpot: list[float | None], *
     row = {"configuration": name, "deployment": "D", "strategy": "s", "load": "2 at once", "concurrency": 2}
     row |= {"rate_per_s": None, "servers": "s", "complete": True, "device": "d", "request_s": 1 / rate}
     row |= {"token_s": 1 / (3 * rate), "ttft_ms": ttft, "tpot_ms": tpot, "late_ms": None, "further": len(ttft)}
-    return row | {"cached_tokens": None, "at_once": 0, "cache_untold": 0, "prompt_tokens": None} | values
+    return (
+        row
+        | {"cached_tokens": None, "at_once": 0, "steps": 0, "together": 0, "cache_untold": 0, "prompt_tokens": None}
+        | values
+    )
 
 
 def test_configurations_count_alike_and_are_strata() -> None:

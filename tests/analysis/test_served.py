@@ -21,7 +21,11 @@ cost = even
 
 def visit(ttft: list[float], **values: Any) -> dict[str, Any]:
     row = {"configuration": "a", "deployment": "D", "load": "2 at once", "servers": "s", "ttft_ms": ttft}
-    return row | {"late_ms": None, "further": len(ttft), "at_once": 0, "cache_untold": 0} | values
+    return (
+        row
+        | {"late_ms": None, "further": len(ttft), "at_once": 0, "steps": 0, "together": 0, "cache_untold": 0}
+        | values
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,8 +105,8 @@ def test_a_server_that_does_not_tell_its_cache_is_cautioned(tmp_path: Path) -> N
 
     (url,) = messages(RUNS_ALREADY, "url")
     assert url == (
-        "http://127.0.0.1:8000 does not say which prompt tokens came out of a cache, of 16 requests: warm-ups, openers "
-        "and loads ask the same prompts more than once, so that a TTFT may be that of a cached prompt"
+        "http://127.0.0.1:8000 does not say which prompt tokens came out of a cache, of 16 requests: where it keeps "
+        "prompts that begin alike, or were asked before, a TTFT may be that of a cached one"
     )
     (command,) = messages(HEAD, "command")
     assert command.startswith("serve does not say which prompt tokens came out of a cache, of 16 requests")

@@ -35,6 +35,7 @@ Code = Literal[
     "other_prompts",
     "late_client",
     "at_once",
+    "together",
     "random_weights",
     "unused_adapter",
     "weak_adapter",

@@ -13,6 +13,8 @@ from raybench.store import redact_uris
 
 LATE_MS: Final = 1.0
 """How late requests may be sent, at the 99th percentile: the project's own target for its client."""
+TOGETHER_SHARE: Final = 0.02
+"""Of all tokens after the first of an answer: from how many on it is said that they came together with others."""
 LATE_SHARE: Final = 0.01
 """And as a share of the median time to the first token: what is later by less than that changes nothing seen."""
 
@@ -93,6 +95,17 @@ def _at_once(visits: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, Caut
                 "core of its own, or leave other work off the machine"
             )
             found.append((name, Caution("at_once", message, hint)))
+        steps, together = (sum(visit[key] for visit in own) for key in ("steps", "together"))
+        if together > steps * TOGETHER_SHARE:
+            message = (
+                f"{own[0]['deployment']}: {together / steps:.1%} of tokens came together with the one before, beside "
+                "those of answers that came whole: a TTFT may have steps of its own answer in it, and a TPOT lack them"
+            )
+            hint = (
+                "the client came to read late, or the server tells several tokens at once: give the client a core of "
+                "its own; end to end times have all of it"
+            )
+            found.append((name, Caution("together", message, hint)))
     return found
 
 
@@ -114,8 +127,8 @@ def _caching_unknown(
         word = command[0] if isinstance(command, list) and command else ""
         message = (
             f"{redact_uris(str(one.get('url') or word))} does not say which prompt tokens came out of a cache, of "
-            f"{untold[name]:,} requests: warm-ups, openers and loads ask the same prompts more than once, so that a "
-            "TTFT may be that of a cached prompt"
+            f"{untold[name]:,} requests: where it keeps prompts that begin alike, or were asked before, a TTFT may be "
+            "that of a cached one"
         )
         hint = (
             "start it so that it says so, or without such a cache: vLLM with --enable-prompt-tokens-details, and with "

@@ -23,6 +23,7 @@
 CREATE OR REPLACE VIEW raybench_load_requests AS
 SELECT c.position, c.name AS configuration, c.deployment, c.load, c.load IS NOT NULL AND c.concurrency IS NULL AS is_open, s.visit, s.block, s.round, s.turn, s.phase, s.request,
     s.started_ns, s.started_ns + s.wall_ns AS ended_ns, s.output_tokens, s.late_ns, s.prompt_tokens, s.cached_tokens,
+    len(s.decode_wall_ns) AS steps, len(list_filter(s.decode_wall_ns, lambda ns: ns <= 1)) AS together,
     s.prefill_wall_ns AS ttft_ns, raybench_tpot(s.decode_wall_ns) AS tpot_ns,
     CASE WHEN r.goodput_ttft_ms IS NOT NULL OR r.goodput_tpot_ms IS NOT NULL
         THEN coalesce(s.prefill_wall_ns <= r.goodput_ttft_ms * 1e6, true)
@@ -89,6 +90,8 @@ asked AS (
     SELECT configuration, visit, list(ttft_ns / 1e6 ORDER BY turn, started_ns, request) AS ttft_ms,
         list(tpot_ns / 1e6 ORDER BY turn, started_ns, request) AS tpot_ms,
         count(*) FILTER (output_tokens > 1) AS further, count(*) FILTER (output_tokens > 1 AND tpot_ns IS NULL) AS at_once,
+        coalesce(sum(steps) FILTER (tpot_ns IS NOT NULL), 0)::BIGINT AS steps,
+        coalesce(sum(together) FILTER (tpot_ns IS NOT NULL), 0)::BIGINT AS together,
         list(late_ns / 1e6 ORDER BY late_ns) FILTER (late_ns IS NOT NULL) AS late_ms,
         sum(cached_tokens) FILTER (prompt_tokens IS NOT NULL) AS cached_tokens,
         sum(prompt_tokens) FILTER (cached_tokens IS NOT NULL) AS prompt_tokens,
@@ -99,7 +102,7 @@ asked AS (
 )
 SELECT c.position, c.name AS configuration, c.deployment, c.role AS strategy, c.load, c.concurrency, c.rate_per_s, c.servers,
     k.complete, v.visit, v.round, v.device, r.request_s, r.token_s, a.ttft_ms, a.tpot_ms, a.late_ms,
-    a.further, a.at_once, a.cache_untold,
+    a.further, a.at_once, a.steps, a.together, a.cache_untold,
     a.cached_tokens::DOUBLE AS cached_tokens, a.prompt_tokens::DOUBLE AS prompt_tokens
 FROM asked AS a
 JOIN configurations AS c ON c.name = a.configuration
