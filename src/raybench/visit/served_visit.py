@@ -218,5 +218,13 @@ def _config(weights: Weights) -> Any:
 
 
 def _size(path: Path) -> int:
-    files = path.glob("*.safetensors") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    """Bytes of the files that are loaded: of a folder the one that has all, or those that its index names."""
+    if not path.is_dir():
+        return path.stat().st_size
+    index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
+    if whole.is_file():
+        return whole.stat().st_size
+    if index.is_file():
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        return sum((path / name).stat().st_size for name in names)
+    return sum(file.stat().st_size for file in path.glob("*.safetensors"))
