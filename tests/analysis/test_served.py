@@ -157,7 +157,8 @@ def test_what_was_held_to_no_weights_is_cautioned(tmp_path: Path) -> None:
     rows = tables.rows("FROM cautions WHERE code = 'not_held'")
     assert [row["configuration"] for row in rows] == ["separate_c1", "separate_c2"]
     assert {row["message"] for row in rows} == {
-        "what it answered was held to no weights: of another model nothing would be seen"
+        f"LoRA Separate{load}: its answers were held to no weights, and those of another model would pass as its own"
+        for load in ("", " (2 at once)")
     }
 
 

@@ -41,7 +41,7 @@ def served_cautions(
         found.append((None, Caution("running_server", message, hint)))
     found += version_cautions(environments)
     found += _caching_unknown(visits, servers)
-    found += _not_held(notes)
+    found += _not_held(notes, {visit["configuration"]: visit["deployment"] for visit in visits})
     if prompts:
         one = prompts[0]
         message = (
@@ -137,11 +137,12 @@ def _caching_unknown(
         yield None, Caution("caching_unknown", message, hint)
 
 
-def _not_held(notes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Caution]]:
-    """Configurations whose answers no weights were known for, or no tokens."""
+def _not_held(notes: Sequence[Mapping[str, Any]], deployments: Mapping[str, str]) -> Iterator[tuple[str, Caution]]:
+    """Configurations whose answers no weights were known for, or no tokens. ``deployments``: what each is called."""
     for row in notes:
         if row["gate_tolerance"] is None:
-            message = "what it answered was held to no weights: of another model nothing would be seen"
+            whose = deployments.get(row["configuration"], row["configuration"])
+            message = f"{whose}: its answers were held to no weights, and those of another model would pass as its own"
             hint = (
                 "to have answers held, give the files of model and adapters, prompts as token ids, and an engine that "
                 "tells the ids of its tokens"
