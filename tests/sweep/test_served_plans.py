@@ -185,6 +185,10 @@ def test_requests_that_come_for_longer_than_a_visit_may_take_are_told(
             "{adapters}",
         ),
         ("command = []", "servers.command: it has no words"),
+        (
+            'command = ["x"]',
+            "servers.command: it is not told the {port} to listen on; put that into one of its words",
+        ),
         ('command = ["x"]\nready = "health"', "servers.ready: 'health' is not a path, as /health is"),
         (
             'url = "host:8000"',
@@ -208,7 +212,8 @@ def test_what_is_no_server_is_told(tmp_path: Path, servers: str, message: str) -
         'preset = "llama.cpp"\noptions = ["n_gpu_layers=4", "flash_attn_type=1", "cpuparams.n_threads=2"]\nstreams = 2',
         'preset = "llama.cpp"\noptions = ["n_ctx=4096"]\nprompts_as = "text"',
         'preset = "vllm"\nkv_cache_gib = 1\neager = true\nmax_loras = 2\nmemory_share = 0.5\nload_adapters = true',
-        'command = ["x", "{{}}"]\nprefix_caching = true\noptions = ["{x}"]\nenvironment = {A = "{{}}"}\ncores = [[0]]',
+        'command = ["x", "{{}}"]\nprefix_caching = true\noptions = ["{x}"]\nenvironment = {A = "{{}}{port}"}',
+        'command = ["x", "--port={port}"]\ncores = [[0]]',
     ],
 )
 def test_what_an_engine_may_be_told_is_taken(tmp_path: Path, servers: str) -> None:
@@ -217,12 +222,14 @@ def test_what_an_engine_may_be_told_is_taken(tmp_path: Path, servers: str) -> No
 
 def test_a_command_has_a_place_for_the_adapters_that_it_serves(tmp_path: Path) -> None:
     known = ADAPTERS + "alpha = 8\n" + TOGETHER
-    text = HEAD + '[[servers]]\nname = "plain"\ncommand = ["x"]\n[[servers]]\nname = "{}"\ncommand = ["x"{}]\n'
+    text = HEAD + '[[servers]]\nname = "plain"\ncommand = PLAIN\n[[servers]]\nname = "beside"\ncommand = BESIDE\n'
+    text = text.replace("PLAIN", '["x", "{port}"]')
     full = FULL + 'servers = "plain"\n'
     missing = "servers.command: adapters are to be served, and it has no word {adapters}"
     together = known + 'servers = "beside"\n'
-    assert checked(tmp_path, text.format("beside", "") + full + together) == (None, [missing])
-    assert checked(tmp_path, text.format("beside", ', "{adapters}"') + full + together)[1] == []
+    without = text.replace("BESIDE", '["x", "{port}"]')
+    assert checked(tmp_path, without + full + together) == (None, [missing])
+    assert checked(tmp_path, text.replace("BESIDE", '["x", "{port}", "{adapters}"]') + full + together)[1] == []
 
 
 RUNS = '[[servers]]\nurl = "http://host:8000"\n'
