@@ -118,8 +118,28 @@ def test_incomplete_configurations_are_counted_and_explained(
     known_latencies({"lora_merged": broken})
     tables = Tables(measure(load_plan(), tmp_path))
     text = shown(lambda console: report.completeness_lines(tables, console))
-    assert text.splitlines()[0] == "5 of 7 configurations complete."
-    assert "lora_merged_mrpc_seed42: 0 of 2 rounds; error: RuntimeError: no luck" in text
+    assert text.splitlines() == [
+        "5 of 7 configurations complete.",
+        "  lora_merged_mrpc_seed42, lora_merged_sst2_seed42: 0 of 2 rounds; error: RuntimeError: no luck",
+        f"  All of it: raybench sql {tables.root} 'FROM failures'",
+    ]
+
+
+def test_the_first_line_of_a_run_in_which_something_failed_says_so_and_why_is_said_once(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    def broken(tokens: int, calls: int) -> tuple:
+        raise RuntimeError("no luck" + " at all" * 100)
+
+    known_latencies({"full_ft": constant(4), "lora_separate": constant(5), "multi_lora": constant(5)})
+    known_latencies({"lora_merged": broken})
+    tables = Tables(measure(load_plan(), tmp_path))
+    (stored,) = tables.rows("SELECT DISTINCT message FROM failures")
+    assert stored["message"].endswith(".py:" + stored["message"].rpartition(":")[2])
+    text = shown(lambda console: report.print_everything(tables, console))
+    assert text.splitlines()[0] == "2 of 7 configurations failed; why is said below the verdicts."
+    assert text.count("no luck") == 1
+    assert ".py:" not in text
 
 
 def test_next_commands_name_the_run_as_the_shell_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from raybench.sweep.describe import describe
 from raybench.sweep.progress import RunProgress
 from raybench.sweep.reactions import react
 from raybench.sweep.recorder import Recorder
-from raybench.visit.messages import Loaded
+from raybench.visit.messages import Failed, Loaded
 from raybench.visit.visit import run_visit
 from runs import job_of
 
@@ -50,6 +50,22 @@ def test_what_a_load_found_of_the_model_is_said_once(load_plan: Callable[..., Pl
         "[00:00] Caution: base has no score.weight: drawn at random, the same for all",
         "[00:00] Caution: /models/mine holds an adapter beside the model: the model was loaded without it",
     ]
+
+
+def test_what_several_failed_of_is_said_once_and_without_where_in_the_code(load_plan: Callable[..., Plan]) -> None:
+    agenda = Agenda(job_of(load_plan()))
+    spec = agenda.next()
+    assert spec is not None
+    log = io.StringIO()
+    recorder: Any = None
+    names = [c.name for c in spec.configurations]
+    with RunProgress(Console(file=log, width=200), total=1, rounds=1, clock=lambda: 0.0) as progress:
+        for name in names:
+            react(spec, Failed(name, "error", "RuntimeError: no luck (x.py:7)"), agenda, recorder, progress)
+    first, *others = log.getvalue().splitlines()
+    assert first == f"[00:00] {names[0]} failed in {spec.visit} (error): RuntimeError: no luck"
+    assert others == [f"[00:00] {name} failed in {spec.visit} (error): as said above" for name in names[1:]]
+    assert len(others) == 2
 
 
 def test_what_loading_found_becomes_a_caution_of_the_tables(load_plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def test_what_is_complete_and_what_failed_agree_with_the_tables(
     assert found.configurations_complete == sum(row["complete"] for row in rows)
     assert found.failed == tuple((row["configuration"], row["failure"]) for row in rows if not row["complete"])
     assert len(found.failed) == 2
+    assert all(".py:" in reason for _, reason in found.failed)  # kept, and not shown
+    shown = [line for line in status._lines(found, Path("runs/run")) if line.startswith("  ")]
+    assert shown == [
+        *(f"  {name}: error: RuntimeError: device on fire" for name, _ in found.failed),
+        "  All of it: raybench sql runs/run 'FROM failures'",
+    ]
     assert (found.state, found.visits_per_hour) == ("not begun", None)
     assert not found.resumable
 

@@ -18,6 +18,7 @@ from raybench.compare.changes import Visit
 from raybench.compare.comparison import LeftOut
 from raybench.compare.requests import Part
 from raybench.records import InputError
+from raybench.report import brief_failure
 
 Pair = tuple[str, str]
 """A configuration and the reference strategy that it was measured beside."""
@@ -135,5 +136,5 @@ def _missing(row: Mapping[str, Any] | None, label: str) -> str:
         return f"not in {label}"
     if row["complete"]:
         return ""
-    why = row["failure"] or "not measured yet"
+    why = brief_failure(row["failure"]) if row["failure"] else "not measured yet"
     return f"incomplete in {label}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}"

@@ -6,7 +6,6 @@ Sections 1, 2 and 4 of the rule in `docs/decide.md`.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -17,7 +16,7 @@ from raybench.decide.capacity import STRATEGIES, WAYS, Measured
 from raybench.decide.queueing import Service
 from raybench.decide.speed import speed_of
 from raybench.records import INFRASTRUCTURE, InputError
-from raybench.report import count
+from raybench.report import brief_failure, count
 
 FOR_A_P95: Final = 130
 """`samples_needed` for it; a number, since working it out takes scipy, which takes a second to import."""
@@ -102,7 +101,7 @@ class Evidence:
         """Whether a deployment's configurations can still become complete, and if not, why."""
         what = f"{row['deployment']}: {row['complete']} of {row['configurations']} configurations complete"
         failed = [
-            f"{one['configuration']} failed ({textwrap.shorten(str(one['failure']), 120, placeholder=' ...')})"
+            f"{one['configuration']} failed ({brief_failure(str(one['failure']), 120)})"
             for one in self.tables.rows(shipped_sql("decide_incomplete"))
             if one["deployment"] == row["deployment"] and (one["lost_rounds"] or set(one["kinds"]) - INFRASTRUCTURE)
         ]

@@ -6,6 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.report.command import Parser, run_command
+    from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.numbers import count, duration, more_rounds, percent, why_no_interval
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
@@ -28,6 +29,8 @@ __all__ = [
     "Parser",
     "Screen",
     "add_sql_arguments",
+    "all_of_it",
+    "brief_failure",
     "complain",
     "count",
     "duration",
@@ -44,6 +47,7 @@ __all__ = [
     "run_sql",
     "say",
     "shell_command",
+    "told_failure",
     "why_no_interval",
     "write_json",
     "write_text",

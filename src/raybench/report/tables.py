@@ -12,12 +12,13 @@ from rich.table import Table
 
 from raybench.analysis import Tables
 from raybench.report.attribution import attribution_lines
+from raybench.report.failures import all_of_it, failed_headline, has_failed, incomplete_lines
 from raybench.report.load import load_tables
 from raybench.report.numbers import percent
 from raybench.report.screen import Screen, print_line
 from raybench.report.study import MEASURES, fidelity_lines, measures_of, study_table, verdict_lines
-from raybench.report.terminal import run_argument, shell_command
-from raybench.store import Location, redact_uris
+from raybench.report.terminal import run_argument, shell_command, shown_place
+from raybench.store import Location
 
 _Columns = dict[str, tuple[str, Callable[[Any], str]]]
 """Of a table: what a column is called, and how a value is shown."""
@@ -41,7 +42,10 @@ _APART: Final = "WHERE configuration NOT IN (SELECT configuration FROM adapters_
 
 
 def print_summary(tables: Tables, console: Screen) -> None:
-    """The end of a sweep: the study's table, what it changes of the answers, the verdicts."""
+    """The end of a sweep: that something failed, the study's table, what it changes of the answers, the verdicts."""
+    headline = failed_headline(tables.rows("FROM completeness"))
+    if headline is not None:
+        print_line(console, headline)
     study_table(tables, console)
     load_tables(tables, console)
     for line in fidelity_lines(tables):
@@ -316,23 +320,23 @@ def caution_lines(tables: Tables, console: Screen) -> None:
 
 
 def completeness_lines(tables: Tables, console: Screen) -> bool:
-    """How many configurations are complete, and why the others are not. Returns whether all are."""
-    rows = tables.rows("SELECT * FROM completeness")
+    """How many configurations are complete, and in brief why the others are not. Returns whether all are."""
+    rows = tables.rows("FROM completeness")
     complete = sum(row["complete"] for row in rows)
     print_line(console, f"{complete} of {len(rows)} configurations complete.")
     incomplete = [row for row in rows if not row["complete"]]
-    for row in incomplete[:ROWS_SHOWN]:
-        why = redact_uris(row["failure"] or "not measured yet")
-        print_line(console, f"  {row['configuration']}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}")
-    _rest_line(len(incomplete), "FROM completeness WHERE NOT complete", console)
+    lines = incomplete_lines(incomplete)
+    for line in lines[:ROWS_SHOWN]:
+        print_line(console, f"  {line}")
+    _rest_line(len(lines), "FROM completeness WHERE NOT complete", console)
+    if any(map(has_failed, incomplete)):
+        print_line(console, f"  {all_of_it(shown_place(tables.root))}")
     return bool(complete == len(rows))
 
 
 def print_next_commands(root: Location, console: Screen) -> None:
     """Where the results are and what to do with them."""
-    shown = root
-    if isinstance(root, Path) and root.is_relative_to(Path.cwd()):
-        shown = root.relative_to(Path.cwd())
+    shown = shown_place(root)
     run = shell_command([run_argument(shown)])
     print_line(console, f"Results: {shown}")
     print_line(console, f"  raybench tables {run}        all tables again, from the raw samples")

@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TextIO
 
 from raybench.records import RaybenchError
@@ -70,6 +71,11 @@ def run_argument(root: Location) -> str:
     """A run's place as an argument, which is not to be taken for an option."""
     text = str(root)
     return f"./{text}" if text.startswith("-") else text
+
+
+def shown_place(root: Location) -> Location:
+    """A run's place as people and commands name it: from the current folder, where it lies below that."""
+    return root.relative_to(Path.cwd()) if isinstance(root, Path) and root.is_relative_to(Path.cwd()) else root
 
 
 def flush_output() -> None:

@@ -78,6 +78,13 @@ class RunProgress:
             self._noted.add(text)
             self.note(text)
 
+    def once(self, text: str) -> str:
+        """``text``; where it was said before, that it was."""
+        if text in self._noted:
+            return "as said above"
+        self._noted.add(text)
+        return text
+
     def _left(self) -> str:
         began, had = self._first or (self._clock(), self._done)
         if self._done == had:

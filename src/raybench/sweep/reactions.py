@@ -5,6 +5,7 @@ from __future__ import annotations
 from raybench.analysis import load_cautions
 from raybench.cluster import Agenda
 from raybench.records import INFRASTRUCTURE, FailureKind
+from raybench.report import told_failure
 from raybench.sweep.progress import RunProgress
 from raybench.sweep.recorder import Recorder
 from raybench.visit import Died, Failed, Finished, Loaded, Message, Samples, VisitSpec
@@ -22,7 +23,7 @@ def react(spec: VisitSpec, message: Message, agenda: Agenda, recorder: Recorder,
                     progress.note_once(f"Caution: {caution.message}")
         case Failed(configuration, kind, text):
             agenda.drop(configuration)
-            progress.note(f"{configuration} failed in {spec.visit} ({kind}): {text}")
+            progress.note(f"{configuration} failed in {spec.visit} ({kind}): {progress.once(told_failure(text))}")
         case Died(configuration, kind, text):
             _react_to_death(spec, configuration, kind, text, agenda, recorder, progress)
         case Finished(row):
@@ -38,7 +39,7 @@ def _react_to_death(
     recorder: Recorder,
     progress: RunProgress,
 ) -> None:
-    what, tries = f"{spec.visit} ({kind}): {text}", spec.attempt + 1
+    what, tries = f"{spec.visit} ({kind}): {told_failure(text)}", spec.attempt + 1
     if configuration is not None and kind not in INFRASTRUCTURE:
         _give_up(spec, configuration, kind, text, agenda, recorder)
         progress.note(f"{configuration} failed in {what}; the others go on")

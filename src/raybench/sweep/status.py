@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from raybench.report import duration, run_argument, say, shell_command, write_json
-from raybench.store import Entry, Location, RunStore, location_argument, redact_uris
+from raybench.report import all_of_it, brief_failure, duration, run_argument, say, shell_command, write_json
+from raybench.store import Entry, Location, RunStore, location_argument
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 
 SILENT_S: Final = 60.0
@@ -140,7 +140,9 @@ def _lines(found: Status, where: Location) -> list[str]:
         f"Configurations: {found.configurations_complete:,} of {found.configurations:,} complete, "
         f"{len(found.failed):,} failed."
     )
-    lines += [f"  {name}: {redact_uris(reason)}" for name, reason in found.failed]
+    lines += [f"  {name}: {brief_failure(reason)}" for name, reason in found.failed]
+    if found.failed:
+        lines.append(f"  {all_of_it(where)}")
     served = ", ".join(f"{number} x {name}" for name, number in found.devices.items()) or "none yet"
     states = Counter(worker.state for worker in found.workers)
     held = ", ".join(f"{states[state]} {state}" for state in ("busy", "idle", "starting") if states[state])

@@ -366,4 +366,4 @@ def failure(configuration: Configuration, error: Exception) -> Failed:
     where = traceback.extract_tb(error.__traceback__)
     last = f" ({where[-1].filename.rpartition('/')[2]}:{where[-1].lineno})" if where and kind == "error" else ""
     text = " ".join(f"{type(error).__name__}: {error}".split()) if kind != "gate" else str(error)
-    return Failed(configuration.name, kind, (text + last)[:_MESSAGE_LIMIT])
+    return Failed(configuration.name, kind, text[: _MESSAGE_LIMIT - len(last)] + last)

@@ -1,0 +1,67 @@
+"""Why something failed, as people read it. What is stored says more: where in the code, a server's whole log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from raybench.report.numbers import count
+from raybench.report.terminal import run_argument, shell_command
+from raybench.store import Location, redact_uris
+
+BRIEF: Final = 200
+"""Characters. Exceptions take less, as a rule; the end of a server's log takes more."""
+_NAMED: Final = 3
+"""Of several configurations that one thing ended, as many are named."""
+
+_PLACE: Final = re.compile(r" \([^()\s]+\.py:\d+\)$")
+"""What a visit puts behind the message of an exception: where it was raised."""
+_OURS: Final = re.compile(r"\bRaybenchError: ")
+"""The exception that is a message and nothing else."""
+
+
+def told_failure(message: str) -> str:
+    """All of a failure's message but for where in the code it was raised, and by which exception of raybench's own."""
+    return _OURS.sub("", _PLACE.sub("", message.rstrip()), count=1)
+
+
+def brief_failure(message: str, most: int = BRIEF) -> str:
+    """Its first line, up to ``most`` characters, cut between words; without secrets of URIs."""
+    first = redact_uris(told_failure(message).partition("\n")[0].rstrip())
+    if len(first) <= most:
+        return first
+    cut = first[: most - 4]
+    return f"{cut.rpartition(' ')[0] or cut} ..."
+
+
+def all_of_it(run: Location) -> str:
+    """The command that shows failures whole."""
+    return f"All of it: {shell_command(['raybench', 'sql', run_argument(run), 'FROM failures'])}"
+
+
+def failed_headline(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """What a run in which something failed says first; None where nothing did. ``rows``: of ``completeness``."""
+    failed = sum(has_failed(row) for row in rows)
+    if not failed:
+        return None
+    return f"{failed:,} of {count(len(rows), 'configuration')} failed; why is said below the verdicts."
+
+
+def has_failed(row: Mapping[str, Any]) -> bool:
+    """Whether a failure ended a configuration: what was tried again and came through has not failed."""
+    return not row["complete"] and row["failure"] is not None
+
+
+def incomplete_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of configurations that are not complete how far they are and why, those that are alike in one line."""
+    alike: dict[tuple[int, int, str], list[str]] = {}
+    for row in rows:
+        why = brief_failure(row["failure"]) if row["failure"] else "not measured yet"
+        alike.setdefault((row["rounds_done"], row["rounds_planned"], why), []).append(row["configuration"])
+    return [f"{_names(names)}: {done} of {planned} rounds; {why}" for (done, planned, why), names in alike.items()]
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
