@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,16 @@ def test_a_command_line_that_is_none_ends_with_2_and_its_usage(arguments: list[s
         cli.main(arguments)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("usage: raybench")
+
+
+# raybench --version
+
+
+def test_the_version_is_that_of_the_package(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"raybench {metadata.version('raybench')}\n"
 
 
 # raybench prepare
@@ -348,6 +359,7 @@ HEAVY = (
     ("words", "imported"),
     [
         (["--help"], ""),
+        (["--version"], ""),
         (["plan", "--help"], ""),
         (["status", "RUN"], "numpy pyarrow pydantic"),
         (["plan", "smoke"], "numpy psutil pydantic"),

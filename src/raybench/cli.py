@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from raybench import analysis, compare, decide, deploy, model, plan, report, store, sweep
+from raybench import __version__, analysis, compare, decide, deploy, model, plan, report, store, sweep
 from raybench.records import InputError
 from raybench.report import Parser, run_command
 
@@ -16,6 +16,7 @@ from raybench.report import Parser, run_command
 def parser() -> Parser:
     """The command line."""
     top = Parser(prog="raybench", description="How to deploy a LoRA fine-tune, answered with evidence.")
+    top.add_argument("--version", action=_Version, nargs=0, help="say which version this is, and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in _COMMANDS.items():
         commands.add_parser(name, help=command.help, fill=command.fill, any_order=command.any_order)
@@ -33,6 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return chosen.run(options)
 
     return run_command(command)
+
+
+class _Version(argparse.Action):
+    """Not argparse's own, which says nothing where it cannot be written."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        report.say(f"raybench {__version__}")
+        parser.exit()
 
 
 def _prepare(options: argparse.Namespace) -> int:
