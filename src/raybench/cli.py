@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = _COMMANDS[options.command]
         if chosen.only_reads:
             store.look_for_no_pandas()
+        for name in chosen.runs:
+            setattr(options, name, report.named_run(getattr(options, name), options.results))
         return chosen.run(options)
 
     return run_command(command)
@@ -72,13 +74,14 @@ def _add_prepare_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def _add_tables_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("directory", type=store.location_argument, metavar="RUN", help="the run's folder or URI")
+    report.add_run_argument(p)
+    report.add_results_argument(p)
 
 
 class _Command(NamedTuple):
     """``fill`` adds its arguments; ``run`` gives its exit code; ``any_order`` as `Parser` has it.
 
-    ``only_reads`` runs, and has no use for pandas.
+    ``only_reads`` runs, and has no use for pandas; ``runs``: the arguments that name them.
     """
 
     help: str
@@ -86,6 +89,7 @@ class _Command(NamedTuple):
     run: Callable[[argparse.Namespace], int]
     any_order: bool = False
     only_reads: bool = False
+    runs: tuple[str, ...] = ()
 
 
 # By lambdas, for what a room hands out is imported when it is asked for: the arguments of the command that is meant,
@@ -116,12 +120,14 @@ _COMMANDS: Final = {
         lambda p: sweep.add_status_arguments(p),
         lambda options: sweep.run_status(options),
         only_reads=True,
+        runs=("directory",),
     ),
     "tables": _Command(
         "all tables of a run, from its raw samples",
         _add_tables_arguments,
         _tables,
         only_reads=True,
+        runs=("directory",),
     ),
     "sql": _Command(
         "any SQL over a run; without a query, a prompt",
@@ -129,18 +135,21 @@ _COMMANDS: Final = {
         lambda options: report.run_sql(options),
         any_order=True,
         only_reads=True,
+        runs=("directory",),
     ),
     "compare": _Command(
         "the same verdicts between two runs of one plan, for regressions",
         lambda p: compare.add_arguments(p),
         lambda options: compare.run(options),
         only_reads=True,
+        runs=("a", "b"),
     ),
     "decide": _Command(
         "from a run to advice: how to deploy, on how many GPUs, at what cost",
         lambda p: decide.add_arguments(p),
         lambda options: decide.run(options),
         only_reads=True,
+        runs=("directory",),
     ),
 }
 

@@ -20,8 +20,7 @@ from raybench.compare.pairing import Measured, Pair, Parts, common_parts, compar
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.compare.requests import compared_requests
 from raybench.records import InputError
-from raybench.report import open_console, print_line, write_json
-from raybench.store import location_argument
+from raybench.report import add_results_argument, add_run_argument, open_console, print_line, write_json
 
 FAIL_ON: Final = ("slower", "faster", "inconclusive")
 
@@ -128,10 +127,9 @@ class _Compared:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench compare``."""
-    parser.add_argument("a", type=location_argument, metavar="RUN_A", help="the run's folder or URI: what was")
-    parser.add_argument(
-        "b", type=location_argument, metavar="RUN_B", help="the run's folder or URI: what is compared with it"
-    )
+    add_run_argument(parser, "a", "RUN_A", "; what was")
+    add_run_argument(parser, "b", "RUN_B", "; what is compared with it")
+    add_results_argument(parser)
     parser.add_argument(
         "--fail-on",
         type=_verdicts,

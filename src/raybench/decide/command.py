@@ -23,8 +23,8 @@ from raybench.decide.report import deciding_numbers, render
 from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
 from raybench.records import InputError
-from raybench.report import count, open_console, write_json
-from raybench.store import Location, StoreError, location_argument, read_description
+from raybench.report import add_results_argument, add_run_argument, count, open_console, write_json
+from raybench.store import Location, StoreError, read_description
 
 
 def decide(tables: Tables, needs: Needs) -> Advice:
@@ -116,7 +116,8 @@ def _telling(best: WayResult | None, compared: Mapping[Pair, Comparison]) -> tup
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``raybench decide`` can be told."""
-    parser.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
+    add_run_argument(parser)
+    add_results_argument(parser)
     parser.add_argument("--tasks", required=True, metavar="N", help="how many fine-tunes are to be served")
     parser.add_argument("--gpu-memory", required=True, metavar="SIZE", help="of one GPU, free for models: 24GB, 24GiB")
     parser.add_argument("--slo-p95", metavar="TIME", help="95 %% of requests answered within: 40ms, 0.04s")

@@ -7,6 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.report.command import Parser, run_command
     from raybench.report.failures import all_of_it, brief_failure, told_failure
+    from raybench.report.latest import add_results_argument, add_run_argument, named_run
     from raybench.report.numbers import count, duration, more_rounds, percent, why_no_interval
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
@@ -28,6 +29,8 @@ __all__ = [
     "MEASURES",
     "Parser",
     "Screen",
+    "add_results_argument",
+    "add_run_argument",
     "add_sql_arguments",
     "all_of_it",
     "brief_failure",
@@ -36,6 +39,7 @@ __all__ = [
     "duration",
     "harmless",
     "more_rounds",
+    "named_run",
     "open_console",
     "percent",
     "print_everything",

@@ -13,18 +13,19 @@ import duckdb
 
 from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
+from raybench.report.latest import add_results_argument, add_run_argument
 from raybench.report.query import print_box, print_csv
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import OutputError
-from raybench.store import location_argument
 
 _ENDS = ("exit", "quit", "\\q", ".quit", ".exit")
 
 
 def add_sql_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench sql``."""
-    parser.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
+    add_run_argument(parser)
     parser.add_argument("query", nargs="?", metavar="SQL", help="default: a prompt")
+    add_results_argument(parser)
     parser.add_argument("--format", choices=("box", "csv"), default="box", help="default: box")
     parser.add_argument(
         "--unsafe",

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from raybench.store.location import Location, location_argument
     from raybench.store.no_pandas import look_for_no_pandas
     from raybench.store.redaction import redact_uris
-    from raybench.store.results import check_writable, open_storage, run_ids, validate_run_id
+    from raybench.store.results import DEFAULT_RESULTS, check_writable, open_storage, validate_run_id
+    from raybench.store.run_list import ListedRun, listed_runs, newest_run
     from raybench.store.storage import DESCRIPTION, exists_already
     from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
     from raybench.store.texts import number_texts
@@ -18,9 +19,11 @@ else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "DEFAULT_RESULTS",
     "DESCRIPTION",
     "Description",
     "Entry",
+    "ListedRun",
     "Location",
     "PlanOfRun",
     "RunStore",
@@ -29,12 +32,13 @@ __all__ = [
     "check_writable",
     "differing",
     "exists_already",
+    "listed_runs",
     "location_argument",
     "look_for_no_pandas",
+    "newest_run",
     "number_texts",
     "open_storage",
     "read_description",
     "redact_uris",
-    "run_ids",
     "validate_run_id",
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from raybench.machine import in_ray_job
 from raybench.plan import Plan, first_of
 from raybench.records import InputError, Problems
-from raybench.store import Location, check_writable, validate_run_id
+from raybench.store import DEFAULT_RESULTS, Location, check_writable, validate_run_id
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.options import DEFAULT_PLAN, ClusterOptions, cluster_options, command_words, plan_overrides
 from raybench.sweep.own_plan import OF_FINE_TUNES, OwnPlan, check_own_plan
@@ -122,4 +122,4 @@ def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[Checke
 
 def default_results() -> Path:
     """``data/runs`` here; in a Ray job, whose folder is thrown away, ``~/raybench/runs`` of the driver's node."""
-    return Path.home() / "raybench" / "runs" if in_ray_job() else Path("data", "runs")
+    return Path.home() / "raybench" / "runs" if in_ray_job() else DEFAULT_RESULTS

@@ -6,16 +6,14 @@ import argparse
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from raybench.deploy import all_traits
 from raybench.model import ModelSpec
-from raybench.records import InputError, RaybenchError
-from raybench.store import DESCRIPTION, Location, RunStore, exists_already, open_storage, read_description, run_ids
+from raybench.records import InputError
+from raybench.store import DESCRIPTION, Location, RunStore, exists_already, newest_run, open_storage
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.describe import describe, differences
-
-_CLOCKS_DIFFER: Final = datetime.timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +34,10 @@ def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namesp
     new = f"{plan.name}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
     if not options.resume:
         return _new_run(results, named or new)
-    run_id, notices = (named, []) if named else _newest_run(results, plan.name)
+    run_id, notices = named, list[str]()
+    if not named:
+        newest, notices = newest_run(results, plan.name)
+        run_id = None if newest is None else newest.run_id
     if run_id is None or (options.new_run and not _is_run(results, run_id)):
         if not options.new_run:
             raise InputError(
@@ -72,25 +73,3 @@ def _new_run(results: Location, run_id: str, notices: Sequence[str] = ()) -> Run
 
 def _is_run(results: Location, run_id: str) -> bool:
     return open_storage(results / run_id).exists(DESCRIPTION)
-
-
-def _newest_run(results: Location, plan_name: str) -> tuple[str | None, list[str]]:
-    """The run of that plan that was begun last, and what there is to say of those that were passed over."""
-    latest = datetime.datetime.now(datetime.UTC) + _CLOCKS_DIFFER
-    begun: list[tuple[datetime.datetime, str]] = []
-    passed: list[str] = []
-    for run_id in run_ids(results):
-        try:
-            description = read_description(results / run_id)
-        except RaybenchError as error:
-            passed.append(str(error))
-            continue
-        if description.plan.name != plan_name:
-            continue
-        if description.created_at > latest:
-            passed.append(f"{results / run_id}: begun at {description.created_at}, a time that has not come")
-        else:
-            begun.append((description.created_at, run_id))
-    more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""
-    notices = [f"Not looked at for the newest run{more}: {passed[0]}"] if passed else []
-    return max(begun)[1] if begun else None, notices

@@ -9,8 +9,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from raybench.report import all_of_it, brief_failure, duration, run_argument, say, shell_command, write_json
-from raybench.store import Entry, Location, RunStore, location_argument
+from raybench.report import (
+    add_results_argument,
+    add_run_argument,
+    all_of_it,
+    brief_failure,
+    duration,
+    run_argument,
+    say,
+    shell_command,
+    write_json,
+)
+from raybench.store import Entry, Location, RunStore
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 
 SILENT_S: Final = 60.0
@@ -113,7 +123,8 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench status``."""
-    parser.add_argument("directory", type=location_argument, metavar="RUN", help="the run's folder or URI")
+    add_run_argument(parser)
+    add_results_argument(parser)
     parser.add_argument("--json", action="store_true", help="everything as JSON")
 
 
