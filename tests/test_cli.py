@@ -313,8 +313,8 @@ from raybench.__main__ import main
 run = sys.argv[1]
 needs = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
 ended = []
-for words in (["plan", "smoke"], ["status", run], ["tables", run], ["sql", run, "FROM run"], ["compare", run, run],
-              ["decide", run, *needs]):
+for words in (["plan", "smoke"], ["runs", "--results", run], ["status", run], ["tables", run],
+              ["sql", run, "FROM run"], ["compare", run, run], ["decide", run, *needs]):
     sys.argv[1:] = words
     ended.append((words[0], main()))
 print(ended)
@@ -326,7 +326,15 @@ def test_what_only_reads_needs_no_measuring_library(run: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", WITHOUT, str(run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
-    expected = [("plan", 0), ("status", 0), ("tables", 0), ("sql", 0), ("compare", 0), ("decide", 1)]  # no p95 there
+    expected = [
+        ("plan", 0),
+        ("runs", 0),
+        ("status", 0),
+        ("tables", 0),
+        ("sql", 0),
+        ("compare", 0),
+        ("decide", 1),
+    ]  # no p95 there
     assert done.stdout.splitlines()[-1] == str(expected)
 
 
@@ -363,6 +371,7 @@ HEAVY = (
         (["plan", "--help"], ""),
         (["status", "RUN"], "numpy pyarrow pydantic"),
         (["plan", "smoke"], "numpy psutil pydantic"),
+        (["runs", "--results", "RUN"], "numpy pyarrow pydantic rich"),
         (["tables", "RUN"], "duckdb numpy pyarrow pydantic rich scipy"),
     ],
 )

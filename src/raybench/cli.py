@@ -115,6 +115,12 @@ _COMMANDS: Final = {
         _add_prepare_arguments,
         _prepare,
     ),
+    "runs": _Command(
+        "which runs there are, newest first: state, visits, verdicts",
+        lambda p: sweep.add_runs_arguments(p),
+        lambda options: sweep.show_runs(options),
+        only_reads=True,
+    ),
     "status": _Command(
         "how far a run is: visits, failures, GPUs, rate, estimated end",
         lambda p: sweep.add_status_arguments(p),

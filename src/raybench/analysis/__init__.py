@@ -7,6 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.analysis.blocks import from_blocks, from_chain
     from raybench.analysis.goodput import Limits, goodput_rows, limits_of
+    from raybench.analysis.kept_tables import kept_table
     from raybench.analysis.loading import load_cautions
     from raybench.analysis.percentiles import samples_needed
     from raybench.analysis.ratios import MEASURES, WALL, chain_of, compared_in
@@ -47,6 +48,7 @@ __all__ = [
     "from_chain",
     "goodput_rows",
     "holm",
+    "kept_table",
     "limits_of",
     "load_cautions",
     "make_kept",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from raybench.sweep.options import add_arguments, plan_overrides
     from raybench.sweep.plan_command import show_plan
     from raybench.sweep.plan_options import add_plan_arguments
+    from raybench.sweep.runs_command import add_runs_arguments, show_runs
     from raybench.sweep.status import add_status_arguments, run_status
 else:
     __getattr__ = names_of(__name__)
@@ -20,6 +21,7 @@ __all__ = [
     "add_arguments",
     "add_init_arguments",
     "add_plan_arguments",
+    "add_runs_arguments",
     "add_status_arguments",
     "check_plan",
     "main",
@@ -28,4 +30,5 @@ __all__ = [
     "run_init",
     "run_status",
     "show_plan",
+    "show_runs",
 ]

@@ -83,8 +83,8 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
     plan, entries = description.plan, store.entries()
     blocks = {c.block for c in description.configurations}
     done = [key for key in store.committed() if key[0] in blocks]
-    silent_s = None if live is None else (now - live.updated_at).total_seconds()
-    state = _state_of(live, silent_s)
+    silent_s = silent_s_of(live, now)
+    state = state_of(live, silent_s)
     workers = live.workers if live is not None and state == "running" else ()
     waiting = live.waiting if live is not None and state == "running" else 0
     rounds, adaptive = plan.rounds, plan.until_halfwidth is not None
@@ -119,6 +119,20 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
         left_s=left_s,
         ends_at=None if left_s is None else _after(now, left_s),
     )
+
+
+def silent_s_of(live: LiveReport | None, now: datetime.datetime) -> float | None:
+    """Seconds since the driver's last word; None where it has said none."""
+    return None if live is None else (now - live.updated_at).total_seconds()
+
+
+def state_of(live: LiveReport | None, silent_s: float | None) -> State:
+    """What a run's driver is doing, or how it ended, by its last word and how long ago that was."""
+    if live is None:
+        return "not begun"
+    if live.state == "running" and silent_s is not None and silent_s > SILENT_S:
+        return "silent"
+    return live.state
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
@@ -204,14 +218,6 @@ def _next(found: Status, where: Location) -> str:
                 "--resume would measure nothing more: what failed is not tried again. Mend the cause and begin a new "
                 f"run; its tables: {tables}"
             )
-
-
-def _state_of(live: LiveReport | None, silent_s: float | None) -> State:
-    if live is None:
-        return "not begun"
-    if live.state == "running" and silent_s is not None and silent_s > SILENT_S:
-        return "silent"
-    return live.state
 
 
 def _complete(store: RunStore, rounds: int) -> set[str]:
