@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -87,18 +88,49 @@ def test_equal_visits_are_said_to_be_that_and_nothing_is_nan_or_inf(
 
 
 @pytest.mark.parametrize(
-    ("unknown", "words"),
+    ("unknown", "where", "words"),
     [
-        ("one visit", "[no interval: one launch]; only repeated launches, or further GPUs, can settle it"),
-        ("devices apart", "[no interval: GPUs not told from blocks]; rounds in which blocks meet other GPUs would"),
+        (
+            "one visit",
+            "strategy = 'lora_merged'",
+            "[no interval: one launch]; only repeated launches, or further GPUs, can settle it",
+        ),
+        (
+            "devices apart",
+            "true",
+            "[no interval: GPUs not told from blocks]; rounds in which blocks meet other GPUs would",
+        ),
     ],
 )
-def test_why_there_is_no_interval_is_said(tables: Tables, unknown: str, words: str) -> None:
+def test_why_there_is_no_interval_is_said(tables: Tables, unknown: str, where: str, words: str) -> None:
     tables.connection.execute(
-        "UPDATE by_strategy SET verdict = 'inconclusive', low = 0, high = 'inf', more_rounds = NULL, unknown = ?",
+        "UPDATE by_strategy SET verdict = 'inconclusive', low = 0, high = 'inf', more_rounds = NULL, unknown = ? "
+        f"WHERE verdict IS NOT NULL AND {where}",
         [unknown],
     )
-    assert all(words in line for line in report.verdict_lines(tables)[:-1])
+    lines = [line for line in report.verdict_lines(tables)[:-1] if " is inconclusive: " in line]
+    assert lines
+    assert all(words in line for line in lines)
+
+
+def test_a_run_of_one_round_gives_no_verdicts_and_says_how_many_would(
+    known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    costs = {"full_ft": 4, "lora_separate": 5, "lora_merged": 4.02, "multi_lora": 5.5}
+    known_latencies({name: constant(ms) for name, ms in costs.items()})
+    short = Tables(measure(load_plan(rounds=1), tmp_path / "short"))
+    assert report.verdict_lines(short) == [
+        "No verdicts: one round gives no interval. Ask for 8 rounds or more (--rounds 8) in a new run."
+    ]
+    until_narrow = dataclasses.replace(load_plan(rounds=30), until_halfwidth=0.01)
+    begun = Tables(measure(until_narrow, tmp_path / "begun", visits=3))
+    assert report.verdict_lines(begun) == [
+        "No verdicts yet: one round gives no interval, and up to 30 are planned; go on by --resume."
+    ]
+    text = shown(lambda console: report.print_everything(short, console))
+    assert "+25.0 % [no interval: one launch]" in text
+    assert "inconclusive" not in text
+    assert "These verdicts hold" not in text
 
 
 def test_everything_fits_its_lines_and_has_no_colour_in_a_log(tables: Tables) -> None:

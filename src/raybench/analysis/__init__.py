@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from raybench.analysis.percentiles import samples_needed
     from raybench.analysis.ratios import MEASURES, WALL, chain_of, compared_in
     from raybench.analysis.sandbox import shut_off
-    from raybench.analysis.sequential import LEAST_ROUNDS, HalfwidthRule
+    from raybench.analysis.sequential import FIRST_LOOK, LEAST_ROUNDS, HalfwidthRule
     from raybench.analysis.shipped import shipped_sql
     from raybench.analysis.significance import holm
     from raybench.analysis.stats import (
@@ -30,6 +30,7 @@ else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "FIRST_LOOK",
     "LEAST_ROUNDS",
     "MEASURES",
     "ROUNDING",

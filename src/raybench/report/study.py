@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
-from raybench.analysis import Tables, compared_in
+from raybench.analysis import FIRST_LOOK, Tables, compared_in
 from raybench.report.numbers import count, interval, more_rounds, share, size
 from raybench.report.screen import Screen, print_line
 
@@ -62,9 +62,19 @@ def measures_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [measure for measure in MEASURES if measure in there]
 
 
+def is_too_short(tables: Tables) -> bool:
+    """Whether there is one visit of each that is compared, which says nothing of how far visits differ."""
+    return _are_too_short(_judged(tables))
+
+
 def verdict_lines(tables: Tables) -> list[str]:
-    """Each deployment against each reference, in words; of a language model by each measure in one line."""
-    rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
+    """Each deployment against each reference, in words; of a language model by each measure in one line.
+
+    Of a run that is too short for any verdict one line says that, and what would not be.
+    """
+    rows = _judged(tables)
+    if _are_too_short(rows):
+        return [_too_short(tables.description.plan.rounds)]
     paired = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")
     beside = {compared_in(row): row for row in paired}
     for row in rows:
@@ -80,6 +90,23 @@ def verdict_lines(tables: Tables) -> list[str]:
     if lines and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
     return lines
+
+
+def _judged(tables: Tables) -> list[dict[str, Any]]:
+    return tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
+
+
+def _are_too_short(rows: Sequence[dict[str, Any]]) -> bool:
+    return bool(rows) and all(row["unknown"] == "one visit" for row in rows)
+
+
+def _too_short(planned: int) -> str:
+    if planned > 1:
+        return f"No verdicts yet: one round gives no interval, and up to {planned:,} are planned; go on by --resume."
+    return (
+        f"No verdicts: one round gives no interval. Ask for {FIRST_LOOK} rounds or more (--rounds {FIRST_LOOK}) in a "
+        "new run."
+    )
 
 
 def fidelity_lines(tables: Tables) -> list[str]:
@@ -266,7 +293,7 @@ def _cell(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         return "baseline"
     if row["ratio"] is None:
         return "-"
-    answer = f"{interval(row)} {row['verdict']}"
+    answer = interval(row) if row["unknown"] == "one visit" else f"{interval(row)} {row['verdict']}"
     if row["compared_ms"] is None:
         return f"by {label_of(row['via'], rows)}: {answer}" if row["via"] else answer
     compared, reference = (_ms(row[column], row["measure"], "") for column in ("compared_ms", "reference_ms"))

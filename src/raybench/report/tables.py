@@ -16,7 +16,7 @@ from raybench.report.failures import all_of_it, failed_headline, has_failed, inc
 from raybench.report.load import load_tables
 from raybench.report.numbers import percent
 from raybench.report.screen import Screen, print_line
-from raybench.report.study import MEASURES, fidelity_lines, measures_of, study_table, verdict_lines
+from raybench.report.study import MEASURES, fidelity_lines, is_too_short, measures_of, study_table, verdict_lines
 from raybench.report.terminal import run_argument, shell_command, shown_place
 from raybench.store import Location
 
@@ -66,6 +66,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
     rows = tables.rows("FROM by_configuration")
     generates = any(row["ttft_ms"] is not None for row in rows)
     measure: _Columns = {"measure": ("measure", MEASURES.__getitem__)} if generates else {}
+    verdict = _verdict_column(tables)
     _table(
         console,
         "By configuration (wall time of a request, milliseconds)",
@@ -97,7 +98,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
                 "ratio": ("change", percent),
                 "low": ("95 % from", _end),
                 "high": ("to", _end),
-                "verdict": ("verdict", str),
+                **verdict,
             },
         )
     _table(
@@ -117,7 +118,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "low": ("95 % from", _end),
             "high": ("to", _end),
             "p_holm": ("p (Holm)", _p),
-            "verdict": ("verdict", str),
+            **verdict,
         },
     )
     _table(
@@ -253,7 +254,7 @@ def axis_table(tables: Tables, console: Screen) -> None:
             "ratio": ("overhead", percent),
             "low": ("95 % from", _end),
             "high": ("to", _end),
-            "verdict": ("verdict", str),
+            **_verdict_column(tables),
         },
     )
 
@@ -345,6 +346,11 @@ def print_next_commands(root: Location, console: Screen) -> None:
         print_line(console, f"  cd {run} && duckdb -init views.sql        the same views, without raybench")
     else:
         print_line(console, f"  SET VARIABLE raybench_run = '{root}';        then {root}/views.sql in any DuckDB")
+
+
+def _verdict_column(tables: Tables) -> _Columns:
+    """None of a run that is too short for verdicts."""
+    return {} if is_too_short(tables) else {"verdict": ("verdict", str)}
 
 
 def _table(
