@@ -58,6 +58,17 @@ def test_noise_says_how_many_rounds_more(make: Make) -> None:
             assert f"{row.name} is inconclusive, relative to full_ft: about {more:,} more rounds of each run" in shown
 
 
+def test_rounds_that_nobody_would_wait_for_are_not_asked_for(make: Make) -> None:
+    found = of(make(noise=0.3, seed=1), make(noise=0.3, seed=2))
+    far = [
+        dataclasses.replace(row, relative=row.relative and dataclasses.replace(row.relative, more_rounds=8546))
+        for row in found.deployments
+    ]
+    shown = text(dataclasses.replace(found, deployments=tuple(far)))
+    assert "is inconclusive, relative to full_ft: not to be settled by more rounds on this machine; a wider" in shown
+    assert "8,546" not in shown
+
+
 def test_what_differs_is_printed_before_the_table(make: Make, edit: Edit) -> None:
     def other(d: dict[str, Any]) -> None:
         d["plan"]["margin"] = 0.05

@@ -88,6 +88,20 @@ def test_what_is_inconclusive_says_what_would_settle_it(tmp_path: Path) -> None:
     assert "Rounds in brackets: so many more would settle it, if ratio and spread stay as they are." in lines
 
 
+def test_what_no_sensible_number_of_rounds_settles_says_what_would(tmp_path: Path) -> None:
+    tables = Tables(generated(load_generated(tmp_path), tmp_path, even_cost))
+    tables.connection.execute(
+        "UPDATE by_strategy SET verdict = 'inconclusive', more_rounds = 8546, disputed = false "
+        "WHERE verdict IS NOT NULL AND strategy = 'lora_merged' AND reference_strategy = 'full_ft' AND measure = 'tpot'"
+    )
+    lines = report.verdict_lines(tables)
+    line = next(line for line in lines if line.startswith("LoRA Merged against Full FT"))
+    assert "TPOT +0.5 % [+0.5 %, +0.5 %] inconclusive (not to be settled by more rounds on this machine); end" in line
+    would = "a wider margin would do, or a machine whose visits differ less."
+    assert f"Not to be settled by more rounds on this machine: {would}" in lines
+    assert not any(line.startswith("Rounds in brackets") for line in lines)
+
+
 def test_rows_of_other_batches_stand_beside_each_other(batches: Tables) -> None:
     text = shown(lambda console: report.print_everything(batches, console))
     assert "\\n" not in text

@@ -113,6 +113,28 @@ def test_why_there_is_no_interval_is_said(tables: Tables, unknown: str, where: s
     assert all(words in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("rounds", "words"),
+    [
+        (12, "about 12 more rounds would settle it, if ratio and spread stay as they are"),
+        (1_000, "about 1,000 more rounds would settle it, if ratio and spread stay as they are"),
+        (
+            8_546,
+            "not to be settled by more rounds on this machine: a wider margin would do, or a machine whose visits "
+            "differ less",
+        ),
+    ],
+)
+def test_rounds_that_nobody_would_wait_for_are_not_asked_for(tables: Tables, rounds: int, words: str) -> None:
+    tables.connection.execute(
+        "UPDATE by_strategy SET verdict = 'inconclusive', more_rounds = ?, disputed = false "
+        "WHERE verdict IS NOT NULL AND strategy = 'lora_merged' AND reference_strategy = 'full_ft'",
+        [rounds],
+    )
+    (line,) = [line for line in report.verdict_lines(tables) if " is inconclusive: " in line]
+    assert line == f"LoRA Merged against Full FT is inconclusive: +0.5 % [+0.5 %, +0.5 %]; {words}"
+
+
 def test_a_run_of_one_round_gives_no_verdicts_and_says_how_many_would(
     known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:

@@ -12,7 +12,17 @@ from rich.table import Table
 from raybench.analysis import WALL, Unknown
 from raybench.compare.changes import Change
 from raybench.compare.comparison import By, Row, RunComparison
-from raybench.report import MEASURES, Screen, more_rounds, percent, print_line, run_argument, shell_command
+from raybench.report import (
+    MEASURES,
+    NOT_BY_ROUNDS,
+    Screen,
+    are_too_many,
+    more_rounds,
+    percent,
+    print_line,
+    run_argument,
+    shell_command,
+)
 
 ON_OTHER_DEVICES: Final = (
     "nothing tells how far devices differ; compare runs on the same device or on several each, or say by "
@@ -148,6 +158,8 @@ def _hidden(found: RunComparison, by: By) -> list[str]:
 def _more(change: Change | None) -> str:
     if change is None or change.more_rounds is None:
         return ": rounds alone would not settle it; more GPUs, or visits that differ less, may."
+    if are_too_many(change.more_rounds):
+        return f": {NOT_BY_ROUNDS}; a wider margin would do, or visits that differ less."
     return f": about {more_rounds(change.more_rounds)} of each run would settle it (--rounds)."
 
 

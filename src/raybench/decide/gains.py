@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from raybench.decide.advice import FormGain
-from raybench.report import duration, more_rounds, why_no_interval
+from raybench.report import NOT_BY_ROUNDS, are_too_many, duration, more_rounds, why_no_interval
 
 
 def gain_lines(forms: Sequence[FormGain]) -> Iterator[str]:
@@ -41,6 +41,8 @@ def _settled(gain: FormGain) -> str:
         return "not settled: a few slow requests make the difference"
     if gain.no_interval is not None:
         return f"not settled: {why_no_interval(gain.no_interval)}"
+    if gain.more_rounds is not None and are_too_many(gain.more_rounds):
+        return NOT_BY_ROUNDS
     if gain.more_rounds is not None:
         return f"not settled: about {more_rounds(gain.more_rounds)} would"
     return "not settled: more rounds may"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from raybench.decide.advice import WayResult, gigabytes, milliseconds
 from raybench.decide.needs import Needs
-from raybench.report import count, more_rounds
+from raybench.report import NOT_BY_ROUNDS, are_too_many, count, more_rounds
 
 
 def sentence(
@@ -57,6 +57,8 @@ def _not_settled(way: WayResult) -> str:
         return "not settled, for blocks met the GPUs so that these cannot be told apart; more rounds may"
     if way.more_rounds is None:
         return "not settled, and rounds on these GPUs would not; more GPUs may"
+    if are_too_many(way.more_rounds):
+        return f"{NOT_BY_ROUNDS}; one whose visits differ less may"
     return f"not settled; about {more_rounds(way.more_rounds)} would"
 
 

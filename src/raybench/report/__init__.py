@@ -8,7 +8,15 @@ if TYPE_CHECKING:
     from raybench.report.command import Parser, run_command
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.latest import add_results_argument, add_run_argument, named_run
-    from raybench.report.numbers import count, duration, more_rounds, percent, why_no_interval
+    from raybench.report.numbers import (
+        NOT_BY_ROUNDS,
+        are_too_many,
+        count,
+        duration,
+        more_rounds,
+        percent,
+        why_no_interval,
+    )
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
     from raybench.report.study import MEASURES
@@ -27,12 +35,14 @@ else:
 
 __all__ = [
     "MEASURES",
+    "NOT_BY_ROUNDS",
     "Parser",
     "Screen",
     "add_results_argument",
     "add_run_argument",
     "add_sql_arguments",
     "all_of_it",
+    "are_too_many",
     "brief_failure",
     "complain",
     "count",

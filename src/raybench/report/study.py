@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
-from raybench.report.numbers import count, interval, more_rounds, share, size
+from raybench.report.numbers import NOT_BY_ROUNDS, are_too_many, count, interval, more_rounds, share, size
 from raybench.report.screen import Screen, print_line
 
 _SERVED_CODES: Final = frozenset(
@@ -31,6 +31,8 @@ _TITLES: Final[dict[str, str]] = {
 }
 _ROUNDING: Final = 1e-5
 """Logits that differ by less differ by what a float32 is rounded to, grown through the layers."""
+_WOULD: Final = "a wider margin would do, or a machine whose visits differ less"
+"""What settles a row that a sensible number of rounds does not."""
 
 
 def study_table(tables: Tables, console: Screen) -> None:
@@ -188,11 +190,14 @@ def _lines_by_measure(rows: Sequence[dict[str, Any]], measures: Sequence[str], m
         for measure in measures:
             if (one := by_measure.get(measure)) is not None:
                 more = f"about {more_rounds(one['more_rounds'])}" if _can_be_settled(one) else _more(one)
+                more = NOT_BY_ROUNDS if _would_take_too_many(one) else more
                 said = {"equivalent": f" (within {margin})", "inconclusive": f" ({more})"}.get(one["verdict"], "")
                 parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
         lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
     if any(_can_be_settled(row) for row in rows):
         lines.append("Rounds in brackets: so many more would settle it, if ratio and spread stay as they are.")
+    if any(map(_would_take_too_many, rows)):
+        lines.append(f"{NOT_BY_ROUNDS[0].upper()}{NOT_BY_ROUNDS[1:]}: {_WOULD}.")
     return lines
 
 
@@ -262,7 +267,15 @@ def _outlier_lines(tables: Tables) -> list[str]:
 
 
 def _can_be_settled(row: dict[str, Any]) -> bool:
-    """Whether further rounds would settle an inconclusive row, and how many is known."""
+    """Whether further rounds would settle an inconclusive row, how many is known, and they can be asked for."""
+    return _is_told_by_rounds(row) and not are_too_many(row["more_rounds"])
+
+
+def _would_take_too_many(row: dict[str, Any]) -> bool:
+    return _is_told_by_rounds(row) and are_too_many(row["more_rounds"])
+
+
+def _is_told_by_rounds(row: dict[str, Any]) -> bool:
     settled_by_rounds = row["verdict"] == "inconclusive" and row["unknown"] is None and not row["disputed"]
     return settled_by_rounds and row["more_rounds"] is not None
 
@@ -277,6 +290,8 @@ def _more(row: dict[str, Any]) -> str:
         return "rounds in which blocks meet other GPUs would settle it"
     if row["more_rounds"] is None:
         return "only repeated launches, or further GPUs, can settle it"
+    if are_too_many(row["more_rounds"]):
+        return f"{NOT_BY_ROUNDS}: {_WOULD}"
     return f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
 
 
