@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from raybench import __version__, analysis, compare, decide, deploy, model, plan, report, store, sweep
+from raybench import __version__, compare, decide, deploy, model, plan, report, store, sweep
 from raybench.records import InputError
 from raybench.report import Parser, run_command
 
@@ -62,20 +62,10 @@ def _prepare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tables(options: argparse.Namespace) -> int:
-    report.print_everything(analysis.Tables(options.directory), report.open_console())
-    return 0
-
-
 def _add_prepare_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("preset", choices=model.presets())
     p.add_argument("--plan", default="rq2", metavar="NAME|FILE.toml", help="whose adapters to write (default: rq2)")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: this machine's cache, where the sweep finds it")
-
-
-def _add_tables_arguments(p: argparse.ArgumentParser) -> None:
-    report.add_run_argument(p)
-    report.add_results_argument(p)
 
 
 class _Command(NamedTuple):
@@ -130,8 +120,8 @@ _COMMANDS: Final = {
     ),
     "tables": _Command(
         "all tables of a run, from its raw samples",
-        _add_tables_arguments,
-        _tables,
+        lambda p: report.add_tables_arguments(p),
+        lambda options: report.run_tables(options),
         only_reads=True,
         runs=("directory",),
     ),

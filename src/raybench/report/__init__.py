@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
     from raybench.report.study import MEASURES
-    from raybench.report.tables import print_everything, print_next_commands, print_summary
+    from raybench.report.tables import print_next_commands, print_summary
+    from raybench.report.tables_command import add_tables_arguments, run_tables
     from raybench.report.terminal import (
         complain,
         harmless,
@@ -41,6 +42,7 @@ __all__ = [
     "add_results_argument",
     "add_run_argument",
     "add_sql_arguments",
+    "add_tables_arguments",
     "all_of_it",
     "are_too_many",
     "brief_failure",
@@ -52,13 +54,13 @@ __all__ = [
     "named_run",
     "open_console",
     "percent",
-    "print_everything",
     "print_line",
     "print_next_commands",
     "print_summary",
     "run_argument",
     "run_command",
     "run_sql",
+    "run_tables",
     "say",
     "shell_command",
     "told_failure",

@@ -1,14 +1,13 @@
-"""Any SQL over a run: what it answers, in a box for people or as CSV for programs. Ctrl-C ends the query."""
+"""Any SQL over a run: what it answers, in a box for people or in a format for programs. Ctrl-C ends the query."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from typing import Final, TypeVar
 
@@ -16,13 +15,18 @@ import duckdb
 import pyarrow as pa
 
 from raybench.records import RaybenchError
+from raybench.report.formats import Format, csv_text, json_text, markdown_text, parquet_bytes
 from raybench.report.screen import open_console, print_line
-from raybench.report.terminal import harmless, write_text
+from raybench.report.terminal import write_bytes, write_text
 
 T = TypeVar("T")
 
 _BOX: Final = {"max_rows": 200, "max_width": 200}
-_ROWS_AT_ONCE: Final = 10_000
+_NUMBERS: Final = frozenset(
+    ["float", "double", "decimal"]
+    + [f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint", "hugeint")]
+)
+"""DuckDB's types of numbers."""
 
 
 def print_box(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -43,32 +47,54 @@ def print_box(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         print_line(console, line)
 
 
-def print_csv(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Every row, each value as DuckDB writes it, a null as nothing; on a terminal what would act on it is escaped.
+def print_as(connection: duckdb.DuckDBPyConnection, sql: str, format_: Format) -> None:
+    """Every row, for programs and pages: as text, or as a Parquet file, which no terminal is given.
 
-    Raises what `print_box` raises.
+    Raises what `print_box` raises, and RaybenchError where the format cannot hold it.
     """
+    shown = sys.stdout.isatty()
+    if shown and format_ == "parquet":
+        raise RaybenchError("Parquet is no text for a terminal; send it into a file, as > FILE.parquet")
+    for part in encoded(connection, sql, format_, shown):
+        if isinstance(part, str):
+            write_text(part)
+        else:
+            write_bytes(part)
 
-    def ask() -> tuple[list[str], pa.Table]:
+
+def encoded(
+    connection: duckdb.DuckDBPyConnection, sql: str, format_: Format, shown: bool = False
+) -> Iterator[str | bytes]:
+    """What a query answers, in parts. CSV and Markdown have each value as DuckDB writes it, a null as nothing.
+
+    ``shown``: CSV for a terminal, where what would act on it is escaped. Raises what `print_as` raises.
+    """
+    as_text = format_ in ("csv", "markdown")
+
+    def ask() -> tuple[list[str], list[bool], pa.Table]:
         relation = connection.sql(sql)
         if relation is None:
-            return [], pa.table({})
+            return [], [], pa.table({})
+        kinds = [str(kind.id) for kind in relation.types]
         # As text: Python's times lie between the years 1 and 9999 and are finite, DuckDB's need not. By place: columns
         # may share a name.
-        texts = [f"CAST(#{place} AS VARCHAR) AS c{place}" for place in range(1, len(relation.columns) + 1)]
-        return relation.columns, relation.project(", ".join(texts)).to_arrow_table()
+        parts = [
+            f"CAST(#{place} AS VARCHAR) AS c{place}" if as_text else f"#{place} AS c{place}"
+            for place in range(1, len(kinds) + 1)
+        ]
+        found = relation.project(", ".join(parts)).to_arrow_table()
+        return relation.columns, [kind in _NUMBERS for kind in kinds], found
 
-    columns, found = _answer(connection, ask)
-    _write_rows([columns])
-    for batch in found.to_batches(max_chunksize=_ROWS_AT_ONCE):
-        _write_rows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-
-
-def _write_rows(rows: Iterable[Iterable[str | None]]) -> None:
-    text = io.StringIO()
-    shown = [[value and harmless(value) for value in row] for row in rows] if sys.stdout.isatty() else rows
-    csv.writer(text, lineterminator="\n").writerows(shown)
-    write_text(text.getvalue())
+    columns, numeric, found = _answer(connection, ask)
+    match format_:
+        case "csv":
+            yield from csv_text(columns, found, shown)
+        case "json":
+            yield from json_text(columns, found)
+        case "markdown":
+            yield from markdown_text(columns, found, numeric)
+        case "parquet":
+            yield _answer(connection, lambda: parquet_bytes(columns, found.rename_columns(columns)))
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, ask: Callable[[], T]) -> T:

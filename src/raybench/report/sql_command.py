@@ -13,8 +13,9 @@ import duckdb
 
 from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
+from raybench.report.formats import FORMATS
 from raybench.report.latest import add_results_argument, add_run_argument
-from raybench.report.query import print_box, print_csv
+from raybench.report.query import print_as, print_box
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import OutputError
 
@@ -26,7 +27,7 @@ def add_sql_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_argument(parser)
     parser.add_argument("query", nargs="?", metavar="SQL", help="default: a prompt")
     add_results_argument(parser)
-    parser.add_argument("--format", choices=("box", "csv"), default="box", help="default: box")
+    parser.add_argument("--format", choices=("box", *FORMATS), default="box", help="default: box")
     parser.add_argument(
         "--unsafe",
         action="store_true",
@@ -45,7 +46,9 @@ def run_sql(options: argparse.Namespace) -> int:
     if not options.unsafe:
         with tables.reading():
             shut_off(connection)
-    answer = partial(print_csv if options.format == "csv" else print_box, connection)
+    answer = partial(print_box, connection)
+    if options.format != "box":
+        answer = partial(print_as, connection, format_=options.format)
     if options.query is not None:
         answer(options.query)
     else:

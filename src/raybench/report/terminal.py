@@ -62,6 +62,13 @@ def write_text(text: str) -> None:
     output.flush()
 
 
+def write_bytes(data: bytes) -> None:
+    """Data for programs on standard output that is no text."""
+    output = Output(sys.stdout)
+    output.write_bytes(data)
+    output.flush()
+
+
 def shell_command(words: Iterable[object]) -> str:
     """A command line that a shell reads as these words, whatever they hold; without control characters."""
     return " ".join(_quoted(str(word)) for word in words)
@@ -95,6 +102,12 @@ class Output:
         with self._explained():
             self._stream.write(text)
         return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """What is no text, past the encoding."""
+        with self._explained():
+            self._stream.flush()
+            self._stream.buffer.write(data)
 
     def flush(self) -> None:
         with self._explained():
