@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 import subprocess
 import sys
@@ -86,6 +87,29 @@ def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) ->
     assert out.splitlines()[-1] == "Run it: python -m raybench.sweep --plan rq2 --design independent"
 
 
+def test_plan_as_json_is_what_a_run_keeps_of_it_and_how_long_it_would_take(
+    small_plan_path: Path, capsys: Capture
+) -> None:
+    words = ["plan", str(small_plan_path), "--model", "micro", "--json"]
+    assert cli.main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    plan, _ = plan_file.load_plan(str(small_plan_path), all_traits(), glue_tasks())
+    described = describe("run", plan, GlueLengths(0), ModelSpec("micro", "preset_device"), [], all_traits())
+    assert {key: found[key] for key in ("plan", "configurations")} == {
+        key: described[key] for key in ("plan", "configurations")
+    }
+    assert found["blocks"][-1] == {
+        "name": "multi_lora_2_adapters",
+        "configurations": ["multi_lora_2_adapters"],
+        "compared_with": ["lora_mrpc_seed42", "lora_sst2_seed42"],
+    }
+    assert (found["visits"], found["samples_of_a_configuration"], found["samples"]) == (6, 8, plan.expected_samples())
+    assert [one["machine"] for one in found["estimates"]] == ["this core", "L4", "A10G", "A100", "H100"]
+    assert all(one["time_s"] > 0 and one["memory_bytes"] > 0 for one in found["estimates"])
+    assert found["command"] == ["python", "-m", "raybench.sweep", "--plan", str(small_plan_path), "--model", "micro"]
+    assert [adapter["name"] for adapter in found["adapters"]] == ["mrpc_seed42", "sst2_seed42"]
+
+
 def test_plan_shows_a_file_and_its_command_can_be_pasted(
     small_plan_path: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -113,6 +137,7 @@ def test_a_plan_that_is_none_ends_with_2_and_one_line(tmp_path: Path, capsys: Ca
         ["plans"],
         ["plan"],
         ["plan", "rq2", "--design", "both"],
+        ["plan", "rq2", "--json", "--toml"],
         ["prepare", "macro"],
         ["sql"],
         ["sql", "run", "SELECT 1", "--format", "xml"],

@@ -65,6 +65,63 @@ def lora(adapter: Adapter) -> dict[str, Any]:
     return found
 
 
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """The plan but for its configurations, with what the command line changed of it, as JSON values."""
+    return {
+        "name": plan.name,
+        "description": plan.description,
+        "design": plan.design,
+        "rounds": plan.rounds,
+        "requests": plan.requests,
+        "warmups": plan.warmups,
+        "turn_requests": plan.turn_requests,
+        "workload_seed": plan.workload_seed,
+        "order_seed": plan.order_seed,
+        "margin": plan.margin,
+        "references": list(plan.references),
+        "claims": [{"strategy": c.role, "reference": c.reference} for c in plan.claims],
+        "until_halfwidth": plan.until_halfwidth,
+        "accelerator_type": plan.accelerator_type,
+        "servers": [table.describe() for table in plan.servers],
+        "goodput": None if plan.goodput is None else dataclasses.asdict(plan.goodput),
+    }
+
+
+def describe_configurations(
+    plan: Plan, traits: Mapping[str, StrategyTraits], model: ModelSpec | None = None
+) -> list[dict[str, Any]]:
+    """What is measured, as JSON values. ``model``: None where the device decides."""
+    home = homes(plan.blocks)
+    return [
+        {
+            "name": c.name,
+            "strategy": c.strategy,
+            "strategy_source": strategy_source(c.strategy),
+            "role": c.role,
+            "delay_share": c.delay_share,
+            "deployment": deployment(c, traits, model),
+            "seed": c.seed,
+            "tasks": list(c.tasks),
+            "adapters": [a.name for a in c.adapters],
+            "lora": [lora(a) for a in c.adapters],
+            "num_labels": c.num_labels,
+            "checkpoint": c.checkpoint,
+            "dtype": c.dtype,
+            "adapter_dtype": c.adapter_dtype,
+            "routing": c.routing,
+            "execution": c.execution,
+            "form": c.form or traits[c.strategy].forms[0],
+            "batch": c.batch,
+            "kv_cache": c.kv_cache,
+            "quantization": c.quantization,
+            "servers": c.servers or None,
+            "load": None if c.load is None else c.load.describe(),
+            "block": home[c.name].name,
+        }
+        for c in plan.configurations
+    ]
+
+
 def describe(
     run_id: str,
     plan: Plan,
@@ -75,28 +132,10 @@ def describe(
     written_from: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The description of a new run, as JSON values. ``written_from``: the options that the plan was written from."""
-    home = homes(plan.blocks)
     return {
         "run_id": run_id,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "plan": {
-            "name": plan.name,
-            "description": plan.description,
-            "design": plan.design,
-            "rounds": plan.rounds,
-            "requests": plan.requests,
-            "warmups": plan.warmups,
-            "turn_requests": plan.turn_requests,
-            "workload_seed": plan.workload_seed,
-            "order_seed": plan.order_seed,
-            "margin": plan.margin,
-            "references": list(plan.references),
-            "claims": [{"strategy": c.role, "reference": c.reference} for c in plan.claims],
-            "until_halfwidth": plan.until_halfwidth,
-            "accelerator_type": plan.accelerator_type,
-            "servers": [table.describe() for table in plan.servers],
-            "goodput": None if plan.goodput is None else dataclasses.asdict(plan.goodput),
-        },
+        "plan": describe_plan(plan),
         "model": {
             "name": model.name,
             "kind": model.kind,
@@ -104,34 +143,7 @@ def describe(
             "task_type": model.task_type,
         },
         "workload": workload.describe(),
-        "configurations": [
-            {
-                "name": c.name,
-                "strategy": c.strategy,
-                "strategy_source": strategy_source(c.strategy),
-                "role": c.role,
-                "delay_share": c.delay_share,
-                "deployment": deployment(c, traits, model),
-                "seed": c.seed,
-                "tasks": list(c.tasks),
-                "adapters": [a.name for a in c.adapters],
-                "lora": [lora(a) for a in c.adapters],
-                "num_labels": c.num_labels,
-                "checkpoint": c.checkpoint,
-                "dtype": c.dtype,
-                "adapter_dtype": c.adapter_dtype,
-                "routing": c.routing,
-                "execution": c.execution,
-                "form": c.form or traits[c.strategy].forms[0],
-                "batch": c.batch,
-                "kv_cache": c.kv_cache,
-                "quantization": c.quantization,
-                "servers": c.servers or None,
-                "load": None if c.load is None else c.load.describe(),
-                "block": home[c.name].name,
-            }
-            for c in plan.configurations
-        ],
+        "configurations": describe_configurations(plan, traits, model),
         "comparisons": [
             {**one, "references": list(one["references"])} for one in map(dataclasses.asdict, plan.comparisons)
         ],

@@ -6,7 +6,7 @@ import argparse
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems
-from raybench.report import count, say, shell_command, write_text
+from raybench.report import count, say, shell_command, write_json, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
 
@@ -20,6 +20,14 @@ def show_plan(options: argparse.Namespace) -> int:
     problems.raise_if_any()
     assert checked is not None
     plan = checked.plan
+    words = ["python", "-m", "raybench.sweep", "--plan", options.plan]
+    words += [] if plan.design == "paired" else ["--design", plan.design]
+    words += [] if options.model is None else ["--model", options.model]
+    if options.json:
+        from raybench.sweep.plan_json import plan_json  # which imports what describes a run
+
+        write_json(plan_json(checked, words))
+        return 0
     say(f"{plan.name}: {' '.join(plan.description.split())}")
     say(f"{len(plan.configurations)} configurations in {count(len(plan.blocks), 'block')} ({plan.design} design)")
     for block in plan.blocks:
@@ -37,9 +45,6 @@ def show_plan(options: argparse.Namespace) -> int:
         say(line)
     for note in checked.notes:
         say(f"Caution: {note}")
-    words = ["python", "-m", "raybench.sweep", "--plan", options.plan]
-    words += [] if plan.design == "paired" else ["--design", plan.design]
-    words += [] if options.model is None else ["--model", options.model]
     say(f"Run it: {shell_command(words)}")
     return 0
 

@@ -12,4 +12,6 @@ def add_plan_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
     p.add_argument("--design", choices=("paired", "independent"), default="paired")
     p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
-    p.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
+    instead = p.add_mutually_exclusive_group()
+    instead.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
+    instead.add_argument("--json", action="store_true", help="everything as JSON")
