@@ -118,6 +118,11 @@ _COMMANDS: Final = {
         only_reads=True,
         runs=("directory",),
     ),
+    "rm": _Command(
+        "remove a run, after asking",
+        lambda p: report.add_rm_arguments(p),
+        lambda options: report.run_rm(options),
+    ),
     "tables": _Command(
         "all tables of a run, from its raw samples",
         lambda p: report.add_tables_arguments(p),

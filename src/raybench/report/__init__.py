@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         percent,
         why_no_interval,
     )
+    from raybench.report.rm_command import add_rm_arguments, run_rm
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
     from raybench.report.study import MEASURES
@@ -40,6 +41,7 @@ __all__ = [
     "Parser",
     "Screen",
     "add_results_argument",
+    "add_rm_arguments",
     "add_run_argument",
     "add_sql_arguments",
     "add_tables_arguments",
@@ -59,6 +61,7 @@ __all__ = [
     "print_summary",
     "run_argument",
     "run_command",
+    "run_rm",
     "run_sql",
     "run_tables",
     "say",

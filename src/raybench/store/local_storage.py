@@ -147,6 +147,19 @@ class LocalStorage:
             with contextlib.suppress(OSError):
                 (self.root / name).unlink(missing_ok=True)
 
+    def leave(self, folders: Sequence[str]) -> list[str]:
+        """A folder that is not empty stays."""
+        with explained(self.root, "removed"):
+            for name in folders:
+                path = self.root / name
+                if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+                    path.rmdir()
+            left = sorted(path.name for path in self.root.iterdir())
+            if not left:
+                self.root.rmdir()
+                _sync_directory(self.root.parent)
+        return left
+
     def lock(self) -> DriverLock:
         """Take ``flock``. Raises `InputError` while a live driver has it."""
         with explained(self.root / LOCK, "locked"):

@@ -116,6 +116,10 @@ class ObjectStorage:
     def abandon(self, names: Iterable[str]) -> None:
         """They are left; see above."""
 
+    def leave(self, folders: Sequence[str]) -> list[str]:
+        """There are no folders to remove."""
+        return sorted([*self._client.names(""), *self._client.folders()])
+
     def lock(self) -> ObjectLock:
         """Take the lease. Raises `InputError` while a live driver has it."""
         return ObjectLock(self._brisk, LOCK)

@@ -93,6 +93,12 @@ class Storage(Protocol):
     def abandon(self, names: Iterable[str]) -> None:
         """Of a commit that failed: no entry lists ``names``, nor ever will. They may be removed or left."""
 
+    def leave(self, folders: Sequence[str]) -> list[str]:
+        """After a run's files were removed: remove ``folders`` and the root, where they are empty.
+
+        Returns the names that are left in the root.
+        """
+
     def lock(self) -> Lock:
         """Become the run's driver. Raises `InputError` while a live one has it."""
 
