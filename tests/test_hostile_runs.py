@@ -94,6 +94,11 @@ def test_status_answers_or_says_what_is_wrong(
     try:
         answer(capsys, "status", str(run))
         answer(capsys, "status", str(run), "--json")
+        assert answer(capsys, "runs", "--results", str(run.parent)) == 0
+        assert answer(capsys, "runs", "--results", str(run.parent), "--json") == 0
+        code = cli.main(["status", "latest", "--results", str(run.parent)])
+        assert code in (0, 1, 2)
+        assert "\x1b" not in "".join(capsys.readouterr())
     finally:
         (run / name).write_bytes(intact)
 

@@ -16,8 +16,8 @@ from raybench.store.results import open_storage
 from raybench.store.storage import DESCRIPTION, LOCK, Storage, StoreError
 
 _FOLDERS: Final = (*SCHEMAS, "tables", "schema", COMPACTED, MANIFEST)
-_LAST: Final = (DESCRIPTION, LOCK, "driver.clock")
-"""Removed after all else: what has a description is a run, and its lock keeps drivers away."""
+_LAST: Final = (LOCK, "driver.clock")
+"""Removed after all else: they keep drivers away."""
 _DERIVED: Final = ("live.json", "views.sql")
 _DRIVEN: Final = "; wait for it"
 """After these words a lock that is refused says what to do about beginning a run."""

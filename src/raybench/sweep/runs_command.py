@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 from collections import Counter
@@ -128,8 +129,8 @@ def _print(runs: list[RunLine]) -> None:
     for header in ("run", "plan", "model", "state", "visits", "verdicts", "begun, UTC"):
         table.add_column(header, justify="right" if header == "visits" else "left", no_wrap=header == "run")
     for run in runs:
-        begun = "-" if run.begun_at is None else f"{run.begun_at.astimezone(datetime.UTC):%Y-%m-%d %H:%M}"
-        table.add_row(run.run_id, run.plan or "-", run.model or "-", run.state, _visits(run), _words(run), begun)
+        cells = [run.run_id, run.plan or "-", run.model or "-", run.state, _visits(run), _words(run), _begun(run)]
+        table.add_row(*cells)
     console.print(table)
     for run in runs:
         if run.problem is not None:
@@ -140,6 +141,14 @@ def _visits(run: RunLine) -> str:
     if run.visits_done is None:
         return "-"
     return f"{run.visits_done:,} of {'at most ' if run.at_most else ''}{run.visits_planned:,}"
+
+
+def _begun(run: RunLine) -> str:
+    if run.begun_at is None:
+        return "-"
+    with contextlib.suppress(OverflowError):  # of the year 1, by a clock that is ahead: as it is said
+        return f"{run.begun_at.astimezone(datetime.UTC):%Y-%m-%d %H:%M}"
+    return str(run.begun_at)
 
 
 def _words(run: RunLine) -> str:
