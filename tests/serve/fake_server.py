@@ -301,12 +301,14 @@ class Generation:
 
     async def end(self) -> bool:
         await self.flush()
+        end = b""
         if self.told.framing == "length":
-            self.writer.write(self.head(len(self.all_bytes)) + self.all_bytes)
+            end = self.head(len(self.all_bytes)) + self.all_bytes
         elif self.told.framing == "chunked":
-            self.writer.write(b"0\r\n\r\n")
+            end = b"0\r\n\r\n"
         if self.told.fault == "more after the end":
-            self.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+            end += b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+        self.writer.write(end)  # in one, so that no reader finds the end alone
         await self.writer.drain()
         return self.told.keep_alive and self.told.framing != "close"
 

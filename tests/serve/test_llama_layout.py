@@ -107,7 +107,7 @@ def test_rotary_embeddings_of_old_and_new_files() -> None:
 
 def test_without_gguf_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gguf", None)
-    with pytest.raises(InputError, match=r"by the package gguf: pip install 'gguf>=0\.19'"):
+    with pytest.raises(InputError, match=r"pip install 'raybench\[gguf\]'"):
         gguf_files.gguf_model(tmp_path, "float32")
 
 
