@@ -71,7 +71,7 @@ def memory_of(processes: Sequence[Any]) -> Memory:
 def has_to_itself(processes: Sequence[Any], port: int) -> bool:
     """Whether one of the processes accepts connections on ``port``, and no other process does.
 
-    Several may (SO_REUSEPORT, which vLLM sets): then the kernel gives each connection to one of them.
+    Several may (SO_REUSEPORT): then the kernel gives each connection to one of them.
     """
     connections = psutil.net_connections(kind="tcp")
     listening = {c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
