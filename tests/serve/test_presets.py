@@ -53,7 +53,16 @@ def test_vllm_without_adapters() -> None:
     assert launch.health == "/health"
     assert launch.command.words == (
         *(PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", "/models/base", "--served-model-name", "base"),
-        *("--host", "127.0.0.1", "--port", "8123", "--dtype", "bfloat16", "--no-enable-prefix-caching"),
+        *(
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "8123",
+            "--dtype",
+            "bfloat16",
+            "--no-enable-prefix-caching",
+            "--enable-prompt-tokens-details",
+        ),
     )
     assert launch.command.environment == {
         "VLLM_API_KEY": "thekey",
@@ -92,7 +101,15 @@ def test_vllm_with_all_that_a_plan_may_say(adapters: dict[str, Path]) -> None:
     )
     command = preset_of("vllm").launch(served(adapters), settings, 1, "thekey").command
     assert command.words[13:] == (
-        *("--enable-prefix-caching", "--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "8"),
+        *(
+            "--enable-prefix-caching",
+            "--enable-prompt-tokens-details",
+            "--enforce-eager",
+            "--max-model-len",
+            "512",
+            "--max-num-seqs",
+            "8",
+        ),
         *("--enable-lora", "--max-loras", "1", "--max-cpu-loras", "3", "--max-lora-rank", "16", "--lora-modules"),
         json.dumps({"name": "four", "path": str(adapters["four"])}),
         json.dumps({"name": "twelve", "path": str(adapters["twelve"])}),

@@ -55,6 +55,7 @@ class VllmPreset:
             *("--model", str(served.model), "--served-model-name", BASE_NAME),
             *("--host", "127.0.0.1", "--port", str(port), "--dtype", served.dtype),
             "--enable-prefix-caching" if settings.prefix_caching else "--no-enable-prefix-caching",
+            "--enable-prompt-tokens-details",  # or it does not say what of a prompt came out of a cache
             *(("--enforce-eager",) if settings.eager else ()),
             *(("--max-model-len", str(settings.max_tokens)) if settings.max_tokens is not None else ()),
             *(("--max-num-seqs", str(settings.streams)) if settings.streams is not None else ()),
