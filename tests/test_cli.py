@@ -339,7 +339,7 @@ run = sys.argv[1]
 needs = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
 ended = []
 for words in (["plan", "smoke"], ["runs", "--results", run], ["status", run], ["tables", run],
-              ["sql", run, "FROM run"], ["compare", run, run], ["decide", run, *needs]):
+              ["sql", run, "FROM run"], ["compare", run, run], ["report", run, "--markdown"], ["decide", run, *needs]):
     sys.argv[1:] = words
     ended.append((words[0], main()))
 print(ended)
@@ -351,15 +351,8 @@ def test_what_only_reads_needs_no_measuring_library(run: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", WITHOUT, str(run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
-    expected = [
-        ("plan", 0),
-        ("runs", 0),
-        ("status", 0),
-        ("tables", 0),
-        ("sql", 0),
-        ("compare", 0),
-        ("decide", 1),
-    ]  # no p95 there
+    names = ("plan", "runs", "status", "tables", "sql", "compare", "report")
+    expected = [*((name, 0) for name in names), ("decide", 1)]  # no p95 there
     assert done.stdout.splitlines()[-1] == str(expected)
 
 
@@ -376,6 +369,7 @@ sys.stderr.write(" ".join(sorted(name for name in HEAVY if name in sys.modules))
 HEAVY = (
     "duckdb",
     "jinja2",
+    "matplotlib",
     "numpy",
     "pandas",
     "psutil",
@@ -398,6 +392,8 @@ HEAVY = (
         (["plan", "smoke"], "numpy psutil pydantic"),
         (["runs", "--results", "RUN"], "numpy pyarrow pydantic rich"),
         (["tables", "RUN"], "duckdb numpy pyarrow pydantic rich scipy"),
+        (["report", "--help"], ""),
+        (["report", "RUN", "--json"], "duckdb numpy pyarrow pydantic rich scipy"),
     ],
 )
 def test_a_command_imports_what_it_needs(words: list[str], imported: str, run: Path) -> None:

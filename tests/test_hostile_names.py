@@ -51,6 +51,8 @@ def commands(root: Path, run: Path, word: str) -> dict[str, list[str]]:
     decide, itself = ["decide", str(root), *NEEDS], ["compare", str(root), str(root)]
     return {
         "tables": ["tables", str(root)],
+        "report": ["report", str(root), "--markdown"],
+        "report json": ["report", str(root), "--json"],
         "status": ["status", str(root)],
         "status json": ["status", str(root), "--json"],
         "decide": decide,
@@ -130,7 +132,9 @@ ARGUMENT = st.text(
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from(["status", "tables", "sql", "compare", "decide", "plan", "prepare", "sweep", "--plan", ""]),
+    st.sampled_from(
+        ["status", "tables", "report", "sql", "compare", "decide", "plan", "prepare", "sweep", "--plan", ""]
+    ),
     st.lists(ARGUMENT | st.sampled_from(["--json", "--format", "s3://", "s3://a@b", "--model"]), max_size=3),
 )
 def test_whatever_is_typed_is_repeated_harmlessly(first: str, words: list[str]) -> None:

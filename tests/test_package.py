@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+SHIPPED = {".py", ".toml", ".sql", ".json", ".csv", ".html", ".md", ".css"}
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +35,10 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_plans_sql_shapes_and_lengths(unpacked: Path) -> None:
     source = REPOSITORY / "src" / "raybench"
-    expected = {
-        p.relative_to(source) for p in source.rglob("*") if p.suffix in (".py", ".toml", ".sql", ".json", ".csv")
-    }
+    expected = {p.relative_to(source) for p in source.rglob("*") if p.suffix in SHIPPED}
     found = {p.relative_to(unpacked / "raybench") for p in (unpacked / "raybench").rglob("*") if p.is_file()}
     assert expected <= found
-    assert {p.suffix for p in found} == {".py", ".toml", ".sql", ".json", ".csv"}
+    assert {p.suffix for p in found} == SHIPPED
 
 
 def test_it_runs_outside_the_checkout(unpacked: Path, tmp_path: Path) -> None:
@@ -57,6 +56,7 @@ def test_it_runs_outside_the_checkout(unpacked: Path, tmp_path: Path) -> None:
 def test_reading_results_needs_neither_ray_nor_torch(unpacked: Path, tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(unpacked)!r}); import raybench.report, raybench.decide, raybench.compare;"
+        "import raybench.page.build;"
         "print(sorted({'ray', 'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from raybench import __version__, compare, decide, deploy, model, plan, report, store, sweep
+from raybench import __version__, compare, decide, deploy, model, page, plan, report, store, sweep
 from raybench.records import InputError
 from raybench.report import Parser, run_command
 
@@ -127,6 +127,13 @@ _COMMANDS: Final = {
         "all tables of a run, from its raw samples",
         lambda p: report.add_tables_arguments(p),
         lambda options: report.run_tables(options),
+        only_reads=True,
+        runs=("directory",),
+    ),
+    "report": _Command(
+        "one page of a run, with plots, in one HTML file",
+        lambda p: page.add_arguments(p),
+        lambda options: page.run(options),
         only_reads=True,
         runs=("directory",),
     ),

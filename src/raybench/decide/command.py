@@ -19,6 +19,7 @@ from raybench.decide.forms import forms_of
 from raybench.decide.headline import reasons, sentence
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
 from raybench.decide.next_step import next_command, whole_plan
+from raybench.decide.options import add_needs
 from raybench.decide.report import deciding_numbers, render
 from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
@@ -118,18 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``raybench decide`` can be told."""
     add_run_argument(parser)
     add_results_argument(parser)
-    parser.add_argument("--tasks", required=True, metavar="N", help="how many fine-tunes are to be served")
-    parser.add_argument("--gpu-memory", required=True, metavar="SIZE", help="of one GPU, free for models: 24GB, 24GiB")
-    parser.add_argument("--slo-p95", metavar="TIME", help="95 %% of requests answered within: 40ms, 0.04s")
-    parser.add_argument("--ttft", metavar="TIME", help="of servers, 95 %% of requests have their first token within")
-    parser.add_argument("--tpot", metavar="TIME", help="and each further one, on average (default: the plan's goodput)")
-    parser.add_argument("--requests-per-second", required=True, metavar="RATE", help="over all tasks together")
-    parser.add_argument(
-        "--switches",
-        metavar="SHARE",
-        help="share of a GPU's requests for another task than the one before: 0.3, 30%% (default: the worst, 1)",
-    )
-    parser.add_argument("--gpu-price", metavar="PRICE", help="of one GPU for an hour, in any currency")
+    add_needs(parser, required=True)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

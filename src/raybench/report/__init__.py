@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.report.attribution import attribution_lines
     from raybench.report.command import Parser, run_command
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.latest import add_results_argument, add_run_argument, named_run
@@ -13,19 +14,22 @@ if TYPE_CHECKING:
         are_too_many,
         count,
         duration,
+        interval,
         more_rounds,
         percent,
+        share,
         why_no_interval,
     )
     from raybench.report.rm_command import add_rm_arguments, run_rm
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.sql_command import add_sql_arguments, run_sql
-    from raybench.report.study import MEASURES
+    from raybench.report.study import MEASURES, fidelity_lines, label_of, measures_of
     from raybench.report.tables import print_next_commands, print_summary
     from raybench.report.tables_command import add_tables_arguments, run_tables
     from raybench.report.terminal import (
         complain,
         harmless,
+        json_text,
         run_argument,
         say,
         shell_command,
@@ -47,11 +51,17 @@ __all__ = [
     "add_tables_arguments",
     "all_of_it",
     "are_too_many",
+    "attribution_lines",
     "brief_failure",
     "complain",
     "count",
     "duration",
+    "fidelity_lines",
     "harmless",
+    "interval",
+    "json_text",
+    "label_of",
+    "measures_of",
     "more_rounds",
     "named_run",
     "open_console",
@@ -65,6 +75,7 @@ __all__ = [
     "run_sql",
     "run_tables",
     "say",
+    "share",
     "shell_command",
     "told_failure",
     "why_no_interval",

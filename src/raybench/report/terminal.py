@@ -51,8 +51,13 @@ def complain(text: str) -> None:
 
 
 def write_json(value: object) -> None:
-    """``value`` as JSON on standard output: ASCII, and no control character but the ends of lines."""
-    write_text(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f") + "\n")
+    """``value`` as JSON on standard output, as `json_text`."""
+    write_text(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """``value`` as JSON: ASCII, and no control character but the ends of lines."""
+    return json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
 
 
 def write_text(text: str) -> None:

@@ -1,0 +1,121 @@
+"""Plots as SVG to stand in a page: the same bytes for the same run, ink as the page's own, names as text and no more.
+
+What is drawn in `INK`, `GRID` and `BAND` gets the page's colours, light or dark, from its style sheet. Series differ by
+colour, dashes and markers; the colours are those of Okabe and Ito (2008), told apart with any colour vision.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from raybench.page.parts import Plot, cut
+from raybench.report import harmless
+
+INK: Final = "#010203"
+GRID: Final = "#040506"
+BAND: Final = "#070809"
+_OF_THE_PAGE: Final = {INK: "currentColor", GRID: "var(--grid)", BAND: "var(--band)"}
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+DASHES: Final = (
+    "solid",
+    (0, (5, 2)),
+    (0, (1, 1.2)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (8, 3)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    "solid",
+)
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+WIDTH: Final = 4.4
+"""Inches: on a narrow phone, where all of it is as wide as the screen, its letters can still be read."""
+_CHARACTERS: Final = 30
+_STYLE: Final[dict[str, Any]] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.5,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@contextmanager
+def figure(plot: Plot, height: float) -> Iterator[tuple[Figure, list[Markup]]]:
+    """A figure to draw ``plot`` in, ``height`` inches high; at the end its SVG is in the list.
+
+    Whatever a person has set for matplotlib is not heeded: the same run is to look the same everywhere.
+    """
+    drawn: list[Markup] = []
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of fonts and caches nobody wants to hear here
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters that its own fonts lack: the browser has others
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": f"raybench {plot.name}"})
+        made = Figure(figsize=(WIDTH, height), layout="constrained")
+        FigureCanvasSVG(made)
+        yield made, drawn
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        made.savefig(text, format="svg", metadata=nothing)
+    drawn.append(_inline(text.getvalue(), plot.told))
+
+
+def label(text: str) -> str:
+    """A name in a plot: nothing that acts, and no more than there is room for. A legend would leave out ``_name``."""
+    shown = cut(harmless(text), _CHARACTERS)
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def _inline(svg: str, told: str) -> Markup:
+    """Of a whole SVG file what stands in HTML, with what it shows in words."""
+    found = re.search(r'<svg [^>]*viewBox="([-0-9. ]+)"[^>]*>', svg)
+    if found is None:
+        raise ValueError("matplotlib wrote no SVG that is known")
+    body = svg[found.end() : svg.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<style [^>]*>.*?</style>", "", body, flags=re.DOTALL)  # it would be one for the whole page
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[a-zA-Z0-9_.]+">', "<g>", body)  # the same in each plot
+    body = re.sub(r'\bd="([^"]*)"', _shorter, body)
+    body = re.sub(r"\n\s*", "\n", body)
+    for ink, of_page in _OF_THE_PAGE.items():
+        body = body.replace(f": {ink}", f": {of_page}")
+    opening = Markup('<svg role="img" viewBox="{}" aria-label="{}">').format(found[1], harmless(told))
+    return opening + Markup(body) + Markup("</svg>")  # noqa: S704  matplotlib has escaped all text in it
+
+
+def _shorter(path: re.Match[str]) -> str:
+    """A path to hundredths of a point, which no one sees."""
+    numbers = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[1])
+    return f'd="{" ".join(numbers.split())}"'

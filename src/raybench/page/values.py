@@ -1,0 +1,50 @@
+"""Numbers as the page shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from raybench.report import percent
+
+_DIGITS: Final = 7
+
+
+def fixed(digits: int) -> Callable[[float], str]:
+    """With so many digits after the point: ``12.34``."""
+    return lambda value: f"{value:,.{digits}f}" if math.isfinite(value) else "open"
+
+
+def whole(value: int) -> str:
+    """``4,500``."""
+    return f"{value:,}"
+
+
+def shares(value: float) -> str:
+    """``12.3 %``."""
+    return f"{value * 100:.1f} %"
+
+
+def end(ratio: float) -> str:
+    """An end of an interval; that of one visit says nothing."""
+    return "open" if ratio == 0 or math.isinf(ratio) else percent(ratio)
+
+
+def p_value(value: float) -> str:
+    """``0.0123``, ``below 0.0001``."""
+    return "below 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def as_json(value: Any) -> Any:
+    """As JSON values: what is not finite is null, numbers have seven digits."""
+    if isinstance(value, dict):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.isoformat() if isinstance(value, datetime) else str(value)

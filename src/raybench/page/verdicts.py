@@ -1,0 +1,93 @@
+"""Each verdict with its reason, and the SQL of the numbers that it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from raybench.analysis import Tables, compared_in
+from raybench.page.answer import reference_of
+from raybench.page.parts import Item, Limits, Section, cut
+from raybench.page.queries import text_of
+from raybench.page.values import p_value
+from raybench.report import MEASURES, interval, more_rounds, run_argument, shell_command
+
+
+class Reason(NamedTuple):
+    """Why a verdict is what it is: a code for programs, and words."""
+
+    code: str
+    words: str
+
+
+def verdict_section(tables: Tables, limits: Limits) -> Section:
+    """Every comparison of the study's table by wall time, in its order."""
+    rows = verdict_rows(tables)
+    items = tuple(_item(row, tables.margin, limits) for row in rows[: limits.rows])
+    if not items:
+        return Section("verdicts", "Verdicts, and why")
+    lines = [
+        "Open one for the query of its raw numbers, a line a visit. It runs by this, or in any DuckDB by views.sql:"
+    ]
+    if len(rows) > limits.rows:
+        lines.append(f"{len(rows) - limits.rows:,} more: FROM by_strategy WHERE clock = 'wall'")
+    command = shell_command(["raybench", "sql", run_argument(tables.root), "QUERY"])
+    return Section("verdicts", "Verdicts, and why", tuple(lines), items=items, commands=(command,))
+
+
+def verdict_rows(tables: Tables) -> list[dict[str, Any]]:
+    """Rows of ``by_strategy`` with a verdict by wall time; ``paired``: the same by requests' own ratios, or None."""
+    rows = tables.rows("FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
+    beside = {compared_in(row): row for row in tables.rows("FROM by_strategy WHERE clock = 'wall paired'")}
+    return [row | {"paired": beside.get(compared_in(row))} for row in rows]
+
+
+def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
+    """Why a row of `verdict_rows` has its verdict; ``margin``: 0.02 is 2 %."""
+    if row["disputed"]:
+        paired = row["paired"]
+        own = "" if paired is None or paired["ratio"] is None else f", which request by request is {interval(paired)}"
+        return Reason("disputed", f"a few slow requests make the difference of the means{own}")
+    if row["unknown"] is not None:
+        return _unknown(row["unknown"])
+    if row["verdict"] == "equivalent":
+        within = f"within ±{margin * 100:g} %"
+        return Reason("within-margin", f"two one-sided tests put it {within}, p {p_value(row['p_equivalence'])}")
+    if row["verdict"] in ("slower", "faster"):
+        return Reason("significant", f"p {p_value(row['p_holm'])} after Holm's adjustment, below 0.05")
+    told = f"neither different (p {p_value(row['p_holm'])} after Holm) nor surely within ±{margin * 100:g} %"
+    if row["more_rounds"] is None:
+        return Reason("too-wide", f"{told}; only repeated launches, or further devices, can settle it")
+    more = f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
+    return Reason("too-wide", f"{told}; {more}")
+
+
+def raw_query(row: Mapping[str, Any]) -> str:
+    """SQL that has, a line a visit, what a row of ``by_strategy`` is drawn from; of a chain both its links."""
+    return text_of("page_verdict").format(
+        deployments=_literals([row["deployment"]]),
+        references=_literals([row["reference_strategy"], *([row["via"]] if row["via"] else [])]),
+        measure=_literals([row["measure"]]),
+    )
+
+
+def _literals(values: Sequence[str]) -> str:
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+
+
+def _unknown(why: str) -> Reason:
+    words = {
+        "one visit": "one launch says nothing of how far launches differ: more --rounds",
+        "equal visits": "all visits are equal to the last digit: a clock too coarse for this, or a made-up run",
+        "devices apart": "blocks met the devices so that these cannot be told apart: rounds that mix them settle it",
+    }
+    return Reason(why.replace(" ", "-"), words.get(why, why))
+
+
+def _item(row: Mapping[str, Any], margin: float, limits: Limits) -> Item:
+    who, reference = cut(row["deployment"], limits.characters), cut(reference_of(row), limits.characters)
+    measure = "" if row["measure"] == "end_to_end" else f"{MEASURES[row['measure']]} of "
+    reason = reason_of(row, margin)
+    claim = "claimed by the plan; " if row["claim"] else ""
+    text = f"{measure}{who} against {reference}: {interval(dict(row))}"
+    return Item(row["verdict"], text, (f"{reason.code}: {claim}{reason.words}.",), raw_query(row))

@@ -1,0 +1,128 @@
+"""What a page says is what the run's tables say: exact where the truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from page.reading import opened
+from raybench.page.answer import answer_of
+from raybench.page.latencies import by_length, distribution
+from raybench.page.parts import Limits
+from raybench.page.provenance import flat, repeat_words
+from raybench.page.queries import text_of
+from raybench.page.study import forest_of
+from raybench.page.verdicts import raw_query, reason_of, verdict_rows
+
+LIMITS = Limits()
+
+
+def test_the_answer_is_what_the_claims_came_to(of_a_language_model: Path) -> None:
+    answer = answer_of(opened(of_a_language_model))
+    assert answer.state == "settled"
+    assert answer.sentence.startswith("Full FT is faster than LoRA Separate, -19.2 % [-19.2 %, -19.2 %]; ")
+    assert "Multi-adapter (2) is slower than LoRA Separate, +8.1 % [+8.1 %, +8.1 %]." in answer.sentence
+    assert answer.certainty.startswith("Settled: ")
+    assert "by 95 % intervals over up to 8 visits" in answer.certainty
+
+
+def test_a_forest_plot_has_the_ratios_of_the_study_s_table(of_a_language_model: Path) -> None:
+    tables = opened(of_a_language_model)
+    forest = forest_of(tables, "ttft", LIMITS)
+    assert forest is not None
+    found = tables.rows("FROM by_strategy WHERE clock = 'wall' AND measure = 'ttft' AND ratio IS NOT NULL")
+    expected = {(row["deployment"], row["reference_deployment"]): row for row in found}
+    assert forest.marks
+    for mark in forest.marks:
+        row = expected[mark.label, mark.against]
+        assert (mark.ratio, mark.low, mark.high, mark.verdict) == (
+            *(row["ratio"], row["low"], row["high"]),
+            row["verdict"],
+        )
+    pairs = {frozenset(pair) for pair in expected if len(set(pair)) == 2}
+    assert {frozenset((mark.label, mark.against)) for mark in forest.marks} == pairs
+    assert len(forest.marks) == len(pairs)
+    assert forest.margin == tables.margin
+
+
+def test_a_distribution_has_exact_quantiles(of_lengths: Path) -> None:
+    tables = opened(of_lengths)
+    (rows,) = [
+        row["ms"]
+        for row in tables.rows(text_of("page_quantiles"))
+        if row["measure"] == "ttft" and row["deployment"] == "Full FT"
+    ]
+    own = sorted(row["ttft_ms"] for row in tables.rows("SELECT ttft_ms FROM latencies WHERE deployment = 'Full FT'"))
+    assert (rows[0], rows[-1], len(rows)) == (own[0], own[-1], 101)
+    assert rows[50] == pytest.approx((own[(len(own) - 1) // 2] + own[len(own) // 2]) / 2)
+    chart = distribution(tables.rows(text_of("page_quantiles")), "ttft", LIMITS)
+    assert chart is not None
+    assert chart.series[0].y[:3] == (0.0, 0.01, 0.02)
+    assert len(chart.series[0].x) == 100
+
+
+def test_requests_that_are_all_as_long_have_no_plot_against_tokens(of_lengths: Path, of_classifiers: Path) -> None:
+    assert by_length(opened(of_lengths), LIMITS) == (None, "Latency against tokens: every request has 5 tokens.")
+    tables = opened(of_classifiers)
+    chart, why = by_length(tables, LIMITS)
+    assert why is None
+    assert chart is not None
+    assert sum(row["n"] for row in tables.rows(text_of("page_lengths"))) == len(tables.rows("FROM latencies"))
+    assert all(list(one.x) == sorted(one.x) for one in chart.series)
+
+
+def test_visits_are_in_their_order_beside_their_like(of_a_language_model: Path) -> None:
+    rows = opened(of_a_language_model).rows(text_of("page_visits"))
+    assert [row["first"] for row in rows] == list(range(len(rows)))
+    assert [row["started_s"] for row in rows] == [float(number) for number in range(len(rows))]
+    assert all(row["ratio"] == pytest.approx(1, rel=1e-4) for row in rows)
+
+
+def test_each_verdict_has_a_reason_and_the_ratios_that_it_is_drawn_from(of_a_language_model: Path) -> None:
+    tables = opened(of_a_language_model)
+    rows = verdict_rows(tables)
+    assert {reason_of(row, tables.margin).code for row in rows} <= {"significant", "within-margin", "too-wide"}
+    row = next(row for row in rows if row["measure"] == "tpot" and row["via"] is None)
+    raw = tables.rows(raw_query(row))
+    assert {one["reference_strategy"] for one in raw} == {row["reference_strategy"]}
+    assert len(raw) == row["visits"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"unknown": "one visit"}, "one-visit", "more --rounds"),
+        ({"unknown": "equal visits"}, "equal-visits", "to the last digit"),
+        ({"unknown": "devices apart"}, "devices-apart", "met the devices"),
+        ({"disputed": True}, "disputed", "a few slow requests"),
+        ({"more_rounds": 3}, "too-wide", "about 3 more rounds would settle it"),
+        ({}, "too-wide", "only repeated launches"),
+        ({"verdict": "slower"}, "significant", "p 0.2000 after Holm"),
+        ({"verdict": "equivalent"}, "within-margin", "within ±2 %, p below 0.0001"),
+    ],
+)
+def test_a_reason_in_words(changes: dict[str, object], code: str, words: str) -> None:
+    row = {"verdict": "inconclusive", "unknown": None, "disputed": None, "more_rounds": None, "paired": None}
+    row |= {"p_holm": 0.2, "p_equivalence": 0.00001}
+    reason = reason_of(row | changes, 0.02)
+    assert reason.code == code
+    assert words in reason.words
+
+
+def test_quotes_in_a_name_stay_in_it(of_a_language_model: Path) -> None:
+    tables = opened(of_a_language_model)
+    row = verdict_rows(tables)[0] | {"deployment": "it's '); DROP TABLE run; --"}
+    assert tables.rows(raw_query(row)) == []
+    assert len(tables.rows("FROM run")) == 1
+
+
+def test_the_command_that_repeats_a_run_has_its_own_options(of_a_language_model: Path) -> None:
+    assert repeat_words(opened(of_a_language_model)) == [
+        *("--model", "micro-lm", "--plan", "FILE.toml", "--rounds", "4", "--requests", "4")
+    ]
+
+
+def test_what_a_run_says_of_itself_is_told_flat_and_without_secrets() -> None:
+    told = {"a": {"b": [1, 2]}, "c": [{"d": "s3://me:secret@host/x"}], "e": None, "f": []}
+    assert list(flat(told)) == [("a.b", "1, 2"), ("c 1.d", "s3://...@host/x")]

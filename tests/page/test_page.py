@@ -1,0 +1,108 @@
+"""A page as a whole: it stands by itself, is the same each time, and has the parts that its run has."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from page.reading import check, opened
+from raybench.analysis.tables import Tables
+from raybench.page.build import page_of
+from raybench.page.parts import Limits, Page
+from raybench.page.rendering import html_of, markdown_of
+
+RUNS = ["of_classifiers", "of_which_one_failed", "of_a_language_model", "of_servers", "without_rounds"]
+
+
+@cache
+def page(run: Path) -> Page:
+    return page_of(opened(run), None, Limits())
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_page_stands_by_itself(name: str, request: pytest.FixtureRequest) -> None:
+    check(html_of(page(request.getfixturevalue(name))))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_same_run_gives_the_same_bytes(name: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(name)
+    again = page_of(Tables(run), None, Limits())
+    assert html_of(again) == html_of(page(run))
+    assert markdown_of(again) == markdown_of(page(run))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_query_on_a_page_can_be_run(name: str, request: pytest.FixtureRequest) -> None:
+    tables = opened(request.getfixturevalue(name))
+    sections = page(request.getfixturevalue(name)).sections
+    queries = [part.query for of in sections for part in (*of.plots, *of.grids, *of.items) if part.query is not None]
+    for query in queries:
+        tables.rows(query)
+    verdicts = [item for of in sections if of.key == "verdicts" for item in of.items]
+    assert all(item.query and tables.rows(item.query) for item in verdicts)
+
+
+def test_parts_come_in_the_order_in_which_people_read_them(of_a_language_model: Path) -> None:
+    assert check(html_of(page(of_a_language_model))).parts == [
+        *("table", "overheads", "latencies", "time", "tokens", "costs", "verdicts", "cautions", "left-out", "how"),
+        "again",
+    ]
+
+
+def test_servers_under_load_have_their_part_and_a_classifier_has_none_for_tokens(
+    of_servers: Path, of_classifiers: Path
+) -> None:
+    served, classified = page(of_servers), page(of_classifiers)
+    assert {"tokens", "load"} <= {section.key for section in served.sections}
+    (load,) = [section for section in served.sections if section.key == "load"]
+    assert [len(chart.series) for chart in load.plots if chart.name == "load-ttft-50"] == [2]
+    assert not {"tokens", "load"} & {section.key for section in classified.sections}
+    (left_out,) = [section for section in classified.sections if section.key == "left-out"]
+    assert "First token and those after it: a classifier has none." in left_out.lines
+    assert "Latency against load: no server was asked under one." in left_out.lines
+
+
+def test_what_failed_is_said_first_and_why(of_which_one_failed: Path) -> None:
+    found = page(of_which_one_failed)
+    assert found.sentence.startswith("1 of ")
+    assert " failed; of the others: " in found.sentence
+    (left_out,) = [section for section in found.sections if section.key == "left-out"]
+    (grid,) = left_out.grids
+    assert [row[0] for row in grid.rows] == ["lora_merged_sst2_seed42"]
+    assert "no such file" in grid.rows[0][-1]
+
+
+def test_a_run_without_rounds_has_no_answer_and_says_so(without_rounds: Path) -> None:
+    found = page(without_rounds)
+    assert found.sentence.startswith("No answer: nothing has been measured yet, of ")
+    assert not any(section.plots for section in found.sections)
+    shown = check(html_of(found))
+    assert "Nothing was timed." in shown.text()
+
+
+def test_numbers_are_in_the_page_as_json(of_a_language_model: Path) -> None:
+    found = check(html_of(page(of_a_language_model))).numbers
+    table = found["tables"]["by_strategy"]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    expected = opened(of_a_language_model).rows("FROM by_strategy")
+    assert [row["ratio"] for row in rows] == [
+        None if row["ratio"] is None else pytest.approx(row["ratio"], rel=1e-6) for row in expected
+    ]
+    assert table["left_out"] == 0
+    assert found["answer"]["state"] == "settled"
+
+
+def test_of_many_configurations_the_page_shows_some_and_says_how_many_more(of_classifiers: Path) -> None:
+    tables = opened(of_classifiers)
+    found = page_of(tables, None, Limits(rows=2, series=1, characters=10))
+    grids = {grid.caption: grid for section in found.sections for grid in section.grids}
+    (percentiles,) = [grid for caption, grid in grids.items() if caption.startswith("Percentiles")]
+    of_all = len(tables.rows("FROM percentiles WHERE refused IS NULL"))
+    assert (len(percentiles.rows), percentiles.left_out) == (2, of_all - 2)
+    assert f"And {of_all - 2} more rows" in check(html_of(found)).text()
+    charts = {plot.name: plot for section in found.sections for plot in section.plots}
+    assert len(charts["distribution-end_to_end"].series) == 1
+    assert charts["distribution-end_to_end"].left_out == len(tables.rows("FROM deployments")) - 1
