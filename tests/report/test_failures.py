@@ -40,7 +40,7 @@ def test_a_long_message_is_cut_between_words() -> None:
     assert BRIEF - 12 < len(found) <= BRIEF
     assert brief_failure("x" * 300, 120) == "x" * 116 + " ..."
     assert brief_failure("x" * 200) == "x" * 200
-    assert brief_failure("first\nsecond") == "first"
+    assert brief_failure("first\nsecond") == "first second"
 
 
 def test_secrets_of_uris_are_not_shown() -> None:

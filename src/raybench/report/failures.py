@@ -27,8 +27,8 @@ def told_failure(message: str) -> str:
 
 
 def brief_failure(message: str, most: int = BRIEF) -> str:
-    """Its first line, up to ``most`` characters, cut between words; without secrets of URIs."""
-    first = redact_uris(told_failure(message).partition("\n")[0].rstrip())
+    """Up to ``most`` characters of it in one line, cut between words; without secrets of URIs."""
+    first = redact_uris(" ".join(told_failure(message).split("\n")).strip())
     if len(first) <= most:
         return first
     cut = first[: most - 4]

@@ -9,7 +9,7 @@ from typing import Final
 
 from raybench.records import InputError
 from raybench.report.terminal import complain
-from raybench.store import DEFAULT_RESULTS, Location, location_argument, newest_run
+from raybench.store import DEFAULT_RESULTS, Location, location_argument
 
 _LATEST: Final = Path("latest")
 """What the word becomes, until it is known where the runs are; as a path it is equal to others, and not the same."""
@@ -41,6 +41,8 @@ def named_run(named: Location, results: Location) -> Location:
     """
     if named is not _LATEST or os.path.lexists(_LATEST):
         return named
+    from raybench.store import newest_run  # with what reads a run, which the help of a command needs not
+
     found, notices = newest_run(results)
     if found is None:
         none = f"latest: no run in {results}; name a run's own folder or URI, or by --results where runs are"

@@ -12,6 +12,8 @@ from raybench.records import InputError
 from raybench.store.redaction import redact_query, redact_uri
 
 SCHEMES: Final = ("s3", "gs")
+DEFAULT_RESULTS: Final = Path("data", "runs")
+"""Where runs are kept, below the current folder, unless it is said otherwise."""
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # What every store takes and no shell, URL or glob reads otherwise. A name that is '.' or '..' leads elsewhere.

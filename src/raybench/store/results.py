@@ -6,15 +6,11 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from raybench.records import InputError
 from raybench.store.local_storage import LocalStorage, try_to_write
 from raybench.store.location import Location, ObjectUri
 from raybench.store.storage import DESCRIPTION, Storage
-
-DEFAULT_RESULTS: Final = Path("data", "runs")
-"""Where runs are kept, below the current folder, unless it is said otherwise."""
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
