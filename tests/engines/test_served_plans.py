@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -141,7 +142,7 @@ def test_a_server_that_is_killed_in_a_turn_is_one_failure_and_the_rest_goes_on(t
 def test_a_sweep_goes_from_checkpoints_to_verdicts(tmp_path: Path, engine: str, plan: str) -> None:
     words = [sys.executable, "-m", "raybench.sweep", "--plan", plan, "--engine-python", python_of(engine)]
     size = ["--rounds", "1", "--requests", "4", "--results", str(tmp_path / "runs"), "--run-id", "mine"]
-    with clean_machine() as temporary:
+    with clean_machine(beside=("ray", f"torchinductor_{getpass.getuser()}")) as temporary:
         done = subprocess.run(
             [*words, *size],
             env={**os.environ, "TMPDIR": str(temporary)},
