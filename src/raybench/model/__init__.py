@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from raybench.model.sizes import AdapterSize, adapter_size, model_shape
     from raybench.model.text_files import Column, column_names, is_unicode
     from raybench.model.texts import read_texts
-    from raybench.model.tokenizer import text_tokenizer
+    from raybench.model.tokenizer import open_tokenizer, text_tokenizer
     from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
     from raybench.model.whole_texts import read_whole_texts
     from raybench.model.workload import (
@@ -77,6 +77,7 @@ __all__ = [
     "is_zero",
     "model_shape",
     "of_its_own_base",
+    "open_tokenizer",
     "peft_name",
     "positions_of",
     "prepared",

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     )
     from raybench.plan.routing import DRAWN, Routing, places
     from raybench.plan.schema import Lognormal, WorkloadTable
-    from raybench.plan.servers import SERVED, PromptsAs, ServerKey, Servers, servers_needed
+    from raybench.plan.servers import ALONE, SERVED, PromptsAs, ServerKey, Servers, adapters_beside, servers_needed
     from raybench.plan.source import PlanSource, read_plan, shipped_plans
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "ALONE",
     "BY_BUCKET",
     "COMPILED",
     "DRAWN",
@@ -56,6 +57,7 @@ __all__ = [
     "Servers",
     "Visit",
     "WorkloadTable",
+    "adapters_beside",
     "first_of",
     "homes",
     "load_plan",

@@ -15,6 +15,9 @@ SERVED: Final = ("full_ft", "lora_merged", "lora_separate", "multi_lora", "base_
 _DIGEST: Final = 8
 """Hexadecimal digits: enough to tell that values are others, and too few to find a secret by."""
 
+ALONE: Final = ("full_ft", "lora_merged")
+"""Those of servers that have no adapters beside their model."""
+
 PromptsAs = Literal["token_ids", "text", "chat"]
 """How a prompt is told: the ids of its tokens or text, to be completed, or a chat, of which the server makes one."""
 
@@ -83,6 +86,12 @@ class Servers:
         """None where the plan sets nothing."""
         lines = "\n".join(sorted(f"{name}={value}" for name, value in self.environment))
         return hashlib.sha256(lines.encode()).hexdigest()[:_DIGEST] if self.environment else None
+
+
+def adapters_beside(configurations: Iterable[Configuration]) -> list[str]:
+    """The adapters that the server of configurations must know, also where only its base is asked beside them."""
+    beside = [c for c in configurations if c.strategy not in ALONE]
+    return list(dict.fromkeys(adapter.name for c in beside for adapter in c.adapters))
 
 
 class ServerKey(NamedTuple):

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from raybench.model import ModelSpec
-from raybench.plan import Configuration, Load, Plan, Servers, WorkloadTable, first_of
+from raybench.plan import Configuration, Load, Plan, Servers, WorkloadTable, adapters_beside, first_of
 from raybench.records import InputError, Problems, RaybenchError, SeveralProblemsError
 from raybench.serve import check_gguf, check_started, endpoint_of, preset_of, reach_at, trace_arrivals, versions_in
 
-_ALONE: Final = ("full_ft", "lora_merged")
-"""Strategies whose servers have no adapters."""
 _BESIDE: Final = frozenset({"torch", "transformers"})
 """What engines run on, which raybench has too."""
 OWN_MODEL: Final = "the server's own"
@@ -25,10 +23,10 @@ OWN_MODEL: Final = "the server's own"
 
 def check_servers(servers: Servers, plan: Plan, where: str) -> None:
     """Raises InputError where they cannot be started as the plan says, or their URL is none. ``where``: the plan."""
-    beside = [c for c in plan.configurations if c.servers == servers.name and c.strategy not in _ALONE]
+    beside = adapters_beside(c for c in plan.configurations if c.servers == servers.name)
     try:
         if servers.url is None:
-            check_started(servers, any(c.adapters for c in beside))
+            check_started(servers, bool(beside))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     try:
@@ -64,8 +62,7 @@ def check_running(plan: Plan) -> None:
         if table.api_key_variable is not None and not key:
             found.append(f"servers {table.name}: the environment variable {table.api_key_variable} is not set; set it")
             continue
-        beside = [c for c in plan.configurations if c.servers == table.name and c.strategy not in _ALONE]
-        adapters = list(dict.fromkeys(adapter.name for c in beside for adapter in c.adapters))
+        adapters = adapters_beside(c for c in plan.configurations if c.servers == table.name)
         try:
             reach_at(f"servers {table.name}", table.url, key, table.model, adapters)
         except RaybenchError as error:

@@ -51,7 +51,8 @@ def _post(started: Started, path: str, body: dict[str, str]) -> None:
     received = asyncio.run(fetch(endpoint, endpoint.api(path), Limits(), json.dumps(body).encode()))
     if received.error is not None or received.status != 200:
         said = received.error or f"status {received.status}: {received.body[:_SHOWN].decode('utf-8', 'replace')}"
+        said = started.line.server.hide_key(" ".join(said.split()))
         raise RaybenchError(
-            f"{started.line.server.name}: {path}: {' '.join(said.split())}; leave load_adapters out where the engine "
+            f"{started.line.server.name}: {path}: {said}; leave load_adapters out where the engine "
             "loads adapters at its start only"
         )

@@ -13,7 +13,7 @@ from raybench.records import RaybenchError
 from raybench.serve import Answer, Asked, Limits, NoConnectionError, OneStream, Reached, answer_of
 from raybench.visit.served_prompt import ServedPrompt
 from raybench.visit.served_times import served
-from raybench.visit.serving import OPENER_TOKENS, Served
+from raybench.visit.serving import OPENER_TOKENS, Served, adapter_for
 
 _ENDING_S: Final = 2.0
 
@@ -87,10 +87,7 @@ class EngineServer:
 
     def adapter(self, request: Request) -> str | None:
         """The adapter that serves a request; None where the base alone does, or a fine-tune."""
-        if self.by_request:
-            return self.by_request[request.index][0]
-        # A configuration of one adapter serves by it whatever it is asked.
-        return next(iter(self.adapters.values())) if len(self.adapters) == 1 else self.adapters.get(request.task)
+        return adapter_for(request, self.adapters, self.by_request)
 
     def rows(self, request: Request) -> tuple[str, ...] | None:
         """Whom a request is for, as `serve` is told it."""

@@ -41,11 +41,14 @@ _Asked = tuple[Adapter | None, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a server chose, against what it should: the largest gap in nats, the share that is most likely there."""
+    """What a server chose, against what it should: the largest gap in nats, the share that is most likely there.
+
+    ``chosen``: the log probability there of each chosen token, shape (tokens,).
+    """
 
     gap: float
     agreement: float
-    logits: Any
+    chosen: Any
 
 
 class ServedGate:
@@ -97,9 +100,8 @@ class _OneGate:
         self._probes = _probes(prompts)
         self._more = [prompt for prompt in prompts if all(prompt is not probe for probe in self._probes)][:_MORE]
         self._by_base = not (server.adapters or server.by_request)
-        adapters = [] if self._by_base else checked_adapters(configuration, draw)
-        self._whom: Sequence[Adapter | None] = adapters or [None]
-        self._beside: Sequence[Adapter] = checked_adapters(configuration, draw)
+        self._beside = checked_adapters(configuration, draw)
+        self._whom: Sequence[Adapter | None] = [None] if self._by_base else self._beside
         self._tolerance = tolerance
 
     def check(self) -> tuple[dict[str, Any], dict[_Asked, Answer]]:
@@ -190,8 +192,7 @@ class _OneGate:
     def _against(self, adapter: Adapter | None, runs: Sequence[Sequence[Answer]]) -> _Seen:
         """Each of ``runs`` has an answer for each probe."""
         answers = [answer for run in runs for answer in run]
-        logits = self._logits(self._model(adapter), answers)
-        likely = logits.log_softmax(-1)
+        likely = self._likely(self._model(adapter), answers)
         chosen = likely.gather(-1, _tokens(answers)[:, None])[:, 0]
         gaps = likely.max(-1).values - chosen
         gap = float(gaps.max())
@@ -203,13 +204,12 @@ class _OneGate:
                 f"{self._tolerance:g}); it does not compute by those weights"
             )
         self._check_logprobs(adapter, chosen, answers)
-        return _Seen(gap, float((gaps == 0).float().mean()), logits)
+        return _Seen(gap, float((gaps == 0).float().mean()), chosen)
 
     def _effect(self, found: _Seen, answers: Sequence[Answer]) -> float:
         """By how many nats the adapter changes the log probability of a chosen token, at most."""
-        chosen = _tokens(answers)[:, None]
-        base = self._logits(self._base(), answers).log_softmax(-1).gather(-1, chosen)
-        return float((found.logits.log_softmax(-1).gather(-1, chosen) - base).abs().max())
+        base = self._likely(self._base(), answers).gather(-1, _tokens(answers)[:, None])[:, 0]
+        return float((found.chosen - base).abs().max())
 
     def _check_logprobs(self, adapter: Adapter | None, chosen: Any, answers: Sequence[Answer]) -> None:
         """Where the server says how likely its tokens are, they must be that."""
@@ -323,8 +323,8 @@ class _OneGate:
         alone = dataclasses.replace(self._configuration, strategy="lora_separate", adapters=(adapter,))
         return self._weights.attach(base, adapter, alone)
 
-    def _logits(self, model: Any, answers: Sequence[Answer]) -> Any:
-        """From which each chosen token of all answers was chosen, in float32, shape (tokens, vocabulary).
+    def _likely(self, model: Any, answers: Sequence[Answer]) -> Any:
+        """Log probabilities from which each token of all answers was chosen, in float32, shape (tokens, vocabulary).
 
         The answers are to the probes in their order, and again.
         """
@@ -338,7 +338,7 @@ class _OneGate:
             ids = torch.tensor([answer.token_ids], device=probe.values["input_ids"].device)
             kept = dataclasses.replace(probe, output_tokens=len(answer.token_ids or ()))
             found.append(logits_after(generator, kept, ids)[0].float())
-        return torch.cat(found)
+        return torch.cat(found).log_softmax(-1)
 
 
 def _probes(prompts: Sequence[ServedPrompt]) -> list[ServedPrompt]:

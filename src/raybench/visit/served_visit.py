@@ -6,15 +6,15 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from raybench.deploy import strategy_class
 from raybench.machine import Device, open_device
-from raybench.model import Prompts, Request, Weights, prepared, words
-from raybench.plan import ONE_AT_A_TIME, Configuration, Load, servers_needed
+from raybench.model import Prompts, Request, Weights, open_tokenizer, prepared, words
+from raybench.plan import ALONE, ONE_AT_A_TIME, Configuration, Load, servers_needed
 from raybench.schemas import LOADS
 from raybench.visit.adapter_loading import one_more_adapter
 from raybench.visit.engine_server import EngineServer
@@ -54,13 +54,11 @@ class ServedVisit(Visit):
             try:
                 yield
             finally:
-                for found in self._start.reached:
-                    if found.process is not None:
-                        found.process.ask_to_end()
+                for process in self._start.processes:
+                    process.ask_to_end()
 
     def peak_bytes(self) -> int:
-        started = [found.process for found in self._start.reached if found.process is not None]
-        return sum(process.memory().peak_bytes for process in started)
+        return sum(process.memory().peak_bytes for process in self._start.processes)
 
     def environment(self, told: str) -> str:
         servers = [found.describe() for found in self._start.reached]
@@ -78,7 +76,7 @@ class ServedVisit(Visit):
             try:
                 started = self._start.start(key, members, place)
                 row = self._row(started)
-                if self._times_loading(key.servers):
+                if self._start.tables[key.servers].load_adapters:
                     row |= one_more_adapter(started)
             except Exception as error:  # noqa: BLE001  whatever it is, it ends what this server would serve
                 yield from (failure(member, error) for member in members)
@@ -88,9 +86,6 @@ class ServedVisit(Visit):
                 self.rows[member.name] = row | {"configuration": member.name}
         if self.up:
             self._make_prompts()
-
-    def _times_loading(self, servers: str) -> bool:
-        return any(table.load_adapters for table in self.spec.servers if table.name == servers)
 
     def _make_prompts(self) -> None:
         self._requests = {(r.task, r.index): r for requests in self.spec.requests for r in requests}
@@ -104,7 +99,7 @@ class ServedVisit(Visit):
         Of one that runs already it is not known what it keeps of prompts: there each load has a ``variant`` of its own,
         and so have warm-ups, so that no timed request is one that was asked before. The gate's are as they are.
         """
-        table = next(table for table in self.spec.servers if table.name == servers)
+        table = self._start.tables[servers]
         variant = variant if table.url is not None else ""
         if (servers, variant) not in self._prompts:
             self._prompts[servers, variant] = {
@@ -117,18 +112,17 @@ class ServedVisit(Visit):
         """Of a request of which only the tokens are known, or only their number."""
         if tensors is None:
             return words(request.task, request.index, request.tokens)
-        return str(self._tokenizer().decode(ids_of(tensors), skip_special_tokens=True))
+        return str(self._tokenizer.decode(ids_of(tensors), skip_special_tokens=True))
 
+    @cached_property
     def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
+        """The model's own, read once."""
         assert self.weights is not None
-        return AutoTokenizer.from_pretrained(self.weights.spec.base_location)
+        return open_tokenizer(None, self.weights.spec)[0]
 
     def _of(self, configuration: Configuration, index: int, started: Started) -> EngineServer:
-        beside = configuration.strategy not in ("full_ft", "lora_merged")
         by_base = strategy_class(configuration.strategy).traits.answers_by_base
-        if by_base or not beside:
+        if by_base or configuration.strategy in ALONE:
             return EngineServer(started.line, {}, {}, started.prefix_caching)
         adapters = {adapter.task: adapter.name for adapter in configuration.adapters}
         by_request = served_by(configuration, self.spec.requests[index], self.spec.places[index])
@@ -214,7 +208,7 @@ def _variant(load: Load | None, *, warmup: bool) -> str:
 def _config(weights: Weights) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(weights.spec.base_location)
+    return AutoConfig.from_pretrained(weights.spec.base_location, trust_remote_code=False)
 
 
 def _size(path: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from raybench.machine import dtype_name
 from raybench.model import prepared
-from raybench.plan import Adapter, Configuration, ServerKey, Servers, servers_needed
+from raybench.plan import ALONE, Adapter, Configuration, ServerKey, Servers, adapters_beside, servers_needed
 from raybench.records import RaybenchError
 from raybench.serve import (
     Checkpoints,
@@ -20,6 +20,7 @@ from raybench.serve import (
     Reached,
     RunningServer,
     Served,
+    ServerProcess,
     gguf_adapter,
     gguf_model,
     preset_for,
@@ -58,23 +59,29 @@ class ServerStart:
 
     def __init__(self, spec: VisitSpec, device_kind: str, stack: contextlib.ExitStack) -> None:
         self.spec, self._device_kind, self._stack = spec, device_kind, stack
+        self.tables = {table.name: table for table in spec.servers}
         self.reached: list[Reached] = []
         started = {table.name for table in spec.servers if table.url is None}
         needed = servers_needed(spec.configurations, spec.servers)
         self._count = max(1, sum(key.servers in started for key in needed))
+
+    @property
+    def processes(self) -> list[ServerProcess]:
+        """Of those that were started here."""
+        return [found.process for found in self.reached if found.process is not None]
 
     def start(self, key: ServerKey, members: Sequence[Configuration], place: int) -> Started:
         """The server of ``members``, which are served by one; ``place``: which of the visit's it is, from 0.
 
         Raises RaybenchError where it does not start, cannot be reached, or cannot serve that.
         """
-        table = next(table for table in self.spec.servers if table.name == key.servers)
+        table = self.tables[key.servers]
         # An answer may wait in the server's queue, and no visit waits longer than it may take.
         whole_s = min(self.spec.timeout_s, table.answer_within_s * _WHOLE)
         limits = Limits(first_byte_s=table.answer_within_s, whole_s=whole_s)
         server: RunningServer | None = None
         if table.url is not None:
-            found = reach_at(f"server {table.name}", table.url, _key(table), table.model, _names(members))
+            found = reach_at(f"server {table.name}", table.url, _key(table), table.model, adapters_beside(members))
         else:
             server = self._started(table, members[0], place)
             found = reach(server)
@@ -93,7 +100,7 @@ class ServerStart:
             max_tokens=longest if table.prompts_as == "token_ids" else None,
             streams=table.streams or self._streams(table),
             memory_share=table.memory_share or _ALL / self._count,
-            runtime_adapters=table.load_adapters and configuration.strategy not in ("full_ft", "lora_merged"),
+            runtime_adapters=table.load_adapters and configuration.strategy not in ALONE,
         )
         preset = preset_for(table)
         name = f"server of {configuration.name}"
@@ -126,12 +133,6 @@ class ServerStart:
             adapters = {name: gguf_adapter(folder, model) for name, folder in adapters.items()}
             model = gguf_model(model, dtype)
         return Served(model, dtype, adapters)
-
-
-def _names(members: Sequence[Configuration]) -> list[str]:
-    """Adapters that the server must know, also where only requests for the base beside them are asked."""
-    beside = [c for c in members if c.strategy not in ("full_ft", "lora_merged")]
-    return list(dict.fromkeys(adapter.name for c in beside for adapter in c.adapters))
 
 
 def _key(table: Servers) -> str | None:

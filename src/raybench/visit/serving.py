@@ -72,10 +72,7 @@ class Server:
         """The adapter that serves a request; None without one, or where each row has its own."""
         if self.mixed is not None:
             return None
-        if self.by_request:
-            return self.by_request[request.index][0]
-        # A configuration of one adapter serves by it whatever it is asked, as a guest is in mixed batches.
-        return next(iter(self.adapters.values())) if len(self.adapters) == 1 else self.adapters.get(request.task)
+        return adapter_for(request, self.adapters, self.by_request)
 
     def rows(self, request: Request) -> tuple[str, ...] | None:
         """The adapter of each row of a mixed batch; None of another request."""
@@ -115,6 +112,14 @@ class Server:
         assert self.mixed is not None
         with self.mixed(of_rows):
             return self.forward(**inputs)
+
+
+def adapter_for(request: Request, adapters: Mapping[str, str], by_request: Mapping[int, tuple[str, ...]]) -> str | None:
+    """The adapter that serves a request, as `Server` has ``adapters`` and ``by_request``; None where there is none."""
+    if by_request:
+        return by_request[request.index][0]
+    # A configuration of one adapter serves by it whatever it is asked, as a guest is in mixed batches.
+    return next(iter(adapters.values())) if len(adapters) == 1 else adapters.get(request.task)
 
 
 def served_by(
