@@ -101,6 +101,7 @@ class ServerProcess:
         self._reports, self._heard = -1, b""
         self._told: dict[str, str] = {}
         self._folder: Path | None = None
+        self._computing: list[Any] | None = None  # to find them anew each time would be work beside a measurement
 
     def __enter__(self) -> Self:
         try:
@@ -151,6 +152,12 @@ class ServerProcess:
     def memory(self) -> family.Memory:
         """What it and all that it started hold, while it runs."""
         return family.memory_of(self._members())
+
+    def cpu_ns(self) -> int:
+        """Processor time that it and all that it had started when first asked this have used, in ticks of 10 ms."""
+        if self._computing is None:
+            self._computing = self._members()
+        return family.cpu_ns(self._computing)
 
     def has_to_itself(self, port: int) -> bool:
         """Whether it, or a process that it started, is what answers on ``port``, and nobody else may."""

@@ -15,6 +15,7 @@ from raybench.deploy import strategy_class
 from raybench.machine import Device, open_device
 from raybench.model import Prompts, Request, Weights, open_tokenizer, prepared, words
 from raybench.plan import ALONE, ONE_AT_A_TIME, Configuration, Load, servers_needed
+from raybench.records import Phase
 from raybench.schemas import LOADS
 from raybench.visit.adapter_loading import one_more_adapter
 from raybench.visit.engine_server import EngineServer
@@ -23,6 +24,7 @@ from raybench.visit.messages import Loaded, Message
 from raybench.visit.served_gate import TOLERANCE, ServedGate
 from raybench.visit.served_load import arrivals, served_under
 from raybench.visit.served_prompt import ServedPrompt, ids_of, served_prompt
+from raybench.visit.rest import Rest
 from raybench.visit.server_start import ServerStart, Started
 from raybench.visit.serving import Served, served_by
 from raybench.visit.spec import VisitSpec
@@ -41,6 +43,7 @@ class ServedVisit(Visit):
         self._tensors: dict[tuple[str, int], Prompts] = {}
         self._stack = contextlib.ExitStack()
         self._start = ServerStart(spec, device.kind, self._stack)
+        self._rest = Rest({})
 
     def make_weights(self) -> Weights | None:
         # Beside the servers: on a GPU they have the memory.
@@ -57,11 +60,23 @@ class ServedVisit(Visit):
                 for process in self._start.processes:
                     process.ask_to_end()
 
+    def measure(self) -> Iterator[Message]:
+        of_server = {started.server.process.name: started.server for _, started in self.up.values() if started.server}
+        self._rest = Rest({name: server.process for name, server in of_server.items()})
+        yield from super().measure()
+
+    def turn_begins(self, index: int, phase: Phase) -> None:
+        super().turn_begins(index, phase)
+        server = self.up[self.spec.configurations[index].name][1].server
+        if phase != "warmup" and server is not None:
+            self._rest.before(server.process.name)
+
     def peak_bytes(self) -> int:
         return sum(process.memory().peak_bytes for process in self._start.processes)
 
     def environment(self, told: str) -> str:
-        servers = [found.describe() for found in self._start.reached]
+        never_idle = self._rest.never_idle
+        servers = [found.describe() | {"never_idle": found.name in never_idle} for found in self._start.reached]
         return json.dumps(json.loads(told) | {"servers": servers})
 
     def load(self) -> Iterator[Message]:

@@ -273,15 +273,15 @@ def take_turns(
     device: Device,
     identity: Identity,
     *,
-    on_turn: Callable[[int], None],
+    on_turn: Callable[[Step], None],
     on_error: Callable[[int, Exception], None],
     flush_ns: int = 500_000_000,
 ) -> Iterator[pa.RecordBatch]:
     """Run ``steps`` and yield their samples between turns, about every ``flush_ns``.
 
     ``inputs`` maps (task, request index) to the request's tensors, already on the device.
-    ``on_turn(subject)`` is called before each turn, ``on_error(subject, exception)`` when a request raised; that
-    subject then takes no further part.
+    ``on_turn(step)`` is called before each turn, with its first step, ``on_error(subject, exception)`` when a request
+    raised; that subject then takes no further part.
     """
     timings = Timings(steps, subjects, identity)
     failed: set[int] = set()
@@ -296,7 +296,7 @@ def take_turns(
             subject = steps[first].subject
             if subject in failed:
                 continue
-            on_turn(subject)
+            on_turn(steps[first])
             try:
                 _run(timings, first, end, inputs, device)
             except Exception as error:  # noqa: BLE001  whatever it is, it ends this subject only

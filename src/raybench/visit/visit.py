@@ -40,7 +40,7 @@ from raybench.model import (
     prepared,
 )
 from raybench.plan import COMPILED, Configuration
-from raybench.records import FailureKind, Place
+from raybench.records import FailureKind, Phase, Place
 from raybench.schemas import CALIBRATIONS
 from raybench.serve import ServerError
 from raybench.visit.inputs import longest_row, make_inputs, padded_tokens, probes_of, shape_of
@@ -248,7 +248,7 @@ class Visit:
             self.inputs,
             self.device,
             Identity(spec.visit, spec.block, spec.round),
-            on_turn=lambda s: self.busy_with(positions[s]),
+            on_turn=lambda step: self.turn_begins(positions[step.subject], step.phase),
             on_error=lambda s, error: failures.append(failure(spec.configurations[positions[s]], error)),
         )
         with as_it_is() if any(c.execution != "eager" for c in spec.configurations) else contextlib.nullcontext():
@@ -260,6 +260,10 @@ class Visit:
                     self.warmup_ns += _warmup_ns(batch)
                     yield Samples(batch)
         self.busy_with(-1)
+
+    def turn_begins(self, index: int, phase: Phase) -> None:
+        """Before the turn of a configuration, or its warm-ups."""
+        self.busy_with(index)
 
     def calibrate(self, place: Place) -> Iterator[Message]:
         """How fast the device is at what forwards are made of, in the data type of the block's first configuration.
