@@ -10,7 +10,7 @@ import pytest
 
 from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, even, load_loaded, loaded
 from raybench.analysis.served import served_cautions
-from raybench.analysis.server_versions import version_cautions
+from raybench.analysis.server_versions import never_idle_cautions, version_cautions
 from raybench.analysis.tables import Tables
 from raybench.plan.plan import Configuration
 
@@ -138,6 +138,16 @@ def test_servers_of_several_versions_are_cautioned_with_how_many_visits_each_had
         None,
         "server of full_c1 and of 1 more had several versions of vllm: 0.11.0 in 2 and 0.12.0 in 1 visits",
     )
+
+
+def test_servers_that_never_rested_are_cautioned_with_how_many_visits() -> None:
+    def environment(**never: object) -> str:
+        return json.dumps({"servers": [{"name": name, "never_idle": value} for name, value in never.items()]})
+
+    visits = [environment(one=True, other=False), environment(one=True, other="yes"), environment(one=False)]
+    ((configuration, caution),) = never_idle_cautions([*visits, "[", "{}", None, '{"servers": [1]}'])
+    assert (configuration, caution.code) == (None, "never_idle")
+    assert caution.message == "one computed without a pause in 2 visits, also while others beside it were asked"
 
 
 def test_what_visits_kept_of_their_servers_may_be_anything() -> None:

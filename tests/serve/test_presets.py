@@ -69,6 +69,7 @@ def test_vllm_without_adapters() -> None:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
+        "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / "torchinductor"),
     }
     assert launch.command.hidden == ("thekey",)
 

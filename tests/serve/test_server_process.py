@@ -135,6 +135,19 @@ def test_a_daemon_that_it_started_ends_with_it(tmp_path: Path) -> None:
     assert not runs(daemon)
 
 
+def test_what_it_and_its_daemon_compute_is_told_in_processor_time(tmp_path: Path) -> None:
+    port = free_port()
+    with made("--fork", tmp_path / "pid", port=port) as server:
+        of_all = [psutil.Process(pid) for pid in (server.pid, int((tmp_path / "pid").read_text()))]
+        before = server.cpu_ns()
+        assert before >= 10_000_000  # both have started Python
+        used = sum(sum(one.cpu_times()[:2]) for one in of_all)
+        while sum(sum(one.cpu_times()[:2]) for one in of_all) < used + 0.05:
+            get(port, "/anything")
+        assert server.cpu_ns() - before >= 50_000_000
+    assert server.cpu_ns() == 0
+
+
 def test_a_daemon_of_one_that_died_by_itself_is_gone_too(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="exit code 3"):
         made("--fork", tmp_path / "pid", "--exit", 3).__enter__()

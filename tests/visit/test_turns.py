@@ -200,9 +200,9 @@ def test_garbage_collection_is_off_while_requests_are_timed_and_on_again_after(f
 
 
 def test_whoever_watches_is_told_whose_turn_it_is(fake_device: FakeDevice) -> None:
-    told: list[int] = []
+    told: list[Step] = []
     subjects = [subject("a", count=3), subject("b", count=3)]
     steps = schedule(subjects, 1, 1, [3])
     run(subjects, fake_device, steps, on_turn=told.append)
-    assert told[:2] == [0, 1]
-    assert told[2:] == [s.subject for s in steps if s.phase == "opener"]
+    assert [(s.subject, s.phase) for s in told[:2]] == [(0, "warmup"), (1, "warmup")]
+    assert told[2:] == [s for s in steps if s.phase == "opener"]

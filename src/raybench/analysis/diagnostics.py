@@ -30,6 +30,7 @@ Code = Literal[
     "no_spread",
     "running_server",
     "other_versions",
+    "never_idle",
     "caching_unknown",
     "not_held",
     "other_prompts",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from raybench.analysis.diagnostics import Caution
-from raybench.analysis.server_versions import version_cautions
+from raybench.analysis.server_versions import never_idle_cautions, version_cautions
 from raybench.store import redact_uris
 
 LATE_MS: Final = 1.0
@@ -40,6 +40,7 @@ def served_cautions(
         )
         found.append((None, Caution("running_server", message, hint)))
     found += version_cautions(environments)
+    found += never_idle_cautions(environments)
     found += _caching_unknown(visits, servers)
     found += _not_held(notes, {visit["configuration"]: visit["deployment"] for visit in visits})
     if prompts:

@@ -1,4 +1,4 @@
-"""Whether the servers of all visits were of the same versions, by what each visit kept of them."""
+"""What each visit kept of its servers: whether all were of the same versions, and which did not come to rest."""
 
 from __future__ import annotations
 
@@ -40,14 +40,36 @@ def version_cautions(environments: Sequence[object]) -> Iterator[tuple[None, Cau
         yield None, Caution("other_versions", f"{names[0]}{more} had several versions of {several}", hint)
 
 
-def _versions(environment: object) -> Iterator[tuple[_Package, str]]:
+def never_idle_cautions(environments: Sequence[object]) -> Iterator[tuple[None, Caution]]:
+    """A caution for each server that went on computing while others beside it were asked.
+
+    ``environments``: of each visit JSON as visits keep it; what is no such JSON says nothing. Never raises.
+    """
+    visits: dict[str, int] = {}
+    for environment in environments:
+        for name in dict.fromkeys(_text(s.get("name")) for s in _servers(environment) if s.get("never_idle") is True):
+            visits[name] = visits.get(name, 0) + 1
+    for name, count in visits.items():
+        message = f"{name} computed without a pause in {count:,} visits, also while others beside it were asked"
+        hint = (
+            "others shared the machine with it: give each server cores of its own (servers.cores), or a visit of its "
+            "own (--design independent)"
+        )
+        yield None, Caution("never_idle", message, hint)
+
+
+def _servers(environment: object) -> list[Mapping[str, Any]]:
     try:
         kept = json.loads(environment) if isinstance(environment, str) else None
     except (ValueError, RecursionError):
-        return
+        return []
     servers = kept.get("servers") if isinstance(kept, Mapping) else None
-    for server in servers if isinstance(servers, list) else ():
-        versions = server.get("versions") if isinstance(server, Mapping) else None
+    return [server for server in servers if isinstance(server, Mapping)] if isinstance(servers, list) else []
+
+
+def _versions(environment: object) -> Iterator[tuple[_Package, str]]:
+    for server in _servers(environment):
+        versions = server.get("versions")
         for package, version in versions.items() if isinstance(versions, Mapping) else ():
             if isinstance(version, str):
                 yield (_text(server.get("name")), _text(package)), _text(version)

@@ -16,7 +16,7 @@ from raybench.report.screen import Screen, print_line
 _SERVED_CODES: Final = frozenset(
     {
         *("running_server", "other_versions", "other_prompts", "caching_unknown", "not_held"),
-        *("late_client", "at_once", "together"),
+        *("late_client", "at_once", "together", "never_idle"),
     }
 )
 """Cautions that belong to every verdict of a run of servers."""
