@@ -14,6 +14,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from model.small_checkpoints import llama_config, save_adapter, save_model
+from raybench.model import cache_folder
 from raybench.records import InputError
 from raybench.serve import llama_server
 from raybench.serve.command_preset import CommandPreset
