@@ -24,6 +24,8 @@ from raybench.sweep.written_plan import (
 
 ROUNDS, REQUESTS, WARMUPS = 6, 22, 3
 """Together 132 requests of each configuration: a p95 needs 130, and a round's servers take most of its time."""
+TURN_REQUESTS: Final = 5
+"""Of servers side by side: before each turn the others come to rest, which takes vLLM a second."""
 _TIMEOUT_S, _ROUNDED_S = 3600.0, 600
 _AT_A_RATE: Final = 1.5
 """Requests of a turn at a rate, for each timed one: a quarter as many come before, and after."""
@@ -68,6 +70,7 @@ class ServedWriter(PlanWriter):
 
     all_routings: Sequence[str] = ("round_robin",)
     rounds = ROUNDS
+    turn_requests = TURN_REQUESTS
 
     def usual_pace(self) -> Pace:
         return served_pace(self.asked, max(4, len(self.found.adapters) + 1))

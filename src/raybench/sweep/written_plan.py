@@ -106,6 +106,7 @@ class PlanWriter:
 
     all_routings: Sequence[str] = tuple(_TOGETHER)
     rounds = 10
+    turn_requests = 1
 
     def usual_pace(self) -> Pace:
         """Of a model that is not slow."""
@@ -204,7 +205,7 @@ class PlanWriter:
             "rounds": self.rounds,
             "requests": self.pace.requests,
             "warmups": self.pace.warmups,
-            "turn_requests": 1,
+            "turn_requests": self.turn_requests,
             "workload_seed": 0,
             "order_seed": 0,
             "margin": 0.02,
