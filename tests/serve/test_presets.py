@@ -14,7 +14,6 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from model.small_checkpoints import llama_config, save_adapter, save_model
-from raybench.model import cache_folder
 from raybench.records import InputError
 from raybench.serve import llama_server
 from raybench.serve.command_preset import CommandPreset
@@ -70,7 +69,6 @@ def test_vllm_without_adapters() -> None:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
-        "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / "torchinductor"),
     }
     assert launch.command.hidden == ("thekey",)
 

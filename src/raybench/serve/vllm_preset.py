@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from raybench.model import AdapterFiles, ModelFiles, cache_folder
+from raybench.model import AdapterFiles, ModelFiles
 from raybench.records import InputError
 from raybench.serve.engine_python import find_python
 from raybench.serve.served import BASE_NAME, EngineSettings, Launch, Served, check_known, check_options
@@ -31,9 +31,6 @@ _RESERVED: Final[Mapping[str, str]] = {
     "--dtype": "set the configuration's dtype",
     **dict.fromkeys(("--enable-prefix-caching", "--no-enable-prefix-caching"), "set servers.prefix_caching"),
 }
-
-
-_COMPILED: Final = "torchinductor"
 
 
 class VllmPreset:
@@ -110,10 +107,9 @@ def _environment(settings: EngineSettings, key: str) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",  # all that is served is in folders
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": str(int(settings.runtime_adapters)),
-        # What it compiles for the first request for log probabilities, 10 s on two cores, it compiles once: the
-        # server's own temporary folder ends with it.
-        "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / _COMPILED),
     }
+    if settings.eager:  # or a function for log probabilities, which the gate asks for, is compiled by each launch: 10 s
+        made["TORCHDYNAMO_DISABLE"] = "1"
     if settings.device == "cpu":
         if settings.kv_cache_gib is not None:
             made["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
