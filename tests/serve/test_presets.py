@@ -118,6 +118,7 @@ def test_vllm_with_all_that_a_plan_may_say(adapters: dict[str, Path]) -> None:
     assert command.environment["VLLM_CPU_OMP_THREADS_BIND"] == "0-1,3"
     assert command.environment["VLLM_CPU_KVCACHE_SPACE"] == "2"
     assert command.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert command.environment["TORCH_COMPILE_DISABLE"] == "1"  # of torch and of vLLM itself
     assert command.environment["VLLM_LOGGING_LEVEL"] == "DEBUG"
     assert command.cores == (0, 1, 3)
 

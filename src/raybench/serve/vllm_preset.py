@@ -109,7 +109,7 @@ def _environment(settings: EngineSettings, key: str) -> dict[str, str]:
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": str(int(settings.runtime_adapters)),
     }
     if settings.eager:  # or a function for log probabilities, which the gate asks for, is compiled by each launch: 10 s
-        made["TORCHDYNAMO_DISABLE"] = "1"
+        made["TORCH_COMPILE_DISABLE"] = "1"
     if settings.device == "cpu":
         if settings.kv_cache_gib is not None:
             made["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
