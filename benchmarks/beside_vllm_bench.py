@@ -1,8 +1,8 @@
 """Does raybench's client find what ``vllm bench serve`` finds, on the same server and the same requests?
 
 A server of vLLM, started by its preset on the preset small-lm (with ``--hidden`` and ``--layers`` on a larger one of
-its kind, whose times are nearer to those of models that people serve), is asked by three clients in turn, one request at a
-time: `benchmark`, the function behind ``vllm bench serve`` (vllm_bench_worker.py says what of the command that is),
+its kind, whose times are nearer to those of models that people serve), is asked by three clients in turn, one request
+at a time: `benchmark`, the function behind ``vllm bench serve`` (vllm_bench_worker.py says what of the command it is),
 `OneStream`, and `closed_loop` of one. Prompts (random token ids), tokens, sampling and the fields of a request are the
 same; each client makes a connection of its own for each batch and sends the first request once before. Told are time to
 first token and time per output token as each defines them: ratios of batches' means and medians, with 95 % intervals

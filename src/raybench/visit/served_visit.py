@@ -21,10 +21,10 @@ from raybench.visit.adapter_loading import one_more_adapter
 from raybench.visit.engine_server import EngineServer
 from raybench.visit.inputs import make_inputs
 from raybench.visit.messages import Loaded, Message
+from raybench.visit.rest import Rest
 from raybench.visit.served_gate import TOLERANCE, ServedGate
 from raybench.visit.served_load import arrivals, served_under
 from raybench.visit.served_prompt import ServedPrompt, ids_of, served_prompt
-from raybench.visit.rest import Rest
 from raybench.visit.server_start import ServerStart, Started
 from raybench.visit.serving import Served, served_by
 from raybench.visit.spec import VisitSpec
