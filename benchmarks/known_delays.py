@@ -72,7 +72,7 @@ def server(longer: float) -> Iterator[str]:
     """The URL of one whose waits are ``longer`` times those known."""
     behaviour = json.dumps({"ttft_ms": TTFT_MS * longer, "token_ms": TPOT_MS * longer})
     words = [sys.executable, str(SERVER), "--models", "base,support", "--behaviour", behaviour]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -88,7 +88,8 @@ def measured(rounds: int, requests: int) -> list[dict[str, Any]]:
         subprocess.run([sys.executable, "-m", "raybench.sweep", *words], check=True, stdout=subprocess.DEVNULL)
         return Tables(Path(folder, "known")).rows(
             "SELECT deployment, measure, ratio, low, high, compared_ms, reference_ms FROM by_strategy "
-            "WHERE clock = 'wall' AND reference_strategy = 'full_ft' AND measure IN ('ttft', 'tpot')"
+            "WHERE clock = 'wall' AND reference_strategy = 'full_ft' AND ratio IS NOT NULL "
+            "AND measure IN ('ttft', 'tpot')"
         )
 
 
