@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 ENGINES := .venv-engines
 
-.PHONY: help sweep smoke test test-cluster test-engines truth bench lint clean
+.PHONY: help sweep smoke test test-cluster test-engines docs truth bench lint clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -28,6 +28,10 @@ test-cluster: $(VENV)/.installed-dev
 test-engines: $(VENV)/.installed-dev
 	$(BIN)/python tests/engines/install.py $(ENGINES)
 	$(BIN)/python -m pytest -m engines -rs $(ARGS)
+
+# make docs: the pages of docs/ as a site in build/site; a broken link is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/zensical build --clean --strict
 
 # make truth: hold the statistics against simulated truth, at full size (some minutes).
 truth: $(VENV)/.installed-dev
@@ -57,6 +61,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing what the site needs into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev

@@ -444,7 +444,10 @@ def test_an_adapter_of_another_base_is_refused_on_a_preset_too(root: Path) -> No
 
 def test_options_that_cannot_be_together_are_refused(root: Path, tmp_path: Path, capsys: Capture) -> None:
     chat = ["--adapter", f"chat={root / 'chat'}"]
-    assert own_plan(*chat)[1] == ["--adapter: of which base? name it by --model PRESET|PATH|HUB-ID"]
+    asked = "--adapter: of which base? name it by --model PRESET|PATH|HUB-ID"
+    assert own_plan(*chat)[1] == [f"{asked}; chat was made on --model {root / 'lm'}"]
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": null}')
+    assert own_plan("--adapter", f"chat={tmp_path}")[1] == [asked]
     texts = ["--texts", str(tmp_path / "t.jsonl"), "--prompt-tokens", "8"]
     assert own_plan(*words(root, "lm", "chat"), *texts)[1][0] == (
         "--texts and --prompt-tokens: texts are as long as they are; give one of the two"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from raybench.model import FineTunes, column_names, find_fine_tunes, is_unicode
+from raybench.model import FineTunes, column_names, find_fine_tunes, is_unicode, read_json_object
 from raybench.plan import TEXT_FILES, Overrides, PlanSource, first_of
 from raybench.records import InputError, Problems
+from raybench.report import shell_command
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.engine_options import OPENAI, add_engine_arguments, engine_problems, number_in
 from raybench.sweep.pace import USUAL, Pace, suited_pace
@@ -21,6 +23,8 @@ from raybench.sweep.written_plan import Asked, LeftOut, PlanWriter, found_lines
 WRITTEN: Final = "the plan of --adapter"
 """What its errors begin with, as those of a file begin with its name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_LONGEST: Final = 300
+"""Letters of a base's name that are repeated at most."""
 OF_FINE_TUNES: Final = (
     *("full_ft", "texts", "prompt_tokens", "output_tokens", "batch"),
     *("engine", "url", "concurrency", "rate"),
@@ -216,9 +220,21 @@ def _fine_tunes(options: argparse.Namespace, asked: Asked, problems: Problems) -
             )
     if options.model is None:
         or_names = ", or name adapters as the server does, without folders" if asked.engine == OPENAI else ""
-        problems.found.append(f"--adapter: of which base? name it by --model PRESET|PATH|HUB-ID{or_names}")
+        told = _told_base(adapters)
+        problems.found.append(f"--adapter: of which base? name it by --model PRESET|PATH|HUB-ID{or_names}{told}")
         return None
     return find_fine_tunes(options.model, adapters, full_ft, problems)
+
+
+def _told_base(adapters: Sequence[tuple[str, str]]) -> str:
+    """What the file of the first adapter that has one says of its base, to be typed; nothing where it says nothing."""
+    for name, place in adapters:
+        if (file := Path(place) / "adapter_config.json").is_file():
+            with contextlib.suppress(InputError):
+                base = read_json_object(file).get("base_model_name_or_path")
+                if isinstance(base, str) and 0 < len(base) <= _LONGEST:
+                    return f"; {name} was made on {shell_command(['--model', base])}"
+    return ""
 
 
 def _named(arguments: Sequence[str], option: str, problems: Problems) -> list[tuple[str, str]]:

@@ -1,0 +1,106 @@
+"""What stands in the pages for readers: commands to type, and blocks of other languages.
+
+An indented block holds commands; anything else stands in a fence that says its language (CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+REPOSITORY: Final = Path(__file__).parents[2]
+PAGES: Final = tuple(
+    sorted(
+        str(path.relative_to(REPOSITORY))
+        for path in (
+            *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
+            *(REPOSITORY / "docs").rglob("*.md"),
+        )
+    )
+)
+_ENDS: Final = frozenset({"&&", "||", "|", ";", "&", "(", ")"})
+_ASSIGNED: Final = re.compile(r"[A-Za-z_]\w*=.*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fence:
+    """A block in a fence: ``info`` is what stands behind the opening one."""
+
+    page: str
+    line: int
+    info: str
+    text: str
+
+    @property
+    def language(self) -> str:
+        return self.info.partition(" ")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One program with its words, as the shell would start it. ``into``: the file that its output is sent to."""
+
+    page: str
+    line: int
+    words: tuple[str, ...]
+    into: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}: {shlex.join(self.words)}"
+
+
+def fences(page: str) -> Iterator[Fence]:
+    for token in _tokens(page):
+        if token.type == "fence":
+            assert token.map is not None
+            yield Fence(page, token.map[0] + 1, token.info, token.content)
+
+
+def commands(page: str) -> Iterator[Command]:
+    """Of every indented block, each program that its lines start, in order."""
+    for token in _tokens(page):
+        if token.type == "code_block":
+            assert token.map is not None
+            yield from typed(page, token.map[0] + 1, token.content)
+
+
+def mentioned(page: str) -> Iterator[Command]:
+    """Command lines in sentences: of make, of pip, and of raybench those of two words after its name or more."""
+    text = (REPOSITORY / page).read_text("utf-8")
+    for match in re.finditer(r"`((?:raybench|python -m raybench\.sweep|make|pip install) [^`\n]+)`", text):
+        words = tuple(shlex.split(match[1]))
+        if words[0] != "raybench" or len(words) > 2:
+            yield Command(page, text.count("\n", 0, match.start()) + 1, words)
+
+
+def typed(page: str, line: int, text: str) -> Iterator[Command]:
+    """The programs of lines as they are typed into a shell."""
+    whole = text.replace("\\\n", " ")
+    for typed_line in whole.splitlines():
+        lexer = shlex.shlex(typed_line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split, lexer.commenters = True, "#"
+        words: list[str] = []
+        into: str | None = None
+        found = iter(list(lexer))
+        for word in found:
+            if word == ">":
+                into = next(found)
+            elif word in _ENDS:
+                if words:
+                    yield Command(page, line, tuple(words), into)
+                words, into = [], None
+            elif words or not _ASSIGNED.fullmatch(word):
+                words.append(word)
+        if words:
+            yield Command(page, line, tuple(words), into)
+
+
+def _tokens(page: str) -> list[Token]:
+    return MarkdownIt().parse((REPOSITORY / page).read_text("utf-8"))
