@@ -47,7 +47,8 @@ def test_prompts_that_servers_count_differently_are_cautioned(tmp_path: Path) ->
     (row,) = Tables(root).rows("FROM cautions WHERE code = 'other_prompts'")
     assert row["configuration"] is None
     assert row["message"] == (
-        "8 requests have prompts of other lengths by server: t 0 has 5 tokens in separate_c1 and 9 in full_c1"
+        "8 requests have prompts of other lengths by server: request 0 of t "
+        "has 5 tokens in separate_c1 and 9 in full_c1"
     )
     alike = Tables(loaded(plan, tmp_path, cost, "alike"))
     assert alike.rows("FROM cautions WHERE code IN ('other_prompts', 'late_client', 'running_server')") == []

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
 import pytest
 import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
@@ -24,7 +25,7 @@ from raybench.plan.plan import Plan
 from raybench.schemas import CALIBRATIONS, COUNTS, FAILURES, LOADS, SAMPLES, VISITS
 from raybench.visit.messages import Calibrated, Counted, Failed, Finished, Loaded, Message, Samples
 from raybench.visit.spec import VisitSpec
-from raybench.visit.visit import Visit, run_visit
+from raybench.visit.visit import Visit, _warmup_ns, run_visit
 from runs import job_of
 
 
@@ -324,3 +325,15 @@ def test_a_visit_is_sent_whole_and_what_configurations_share_is_sent_once(load_p
     assert found.requests[0] is found.requests[1]
     alone = dataclasses.replace(spec, configurations=spec.configurations[:1], requests=spec.requests[:1])
     assert len(sent) - len(pickle.dumps(alone)) < 1000
+
+
+def test_warmups_that_are_under_way_together_take_their_time_once() -> None:
+    """Two from 0 to 10 and 2 to 12, a third from 20 to 25; what is timed does not count."""
+    batch = pa.record_batch(
+        {
+            "started_ns": [2, 0, 20, 30],
+            "wall_ns": [10, 10, 5, 100],
+            "phase": ["warmup", "warmup", "warmup", "timed"],
+        }
+    )
+    assert _warmup_ns(batch) == 17

@@ -45,9 +45,10 @@ def served_cautions(
     found += _not_held(notes, {visit["configuration"]: visit["deployment"] for visit in visits})
     if prompts:
         one = prompts[0]
+        count = len({(row["task"], row["request"]) for row in prompts})
         message = (
-            f"{len(prompts):,} requests have prompts of other lengths by server: {one['task']} {one['request']} has "
-            f"{one['least']} tokens in {one['least_of']} and {one['most']} in {one['most_of']}"
+            f"{count:,} requests have prompts of other lengths by server: request {one['request']} of {one['task']} "
+            f"has {one['least']} tokens in {one['least_of']} and {one['most']} in {one['most_of']}"
         )
         hint = "what is compared was not given the same prompt: send token ids, or texts to servers of one template"
         found.append((None, Caution("other_prompts", message, hint)))

@@ -50,10 +50,13 @@ def _parameters(xllamacpp: Any, told: Mapping[str, Any]) -> Any:
     for name, value in told["parameters"].items():
         *parts, last = name.split(".")
         holder = parameters
-        for part in parts:
-            holder = getattr(holder, part)
-        getattr(holder, last)  # one that is not there must not be made
-        setattr(holder, last, value)
+        try:
+            for part in parts:
+                holder = getattr(holder, part)
+            getattr(holder, last)  # one that is not there must not be made
+            setattr(holder, last, value)
+        except (AttributeError, TypeError, ValueError) as error:
+            sys.exit(f"servers.options: {name}={json.dumps(value)}: {error}; they are parameters of CommonParams")
     return parameters
 
 

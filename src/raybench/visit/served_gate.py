@@ -192,9 +192,12 @@ class _OneGate:
     def _against(self, adapter: Adapter | None, runs: Sequence[Sequence[Answer]]) -> _Seen:
         """Each of ``runs`` has an answer for each probe."""
         answers = [answer for run in runs for answer in run]
-        likely = self._likely(self._model(adapter), answers)
-        chosen = likely.gather(-1, _tokens(answers)[:, None])[:, 0]
-        gaps = likely.max(-1).values - chosen
+        model, tokens = self._model(adapter), _tokens(answers)[:, None]
+        likely = self._likely(model, answers)
+        chosen = likely.gather(-1, tokens)[:, 0]
+        likely = _without_ends(likely, tokens, _ends(model))
+        free = likely.gather(-1, tokens)[:, 0]
+        gaps = likely.max(-1).values - free
         gap = float(gaps.max())
         if not gap <= self._tolerance:
             at = int(gaps.argmax())
@@ -203,7 +206,7 @@ class _OneGate:
                 f"nats less likely by {self._called(adapter)} alone than {int(likely[at].argmax())} (tolerance "
                 f"{self._tolerance:g}); it does not compute by those weights"
             )
-        self._check_logprobs(adapter, chosen, answers)
+        self._check_logprobs(adapter, chosen, free, answers)
         return _Seen(gap, float((gaps == 0).float().mean()), chosen)
 
     def _effect(self, found: _Seen, answers: Sequence[Answer]) -> float:
@@ -211,12 +214,13 @@ class _OneGate:
         base = self._likely(self._base(), answers).gather(-1, _tokens(answers)[:, None])[:, 0]
         return float((found.chosen - base).abs().max())
 
-    def _check_logprobs(self, adapter: Adapter | None, chosen: Any, answers: Sequence[Answer]) -> None:
-        """Where the server says how likely its tokens are, they must be that."""
+    def _check_logprobs(self, adapter: Adapter | None, chosen: Any, free: Any, answers: Sequence[Answer]) -> None:
+        """Where the server says how likely its tokens are, they must be that, with or without tokens that end."""
         told = [logprob for answer in answers for logprob in answer.logprobs or ()]
         if len(told) != len(chosen) or any(logprob is None for logprob in told):
             return
-        off = (chosen - chosen.new_tensor(told)).abs()
+        said = chosen.new_tensor(told)
+        off = (chosen - said).abs().minimum((free - said).abs())
         if not float(off.max()) <= self._tolerance:
             at = int(off.argmax())
             raise GateError(
@@ -350,6 +354,28 @@ def _probes(prompts: Sequence[ServedPrompt]) -> list[ServedPrompt]:
 def _came_at_once(answers: Iterable[Answer]) -> bool:
     """Whether all tokens of each answer came in one read, where there are so many that this tells something."""
     return all(len(set(answer.token_ns)) == 1 and answer.generated_tokens() >= _TOKENS for answer in answers)
+
+
+def _ends(model: Any) -> list[int]:
+    """The tokens by which the model ends an answer."""
+    configs = (model.config, model.config.get_text_config(), getattr(model, "generation_config", None))
+    found = [getattr(config, "eos_token_id", None) for config in configs]
+    return sorted({token for ids in found if ids is not None for token in (ids if isinstance(ids, list) else [ids])})
+
+
+def _without_ends(likely: Any, tokens: Any, ends: Sequence[int]) -> Any:
+    """Log probabilities where no answer may end, of the steps at which none did.
+
+    All tokens are generated that are asked for (``ignore_eos``): llama.cpp leaves out the tokens that would end an
+    answer, vLLM generates them and goes on. ``likely``: shape (tokens, vocabulary); ``tokens``: chosen, (tokens, 1).
+    """
+    import torch
+
+    if not ends:
+        return likely
+    end = torch.tensor(ends)
+    free = likely.index_fill(-1, end, float("-inf")).log_softmax(-1)
+    return torch.where(torch.isin(tokens, end), likely, free)
 
 
 def _name(adapter: Adapter | None) -> str | None:

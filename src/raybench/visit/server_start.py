@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import psutil
+
 from raybench.machine import dtype_name
 from raybench.model import prepared
 from raybench.plan import ALONE, Adapter, Configuration, ServerKey, Servers, adapters_beside, servers_needed
@@ -38,6 +40,9 @@ _ALL: Final = 0.9
 _WHOLE: Final = 10.0
 """Times as long as an answer may take to begin it may take in all: one without end does not take the visit with it."""
 _AT_A_RATE: Final = 8
+_KV_SHARE: Final = 0.25
+_LEAST_KV_GIB, _MOST_KV_GIB = 1, 4
+_VLLM: Final = "vllm"
 _GGUF: Final = "llama.cpp"
 """The engine that reads no files of PEFT's and transformers'."""
 
@@ -91,6 +96,7 @@ class ServerStart:
         return Started(line, server, table.prefix_caching, members[0])
 
     def _started(self, table: Servers, configuration: Configuration, place: int) -> RunningServer:
+        _check_cores(table)
         longest = max(longest_row(r) for requests in self.spec.requests for r in requests)
         settings = dataclasses.replace(
             settings_for(table),
@@ -100,12 +106,24 @@ class ServerStart:
             max_tokens=longest if table.prompts_as == "token_ids" else None,
             streams=table.streams or self._streams(table),
             memory_share=table.memory_share or _ALL / self._count,
+            kv_cache_gib=table.kv_cache_gib or self._kv_cache_gib(table),
             runtime_adapters=table.load_adapters and configuration.strategy not in ALONE,
         )
         preset = preset_for(table)
         name = f"server of {configuration.name}"
         served = self._files(configuration, preset)
         return self._stack.enter_context(running(name, preset, served, settings, ready_within_s=table.ready_within_s))
+
+    def _kv_cache_gib(self, table: Servers) -> int | None:
+        """GiB for keys and values of each server on a CPU where the plan does not say.
+
+        vLLM takes nine tenths of the machine's memory for one, so that servers beside each other, or anything else that
+        holds memory, keep it from starting. None where no engine is told it.
+        """
+        if table.preset != _VLLM or self.spec.device_kind != "cpu":
+            return None
+        free_gib = psutil.virtual_memory().available / 2**30
+        return max(_LEAST_KV_GIB, min(_MOST_KV_GIB, int(free_gib * _KV_SHARE / self._count)))
 
     def _streams(self, table: Servers) -> int | None:
         """Requests worked on at once where the plan does not say.
@@ -133,6 +151,16 @@ class ServerStart:
             adapters = {name: gguf_adapter(folder, model) for name, folder in adapters.items()}
             model = gguf_model(model, dtype)
         return Served(model, dtype, adapters)
+
+
+def _check_cores(table: Servers) -> None:
+    """Raises RaybenchError where the machine lacks some of the plan's; of these the kernel would say nothing."""
+    count = os.cpu_count() or 1
+    if lacking := sorted({core for cores in table.cores for core in cores if core >= count}):
+        raise RaybenchError(
+            f"servers {table.name}: cores {', '.join(map(str, lacking))} are none of this machine's, 0 to {count - 1}; "
+            "change servers.cores"
+        )
 
 
 def _key(table: Servers) -> str | None:

@@ -353,8 +353,14 @@ def _switched(step: Prepared, deployment: Deployment, adapter: str) -> Iterator[
 
 
 def _warmup_ns(batch: pa.RecordBatch) -> int:
-    phases, wall = batch.column("phase").to_pylist(), batch.column("wall_ns").to_pylist()
-    return sum(ns for phase, ns in zip(phases, wall, strict=True) if phase == "warmup")
+    """How long warm-ups took: under a load several are under way at once, whose time is counted once."""
+    columns = (batch.column(name).to_pylist() for name in ("started_ns", "wall_ns", "phase"))
+    spent = until = 0
+    for started, wall, phase in sorted(zip(*columns, strict=True)):
+        if phase == "warmup":
+            spent += max(0, started + wall - max(started, until))
+            until = max(until, started + wall)
+    return spent
 
 
 def failure(configuration: Configuration, error: Exception) -> Failed:

@@ -116,11 +116,11 @@ CREATE OR REPLACE VIEW raybench_other_prompts AS
 SELECT task, request, min(prompt_tokens) AS least, max(prompt_tokens) AS most,
     arg_min(configuration, (prompt_tokens, position)) AS least_of, arg_min(configuration, (-prompt_tokens, position)) AS most_of
 FROM (
-    SELECT t.task, t.request, t.prompt_tokens, t.configuration, c.position
+    SELECT t.task, t.request, t.prompt_tokens, t.configuration, c.position, c.load
     FROM timed AS t
     JOIN configurations AS c ON c.name = t.configuration AND c.block = t.block
     WHERE t.prompt_tokens IS NOT NULL
 )
-GROUP BY task, request
+GROUP BY task, request, load  -- only what has the same load is compared, and loads may have prompts of their own
 HAVING min(prompt_tokens) < max(prompt_tokens)
-ORDER BY task, request;
+ORDER BY task, request, min(position);
