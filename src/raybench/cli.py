@@ -13,13 +13,30 @@ from raybench.records import InputError
 from raybench.report import Parser, run_command
 
 
-def parser() -> Parser:
-    """The command line."""
-    top = Parser(prog="raybench", description="How to deploy a LoRA fine-tune, answered with evidence.")
+def parser(filled: str = "") -> Parser:
+    """The command line; the command ``filled`` has its arguments already, the others when they are parsed."""
+    top = Parser(
+        prog="raybench",
+        description="How to deploy a LoRA fine-tune, answered with evidence.",
+        examples=(
+            "raybench sweep --plan smoke          # every way to deploy, once, in half a minute",
+            "raybench report latest               # what it found, on one page",
+            "raybench COMMAND --help              # what a command can be told, with an example",
+        ),
+    )
     top.add_argument("--version", action=_Version, nargs=0, help="say which version this is, and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in _COMMANDS.items():
-        commands.add_parser(name, help=command.help, fill=command.fill, any_order=command.any_order)
+        made = commands.add_parser(
+            name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            fill=command.fill,
+            any_order=command.any_order,
+            examples=command.examples,
+        )
+        if name == filled:
+            made.fill()
     return top
 
 
@@ -27,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, 1 for what failed, 2 for bad input, 128 + n after signal n."""
 
     def command() -> int:
+        if report.is_completing():
+            report.complete(parser(report.completed_command()))
         options = parser().parse_args(argv)
         chosen = _COMMANDS[options.command]
         if chosen.only_reads:
@@ -69,7 +88,7 @@ def _add_prepare_arguments(p: argparse.ArgumentParser) -> None:
 
 
 class _Command(NamedTuple):
-    """``fill`` adds its arguments; ``run`` gives its exit code; ``any_order`` as `Parser` has it.
+    """``fill`` adds its arguments; ``run`` gives its exit code; ``examples`` and ``any_order`` as `Parser` has them.
 
     ``only_reads`` runs, and has no use for pandas; ``runs``: the arguments that name them.
     """
@@ -77,6 +96,7 @@ class _Command(NamedTuple):
     help: str
     fill: Callable[[Parser], None]
     run: Callable[[argparse.Namespace], int]
+    examples: tuple[str, ...] = ()
     any_order: bool = False
     only_reads: bool = False
     runs: tuple[str, ...] = ()
@@ -89,27 +109,35 @@ _COMMANDS: Final = {
         "run a plan and print its tables (also: python -m raybench.sweep)",
         lambda p: sweep.add_arguments(p),
         lambda options: sweep.run(options),
+        examples=(
+            "raybench sweep --plan smoke",
+            "raybench sweep --model BASE --adapter support=DIR --adapter sales=DIR",
+        ),
     ),
     "init": _Command(
         "write the plan that your own adapters allow, to edit",
         lambda p: sweep.add_init_arguments(p),
         lambda options: sweep.run_init(options),
+        examples=("raybench init --model BASE --adapter support=DIR > mine.toml",),
     ),
     "plan": _Command(
         "what a plan would run, and all that would keep it from running",
         lambda p: sweep.add_plan_arguments(p),
         lambda options: sweep.show_plan(options),
+        examples=("raybench plan rq2 --model PATH", "raybench plan rq2 --toml > mine.toml"),
     ),
     "prepare": _Command(
         "write a preset as Hugging Face files",
         _add_prepare_arguments,
         _prepare,
+        examples=("raybench prepare micro --plan rq2",),
     ),
     "runs": _Command(
         "which runs there are, newest first: state, visits, verdicts",
         lambda p: sweep.add_runs_arguments(p),
         lambda options: sweep.show_runs(options),
         only_reads=True,
+        examples=("raybench runs", "raybench runs --results s3://BUCKET/PREFIX --json"),
     ),
     "status": _Command(
         "how far a run is: visits, failures, GPUs, rate, estimated end",
@@ -117,11 +145,13 @@ _COMMANDS: Final = {
         lambda options: sweep.run_status(options),
         only_reads=True,
         runs=("directory",),
+        examples=("raybench status latest",),
     ),
     "rm": _Command(
         "remove a run, after asking",
         lambda p: report.add_rm_arguments(p),
         lambda options: report.run_rm(options),
+        examples=("raybench rm data/runs/RUN", "raybench rm RUN --results data/runs --yes"),
     ),
     "tables": _Command(
         "all tables of a run, from its raw samples",
@@ -129,6 +159,11 @@ _COMMANDS: Final = {
         lambda options: report.run_tables(options),
         only_reads=True,
         runs=("directory",),
+        examples=(
+            "raybench tables latest",
+            "raybench tables latest --table by_strategy --format markdown",
+            "raybench tables latest --format parquet --out DIR",
+        ),
     ),
     "report": _Command(
         "one page of a run, with plots, in one HTML file",
@@ -136,6 +171,7 @@ _COMMANDS: Final = {
         lambda options: page.run(options),
         only_reads=True,
         runs=("directory",),
+        examples=("raybench report latest", "raybench report latest --markdown > page.md"),
     ),
     "sql": _Command(
         "any SQL over a run; without a query, a prompt",
@@ -144,6 +180,11 @@ _COMMANDS: Final = {
         any_order=True,
         only_reads=True,
         runs=("directory",),
+        examples=(
+            'raybench sql latest "FROM by_strategy"',
+            "raybench sql latest                  # a prompt",
+            "raybench sql latest --format csv < QUERIES.sql > ANSWERS.csv",
+        ),
     ),
     "compare": _Command(
         "the same verdicts between two runs of one plan, for regressions",
@@ -151,6 +192,7 @@ _COMMANDS: Final = {
         lambda options: compare.run(options),
         only_reads=True,
         runs=("a", "b"),
+        examples=("raybench compare data/runs/BEFORE data/runs/AFTER --fail-on slower",),
     ),
     "decide": _Command(
         "from a run to advice: how to deploy, on how many GPUs, at what cost",
@@ -158,6 +200,16 @@ _COMMANDS: Final = {
         lambda options: decide.run(options),
         only_reads=True,
         runs=("directory",),
+        examples=("raybench decide latest --tasks 40 --gpu-memory 24GB --slo-p95 40ms --requests-per-second 12",),
+    ),
+    "completion": _Command(
+        "what a shell runs to complete commands, options, runs and plans by Tab",
+        lambda p: report.add_completion_arguments(p),
+        lambda options: report.run_completion(options),
+        examples=(
+            'eval "$(raybench completion bash)"     # in ~/.bashrc; of zsh in ~/.zshrc',
+            "raybench completion fish > ~/.config/fish/completions/raybench.fish",
+        ),
     ),
 }
 

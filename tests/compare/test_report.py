@@ -65,7 +65,7 @@ def test_rounds_that_nobody_would_wait_for_are_not_asked_for(make: Make) -> None
         for row in found.deployments
     ]
     shown = text(dataclasses.replace(found, deployments=tuple(far)))
-    assert "is inconclusive, relative to full_ft: not to be settled by more rounds on this machine; a wider" in shown
+    assert "is inconclusive, relative to full_ft: not to be settled by more rounds on this machine: a wider" in shown
     assert "8,546" not in shown
 
 

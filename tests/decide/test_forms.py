@@ -145,7 +145,7 @@ def test_what_is_not_settled_says_so_and_what_would(tmp_path: Path) -> None:
     assert gain.more_rounds is not None
     assert f"inconclusive, not settled: about {gain.more_rounds} more rounds would" in gain_words(gain)
     far = dataclasses.replace(gain, more_rounds=8_546)
-    assert gain_words(far).endswith("inconclusive, not to be settled by more rounds on this machine")
+    assert ": inconclusive, not to be settled by more rounds on this machine: a wider margin" in gain_words(far)
     one = by_role(made(tmp_path / "one", SMALL_PLAN + FUSED, {"lora_separate_fused": (0.8,)}, rounds=1))
     (gain,) = one.values()
     assert (gain.ratio, gain.settled, gain.no_interval) == (pytest.approx(0.8, rel=1e-6), False, "one visit")

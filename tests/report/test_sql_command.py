@@ -76,13 +76,13 @@ def test_nothing_is_read_written_fetched_or_set_but_the_run_s_own_tables(
 ) -> None:
     before, around = contents(run), contents(away)
     queries = [sql.format(run=run, away=away) for sql in WRITES]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*queries, "SELECT count(*) AS n FROM samples"])))
-    assert ask(run) == 0
-    out = capsys.readouterr().out
-    assert out.count("SQL: ") == len(WRITES)
-    assert out.count("with --unsafe a query may use files, the network and settings") >= len(WRITES) - 3
-    assert "hidden" not in out
-    assert "│" in out.partition("SQL: ")[2]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(";\n".join([*queries, "SELECT count(*) AS n FROM samples"])))
+    assert ask(run) == 1
+    said = capsys.readouterr()
+    assert said.err.count("SQL: ") == len(WRITES)
+    assert said.err.count("with --unsafe a query may use files, the network and settings") >= len(WRITES) - 3
+    assert "hidden" not in said.out + said.err
+    assert "│" in said.out
     assert contents(run) == before
     assert contents(away) == around
 
@@ -101,13 +101,13 @@ def test_every_view_answers_and_names_in_a_query_are_no_variables_of_the_program
     assert ask(run, "SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'", "--format", "csv") == 0
     names = capsys.readouterr().out.split()[1:]
     assert {"samples", "visits", "timed", "by_strategy", "cautions"} <= set(names)
-    queries = "\n".join([f"SELECT '{name}', count(*) >= 0 FROM {name}" for name in names] + ["FROM relation"])
+    queries = ";\n".join([f"SELECT '{name}', count(*) >= 0 FROM {name}" for name in names] + ["FROM relation"])
     monkeypatch.setattr(sys, "stdin", io.StringIO(queries))
-    assert ask(run, "--format", "csv") == 0
-    out = capsys.readouterr().out
-    assert out.count(",true\n") == len(names)
-    assert out.count("SQL: ") == 1
-    assert "Table with name relation does not exist" in out
+    assert ask(run, "--format", "csv") == 1
+    said = capsys.readouterr()
+    assert said.out.count(",true\n") == len(names)
+    assert said.err.count("SQL: ") == 1
+    assert "Table with name relation does not exist" in said.err
 
 
 def test_unsafe_is_all_of_duckdb(run: Path, away: Path, capsys: Capture) -> None:
@@ -163,7 +163,7 @@ class Interrupting(io.StringIO):
 
     def readline(self, size: int = -1) -> str:  # type: ignore[override]
         line = super().readline(size)
-        if line.rstrip() == ENDLESS:
+        if line.rstrip() == f"{ENDLESS};":
             threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         return line
 
@@ -171,7 +171,7 @@ class Interrupting(io.StringIO):
 def test_ctrl_c_ends_a_query_and_the_prompt_goes_on(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", Interrupting(f"{ENDLESS}\nSELECT 40 + 2 AS answer\n"))
+    monkeypatch.setattr(sys, "stdin", Interrupting(f"{ENDLESS};\nSELECT 40 + 2 AS answer\n"))
     assert ask(run) == 0
     out = capsys.readouterr().out
     assert out.index("interrupted") < out.index("answer") < out.index("42")

@@ -97,7 +97,7 @@ def test_what_no_sensible_number_of_rounds_settles_says_what_would(tmp_path: Pat
     lines = report.verdict_lines(tables)
     line = next(line for line in lines if line.startswith("LoRA Merged against Full FT"))
     assert "TPOT +0.5 % [+0.5 %, +0.5 %] inconclusive (not to be settled by more rounds on this machine); end" in line
-    would = "a wider margin would do, or a machine whose visits differ less."
+    would = "visits differ by more than their requests do, so a quieter machine would, or a wider margin."
     assert f"Not to be settled by more rounds on this machine: {would}" in lines
     assert not any(line.startswith("Rounds in brackets") for line in lines)
 

@@ -117,11 +117,11 @@ def test_why_there_is_no_interval_is_said(tables: Tables, unknown: str, where: s
     ("rounds", "words"),
     [
         (12, "about 12 more rounds would settle it, if ratio and spread stay as they are"),
-        (1_000, "about 1,000 more rounds would settle it, if ratio and spread stay as they are"),
+        (100, "about 100 more rounds would settle it, if ratio and spread stay as they are"),
         (
             8_546,
-            "not to be settled by more rounds on this machine: a wider margin would do, or a machine whose visits "
-            "differ less",
+            "not to be settled by more rounds on this machine: visits differ by more than their requests do, so a "
+            "quieter machine would, or a wider margin",
         ),
     ],
 )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import io
+from typing import cast
 
+import pyarrow as pa
 import pytest
 
+from raybench.analysis import RunningRatios, RunningRow
+from raybench.records import RaybenchError
 from raybench.report import Screen
+from raybench.schemas import SAMPLES
+from raybench.sweep.live_table import LiveTable
 from raybench.sweep.progress import RunProgress
 
 
@@ -102,17 +108,17 @@ def test_a_log_has_no_control_sequences(plain: Screen, log: io.StringIO, clock: 
 
 @pytest.fixture
 def terminal(log: io.StringIO) -> Screen:
-    return Screen(file=log, width=140, force_terminal=True, color_system=None, legacy_windows=False)
+    return Screen(file=log, width=140, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
 
 
 def test_a_terminal_gets_a_bar_with_the_configuration_the_round_and_the_samples(
     terminal: Screen, log: io.StringIO, clock: Clock
 ) -> None:
     with RunProgress(terminal, total=15_500, rounds=10, done=500, clock=clock) as progress:
-        assert progress._bar is not None
         assert [task.completed for task in progress._bar.tasks] == [500]
         progress.samples(1_500, "mrpc_seed42", 2, "lora_merged_mrpc_seed42")
-        progress._bar.refresh()
+        assert progress._live is not None
+        progress._live.refresh()
         shown = log.getvalue().splitlines()[-1]
     assert "round 3/10 mrpc_seed42 lora_merged_mrpc_seed42" in shown
     assert "2,000 of 15,500 samples, left" in shown
@@ -125,7 +131,6 @@ def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Screen, log: i
         clock.now += 65
         progress.samples(40, "b", 0, "c")
         progress.samples(20, "b", 0, "c")
-        assert progress._bar is not None
         assert [task.completed for task in progress._bar.tasks] == [60]
         assert "samples, about" not in log.getvalue()
         progress.note("c failed")
@@ -133,17 +138,50 @@ def test_a_terminals_bar_counts_and_lines_come_above_it(terminal: Screen, log: i
     assert any(line.endswith("[01:05] c failed") for line in lines)
 
 
+def test_a_terminal_that_does_not_move_its_cursor_gets_lines(log: io.StringIO, clock: Clock) -> None:
+    dumb = Screen(file=log, width=140, force_terminal=True, _environ={"TERM": "dumb"})
+    with RunProgress(dumb, total=10, rounds=1, clock=clock) as progress:
+        clock.now += 10
+        progress.samples(5, "b", 0, "c")
+    assert log.getvalue() == "[00:10] round 1/1 b: 5 of 10 samples, end unknown\n"
+
+
 def test_the_bar_is_taken_away_at_the_end_even_after_an_error(terminal: Screen, log: io.StringIO) -> None:
     progress = RunProgress(terminal, total=10, rounds=1)
-    assert progress._bar is not None
+    live = progress._live
+    assert live is not None
 
     def fail() -> None:
         with progress:
-            assert progress._bar is not None
-            assert progress._bar.live.is_started
+            assert live.is_started
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
         fail()
-    assert not progress._bar.live.is_started
+    assert not live.is_started
     assert "\x1b[?25h" in log.getvalue()  # the cursor is back
+
+
+class Broken:
+    """What cannot be looked at."""
+
+    references: tuple[str, ...] = ()
+
+    def take(self, samples: pa.Table, device: str) -> None:
+        pass
+
+    def rows(self) -> list[RunningRow]:
+        raise RaybenchError("SQL: no luck")
+
+
+def test_ratios_that_cannot_be_worked_out_are_said_once_and_the_run_goes_on(
+    terminal: Screen, log: io.StringIO, clock: Clock
+) -> None:
+    table = LiveTable(cast(RunningRatios, Broken()), clock)
+    with RunProgress(terminal, total=10, rounds=1, clock=clock, table=table) as progress:
+        progress.beat()
+        clock.now += 60
+        progress.visit(SAMPLES.empty_table(), "cpu")
+        progress.beat()
+    said = "Ratios are not shown while the run goes on, which loses nothing: SQL: no luck"
+    assert log.getvalue().count(said) == 1

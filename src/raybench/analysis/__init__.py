@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from raybench.analysis.loading import load_cautions
     from raybench.analysis.percentiles import samples_needed
     from raybench.analysis.ratios import MEASURES, WALL, chain_of, compared_in
+    from raybench.analysis.running import RunningRatios, RunningRow
     from raybench.analysis.sandbox import shut_off
     from raybench.analysis.sequential import FIRST_LOOK, LEAST_ROUNDS, HalfwidthRule
     from raybench.analysis.shipped import shipped_sql
@@ -38,6 +39,8 @@ __all__ = [
     "Estimate",
     "HalfwidthRule",
     "Limits",
+    "RunningRatios",
+    "RunningRow",
     "Tables",
     "Unknown",
     "Verdict",

@@ -87,22 +87,26 @@ class Ratios:
         independent: bool = False,
         rounds: int | None = None,
     ) -> None:
+        self._independent = independent
         self._visits: dict[tuple[str, str, Timing], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._levels = (_levels(), _levels())
-        for row in visit_ratios:
-            if rounds is None or row["round"] < rounds:
-                pair, measure = (row["configuration"], row["reference_strategy"]), row["measure"]
-                device = "any" if independent else row["device"]
-                for column, clock in CLOCKS.items():
-                    if row[column] is not None:
-                        self._visits[*pair, Timing(measure, clock)][device].append(row[column])
-                for levels, column in zip(self._levels, ("compared_ms", "reference_ms"), strict=True):
-                    levels[*pair, measure][device].append(math.log(row[column]))
-        self.timings = sorted({timing for _, _, timing in self._visits}, key=_place)
+        self.add([row for row in visit_ratios if rounds is None or row["round"] < rounds])
         self._links: dict[tuple[str, str], tuple[str, list[str]]] = {}
         for row in chains:
             chained = (row["configuration"], row["reference_strategy"])
             self._links.setdefault(chained, (row["via"], []))[1].append(row["reference"])
+
+    def add(self, visit_ratios: Sequence[Mapping[str, Any]]) -> None:
+        """Further rows of the view, of visits that were not there yet."""
+        for row in visit_ratios:
+            pair, measure = (row["configuration"], row["reference_strategy"]), row["measure"]
+            device = "any" if self._independent else row["device"]
+            for column, clock in CLOCKS.items():
+                if row[column] is not None:
+                    self._visits[*pair, Timing(measure, clock)][device].append(row[column])
+            for levels, column in zip(self._levels, ("compared_ms", "reference_ms"), strict=True):
+                levels[*pair, measure][device].append(math.log(row[column]))
+        self.timings = sorted({timing for _, _, timing in self._visits}, key=_place)
 
     def keys(self) -> list[tuple[str, str, Timing]]:
         """Every (configuration, reference strategy, timing) that there is an estimate of."""

@@ -169,7 +169,7 @@ class _Checked:
         folder = re.sub(r"([*?\[])", r"[\1]", whole)
         if folder != whole and "\\" in folder:  # in a pattern that ends a name
             raise InputError(f"{self.folder}: DuckDB reads no path with a backslash and one of * ? [; rename it")
-        connection = _open_duckdb()
+        connection = open_duckdb()
         connection.execute("SET VARIABLE raybench_run = ?", [folder])
         connection.execute("SET VARIABLE raybench_description = ?", [self.description])
         for table, names in self.files.items():
@@ -197,10 +197,14 @@ def _registered(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterat
     connection.unregister("raybench_read")
 
 
-def _open_duckdb() -> duckdb.DuckDBPyConnection:
-    """In memory. What does not fit goes to the temporary folder: the current one, DuckDB's choice, may be a run's."""
+def open_duckdb(threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """In memory, with so many threads (None: one a core).
+
+    What does not fit goes to the temporary folder: the current one, DuckDB's choice, may be a run's.
+    """
     spilled = Path(tempfile.gettempdir(), f"raybench-{secrets.token_hex(8)}")  # DuckDB makes it, and removes it
-    connection = duckdb.connect(config={"temp_directory": str(spilled)})
+    limits: dict[str, str | bool | int | float | list[str]] = {} if threads is None else {"threads": threads}
+    connection = duckdb.connect(config={"temp_directory": str(spilled), **limits})
     connection.execute("SET parquet_metadata_cache = true")  # many views ask the same files
     return connection
 

@@ -20,7 +20,7 @@ from raybench.compare.pairing import Measured, Pair, Parts, common_parts, compar
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.compare.requests import compared_requests
 from raybench.records import InputError
-from raybench.report import add_results_argument, add_run_argument, open_console, print_line, write_json
+from raybench.report import add_results_argument, add_run_argument, open_console, print_line, round_seconds, write_json
 
 FAIL_ON: Final = ("slower", "faster", "inconclusive")
 
@@ -65,6 +65,7 @@ def compare(a: Views, b: Views, *, devices_alike: bool = False) -> RunComparison
         tuple(left_out),
         compared.rows(groups, {label: label for label in groups}),
         configurations,
+        max((s for s in map(round_seconds, (a, b)) if s is not None), default=None),
     )
 
 

@@ -82,6 +82,7 @@ class RunComparison:
     """B against A. ``margin`` is A's; ``differences``: in what the runs differ by description and devices.
 
     ``baseline``: what relative changes are relative to, the first of the plan's references; None where there is none.
+    ``round_s``: seconds that a round took, of the slower run.
     """
 
     a: Location
@@ -93,6 +94,7 @@ class RunComparison:
     left_out: tuple[LeftOut, ...]
     deployments: tuple[Row, ...]
     configurations: tuple[Row, ...]
+    round_s: float | None = None
 
     def rows(self, each: bool = False) -> tuple[Row, ...]:
         """The deployments, or ``each`` configuration."""

@@ -14,13 +14,13 @@ from raybench.compare.changes import Change
 from raybench.compare.comparison import By, Row, RunComparison
 from raybench.report import (
     MEASURES,
-    NOT_BY_ROUNDS,
     Screen,
     are_too_many,
     more_rounds,
     percent,
     print_line,
     run_argument,
+    settled_by,
     shell_command,
 )
 
@@ -75,7 +75,7 @@ def _table(found: RunComparison, title: str, of: str, rows: Sequence[Row]) -> Ta
     baseline = found.baseline or "baseline"
     # Before each percentage the two numbers that it is of.
     for header in (title[:-1], "A, ms", "B, ms", "absolute", "", f"A / {baseline}", "B / it", "relative", ""):
-        table.add_column(header, justify="right" if header.startswith(("A", "B")) else "left")
+        table.add_column(header, justify="right" if header.startswith(("A", "B")) else "left", overflow="fold")
     for row in rows:
         relative = ("-", "-", "-", "")
         if row.relative is not None:
@@ -102,7 +102,7 @@ def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
         lines.append(f"Equivalent within {margin}, {against}: {row_names(same)}.")
     unjudged = found.unjudged(by, each)
     lines += [
-        f"{row.label} is inconclusive, {against}{_more(row.judged(by))}"
+        f"{row.label} is inconclusive, {against}{_more(row.judged(by), found.round_s)}"
         for row in found.with_verdict(["inconclusive"], by, each)
         if row not in unjudged
     ]
@@ -155,11 +155,11 @@ def _hidden(found: RunComparison, by: By) -> list[str]:
     return lines
 
 
-def _more(change: Change | None) -> str:
+def _more(change: Change | None, round_s: float | None) -> str:
     if change is None or change.more_rounds is None:
         return ": rounds alone would not settle it; more GPUs, or visits that differ less, may."
-    if are_too_many(change.more_rounds):
-        return f": {NOT_BY_ROUNDS}; a wider margin would do, or visits that differ less."
+    if are_too_many(change.more_rounds, round_s):
+        return f": {settled_by(change.more_rounds, round_s)}."
     return f": about {more_rounds(change.more_rounds)} of each run would settle it (--rounds)."
 
 

@@ -114,7 +114,8 @@ class FormGain:
     known). ``no_interval``: why that is unknown (`stats.Unknown`). ``disputed``: a few requests make the difference.
     ``through``: both were compared with this deployment and not with each other; the interval is wider than 95 % then.
     ``mean_ms``, ``usual_ms``: what the ratio is of, where the two were compared with each other. ``compile_s``: the
-    longest that compiling it took. ``lines``: of a person's own program.
+    longest that compiling it took. ``round_s``: seconds that a round of the run took. ``lines``: of a person's own
+    program.
     """
 
     deployment: str
@@ -137,6 +138,7 @@ class FormGain:
     through: str | None = None
     mean_ms: float | None = None
     usual_ms: float | None = None
+    round_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from raybench.decide.report import deciding_numbers, render
 from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
 from raybench.records import InputError
-from raybench.report import add_results_argument, add_run_argument, count, open_console, write_json
+from raybench.report import add_results_argument, add_run_argument, count, open_console, round_seconds, write_json
 from raybench.store import Location, StoreError, read_description
 
 
@@ -52,7 +52,7 @@ def decide(tables: Tables, needs: Needs) -> Advice:
         gpus_most=None if best is None else best.gpus_most,
         may_be_better=others,
         settled=not missing and not others and all(way.is_settled for way in ([best] if best else ways)),
-        sentence=sentence(needs, best, ways, missing, others),
+        sentence=sentence(needs, best, ways, missing, others, round_seconds(tables)),
         because=reasons(best, ways, virtue),
         ways=ways,
         comparisons=_telling(best, compared),

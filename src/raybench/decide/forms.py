@@ -13,6 +13,7 @@ from raybench.analysis import Tables, shipped_sql
 from raybench.decide.advice import Comparison, FormGain
 from raybench.decide.capacity import STRATEGIES
 from raybench.decide.telling import surest, through, told_by, within_margin
+from raybench.report import round_seconds
 
 _GIVEN: Final = {
     "full_ft": "model",
@@ -60,7 +61,9 @@ def forms_of(tables: Tables) -> tuple[FormGain, ...]:
         "WHERE clock = 'wall' AND measure = 'end_to_end' AND verdict IS NOT NULL AND via IS NULL"
     )
     forms = tables.rows(shipped_sql("decide_forms"))
-    return tuple(_gain(form, rows, tables.margin) for form in forms if form["strategy"] in STRATEGIES)
+    gains = (_gain(form, rows, tables.margin) for form in forms if form["strategy"] in STRATEGIES)
+    round_s = round_seconds(tables)
+    return tuple(dataclasses.replace(gain, round_s=round_s) for gain in gains)
 
 
 def _gain(form: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], margin: float) -> FormGain:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from raybench.decide.advice import FormGain
-from raybench.report import NOT_BY_ROUNDS, are_too_many, duration, more_rounds, why_no_interval
+from raybench.report import are_too_many, duration, settled_by, why_no_interval
 
 
 def gain_lines(forms: Sequence[FormGain]) -> Iterator[str]:
@@ -41,10 +41,9 @@ def _settled(gain: FormGain) -> str:
         return "not settled: a few slow requests make the difference"
     if gain.no_interval is not None:
         return f"not settled: {why_no_interval(gain.no_interval)}"
-    if gain.more_rounds is not None and are_too_many(gain.more_rounds):
-        return NOT_BY_ROUNDS
     if gain.more_rounds is not None:
-        return f"not settled: about {more_rounds(gain.more_rounds)} would"
+        told = settled_by(gain.more_rounds, gain.round_s)
+        return told if are_too_many(gain.more_rounds, gain.round_s) else f"not settled: {told}"
     return "not settled: more rounds may"
 
 

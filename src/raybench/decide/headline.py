@@ -15,8 +15,12 @@ def sentence(
     ways: Sequence[WayResult],
     missing: Sequence[str],
     may_be_better: Sequence[str] = (),
+    round_s: float | None = None,
 ) -> str:
-    """The advice in one sentence; a second one where the way is not settled. ``may_be_better``: names of ways."""
+    """The advice in one sentence; a second one where the way is not settled. ``may_be_better``: names of ways.
+
+    ``round_s``: seconds that a round of the run took.
+    """
     asked = (
         f"{count(needs.tasks, 'task')} at {needs.requests_per_second:g} requests/s "
         f"within p95 {milliseconds(needs.slo_p95_s)}"
@@ -25,9 +29,9 @@ def sentence(
         return f"No advice on {asked}: the run lacks what it needs."
     if best is None:
         none = f"No way serves {asked} on GPUs of {gigabytes(needs.gpu_memory_bytes)}: {_no_way(ways)}; see each way."
-        return none + _may_all_the_same(ways)
+        return none + _may_all_the_same(ways, round_s)
     binds = "" if best.binds == "nothing" else f"; {best.binds} decides how many"
-    number = "" if best.is_settled else f": {_not_settled(best)}"
+    number = "" if best.is_settled else f": {_not_settled(best, round_s)}"
     labels = ", ".join(way.label for way in ways if way.way in may_be_better)
     way = f" Which way is not settled either: {labels} may do better." if labels and number else ""
     if labels and not number:
@@ -47,7 +51,7 @@ def gpu_range(way: WayResult) -> str:
     return f"{count(least or 0, 'GPU')} or more"
 
 
-def _not_settled(way: WayResult) -> str:
+def _not_settled(way: WayResult, round_s: float | None) -> str:
     """What would leave one number of GPUs."""
     if way.no_interval == "one visit":
         return "not settled, for one visit says nothing of how far visits differ; more rounds may"
@@ -57,18 +61,19 @@ def _not_settled(way: WayResult) -> str:
         return "not settled, for blocks met the GPUs so that these cannot be told apart; more rounds may"
     if way.more_rounds is None:
         return "not settled, and rounds on these GPUs would not; more GPUs may"
-    if are_too_many(way.more_rounds):
+    if are_too_many(way.more_rounds, round_s):
         return f"{NOT_BY_ROUNDS}; one whose visits differ less may"
     return f"not settled; about {more_rounds(way.more_rounds)} would"
 
 
-def _may_all_the_same(ways: Sequence[WayResult]) -> str:
+def _may_all_the_same(ways: Sequence[WayResult], round_s: float | None) -> str:
     """Which way would be feasible within its interval, where as measured none is."""
     nearly = [way for way in ways if way.gpus_least is not None]
     if not nearly:
         return ""
     way = min(nearly, key=lambda one: one.gpus_least or 0)
-    return f" {way.label} may within its interval, on {count(way.gpus_least or 0, 'GPU')}: {_not_settled(way)}."
+    gpus = count(way.gpus_least or 0, "GPU")
+    return f" {way.label} may within its interval, on {gpus}: {_not_settled(way, round_s)}."
 
 
 def _no_way(ways: Sequence[WayResult]) -> str:

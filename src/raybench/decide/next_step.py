@@ -10,7 +10,7 @@ from raybench.analysis import LEAST_ROUNDS, Tables
 from raybench.decide.advice import WayResult
 from raybench.decide.evidence import Lack, Remedy
 from raybench.plan import shipped_plans
-from raybench.report import run_argument, shell_command
+from raybench.report import are_too_many, round_seconds, run_argument, shell_command
 
 _WHY: Final[dict[Remedy, str]] = {
     "another plan": "a new run; or one of a plan of your own that has what is missing here",
@@ -35,7 +35,7 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
     command = shell_command(["raybench", "tables", run_argument(tables.root)])
     if best is not None and best.more_rounds:
         rounds = _rounds_taken(tables)
-        if best.more_rounds < _TIMES_AS_LONG * rounds:
+        if best.more_rounds < _TIMES_AS_LONG * rounds and not are_too_many(best.more_rounds, round_seconds(tables)):
             words = ["python", "-m", "raybench.sweep"]
             words += _sweep_options(tables, "longer", 1 + best.more_rounds / rounds)
             return f"{shell_command(words)}    (settles how many GPUs; {_WHY['longer']}{_file_words(tables, 'longer')})"

@@ -91,12 +91,12 @@ def comparison_words(compared: Comparison) -> str:
 def _table(advice: Advice) -> Table:
     priced = advice.needs["gpu_price"] is not None
     table = Table(box=box.SIMPLE)
-    table.add_column("Way")
+    table.add_column("Way", overflow="fold")
     for header in ("GPUs", "tasks/GPU", "requests/s/GPU", "p95, no wait"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("binds")
+        table.add_column(header, justify="right", overflow="fold")
+    table.add_column("binds", overflow="fold")
     if priced:
-        table.add_column("cost/10^6 requests", justify="right", no_wrap=True)
+        table.add_column("cost/10^6 requests", justify="right", overflow="fold")
     for way in advice.ways:
         cells = [
             way.label,

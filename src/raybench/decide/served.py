@@ -89,13 +89,13 @@ def render_served(advice: ServedAdvice, console: Screen) -> None:
     print_line(console, advice.sentence)
     priced = advice.needs["gpu_price"] is not None
     table = Table(box=box.SIMPLE)
-    table.add_column("Way")
+    table.add_column("Way", overflow="fold")
     for header in ("GPUs", "tasks/GPU", "goodput/s/GPU", "good"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("measured as")
-    table.add_column("binds")
+        table.add_column(header, justify="right", overflow="fold")
+    table.add_column("measured as", overflow="fold")
+    table.add_column("binds", overflow="fold")
     if priced:
-        table.add_column("cost/10^6 requests", justify="right", no_wrap=True)
+        table.add_column("cost/10^6 requests", justify="right", overflow="fold")
     for way in advice.ways:
         cost = way.cost_per_million_requests
         cells = [

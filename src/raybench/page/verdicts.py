@@ -10,7 +10,7 @@ from raybench.page.answer import reference_of
 from raybench.page.parts import Item, Limits, Section, cut
 from raybench.page.queries import text_of
 from raybench.page.values import p_value
-from raybench.report import MEASURES, interval, more_rounds, run_argument, shell_command
+from raybench.report import MEASURES, Settling, interval, run_argument, settled_by, shell_command
 
 
 class Reason(NamedTuple):
@@ -36,10 +36,15 @@ def verdict_section(tables: Tables, limits: Limits) -> Section:
 
 
 def verdict_rows(tables: Tables) -> list[dict[str, Any]]:
-    """Rows of ``by_strategy`` with a verdict by wall time; ``paired``: the same by requests' own ratios, or None."""
+    """Rows of ``by_strategy`` with a verdict by wall time; ``paired``: the same by requests' own ratios, or None.
+
+    ``settled_by``: what would settle what is inconclusive, where a number of rounds is forecast.
+    """
     rows = tables.rows("FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
     beside = {compared_in(row): row for row in tables.rows("FROM by_strategy WHERE clock = 'wall paired'")}
-    return [row | {"paired": beside.get(compared_in(row))} for row in rows]
+    settling = Settling(tables)
+    found = [row | {"paired": beside.get(compared_in(row))} for row in rows]
+    return [row | {"settled_by": settling.words(row)} if row["more_rounds"] is not None else row for row in found]
 
 
 def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
@@ -58,8 +63,7 @@ def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
     told = f"neither different (p {p_value(row['p_holm'])} after Holm) nor surely within ±{margin * 100:g} %"
     if row["more_rounds"] is None:
         return Reason("too-wide", f"{told}; only repeated launches, or further devices, can settle it")
-    more = f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
-    return Reason("too-wide", f"{told}; {more}")
+    return Reason("too-wide", f"{told}; {row.get('settled_by') or settled_by(row['more_rounds'])}")
 
 
 def raw_query(row: Mapping[str, Any]) -> str:

@@ -7,21 +7,34 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.report.attribution import attribution_lines
     from raybench.report.command import Parser, run_command
+    from raybench.report.completion import (
+        add_completion_arguments,
+        complete,
+        completed,
+        completed_command,
+        is_completing,
+        run_completion,
+    )
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.latest import add_results_argument, add_run_argument, named_run
     from raybench.report.numbers import (
-        NOT_BY_ROUNDS,
-        are_too_many,
         count,
         duration,
         interval,
-        more_rounds,
         percent,
         share,
         why_no_interval,
     )
     from raybench.report.rm_command import add_rm_arguments, run_rm
     from raybench.report.screen import Screen, open_console, print_line
+    from raybench.report.settling import (
+        NOT_BY_ROUNDS,
+        Settling,
+        are_too_many,
+        more_rounds,
+        round_seconds,
+        settled_by,
+    )
     from raybench.report.sql_command import add_sql_arguments, run_sql
     from raybench.report.study import MEASURES, fidelity_lines, label_of, measures_of
     from raybench.report.tables import print_next_commands, print_summary
@@ -36,6 +49,7 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
+    from raybench.report.words import explained
 else:
     __getattr__ = names_of(__name__)
 
@@ -44,6 +58,8 @@ __all__ = [
     "NOT_BY_ROUNDS",
     "Parser",
     "Screen",
+    "Settling",
+    "add_completion_arguments",
     "add_results_argument",
     "add_rm_arguments",
     "add_run_argument",
@@ -54,11 +70,16 @@ __all__ = [
     "attribution_lines",
     "brief_failure",
     "complain",
+    "complete",
+    "completed",
+    "completed_command",
     "count",
     "duration",
+    "explained",
     "fidelity_lines",
     "harmless",
     "interval",
+    "is_completing",
     "json_text",
     "label_of",
     "measures_of",
@@ -69,12 +90,15 @@ __all__ = [
     "print_line",
     "print_next_commands",
     "print_summary",
+    "round_seconds",
     "run_argument",
     "run_command",
+    "run_completion",
     "run_rm",
     "run_sql",
     "run_tables",
     "say",
+    "settled_by",
     "share",
     "shell_command",
     "told_failure",

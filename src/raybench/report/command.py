@@ -15,19 +15,34 @@ from raybench.store import redact_uris
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
+_EXAMPLES: Final = "for example:"
+
 
 class Parser(argparse.ArgumentParser):
     """A command line that repeats what was typed harmlessly, and without the secrets of URIs."""
 
     def __init__(
-        self, *, any_order: bool = False, fill: Callable[[Parser], None] | None = None, **options: Any
+        self,
+        *,
+        any_order: bool = False,
+        fill: Callable[[Parser], None] | None = None,
+        examples: tuple[str, ...] = (),
+        **options: Any,
     ) -> None:
         """``any_order``: a positional argument that may be left out may also come after options.
 
         ``fill`` adds the arguments, when this parses a command line and not before: of several commands to one only.
+        ``examples``: command lines that its help ends with, as they are.
         """
-        super().__init__(**options)
+        epilog = "\n  ".join((_EXAMPLES, *examples)) if examples else None
+        super().__init__(**{"formatter_class": _Help, "epilog": epilog, **options})
         self._any_order, self._fill = any_order, fill
+
+    def fill(self) -> None:
+        """Add the arguments now, for who looks at them without parsing."""
+        if self._fill is not None:
+            fill, self._fill = self._fill, None
+            fill(self)
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
@@ -41,9 +56,7 @@ class Parser(argparse.ArgumentParser):
             super().print_help(file)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._fill is not None:
-            fill, self._fill = self._fill, None
-            fill(self)
+        self.fill()
         if not self._any_order:
             return super().parse_known_args(args, namespace)
         self._any_order = False  # the other method calls this one
@@ -51,6 +64,13 @@ class Parser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._any_order = True
+
+
+class _Help(argparse.HelpFormatter):
+    """Examples keep their lines, to be copied; all else is as wide as the terminal, or ``COLUMNS``."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
 
 
 def run_command(command: Callable[[], int]) -> int:

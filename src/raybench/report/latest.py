@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from raybench.records import InputError
+from raybench.report.completion import completed, runs_of
 from raybench.report.terminal import complain
 from raybench.store import DEFAULT_RESULTS, Location, location_argument
 
@@ -20,7 +21,7 @@ def add_run_argument(
 ) -> None:
     """A run's place, to be looked for by `named_run`. ``what``: more of it to say, in its help."""
     help_text = "the run's folder or URI, or latest: the one that was begun last" + what
-    parser.add_argument(name, type=_run_argument, metavar=metavar, help=help_text)
+    completed(parser.add_argument(name, type=_run_argument, metavar=metavar, help=help_text), runs_of)
 
 
 def add_results_argument(parser: argparse.ArgumentParser, what: str = "where latest is looked for") -> None:

@@ -24,10 +24,10 @@ def load_tables(tables: Tables, console: Screen) -> None:
         box=box.SIMPLE,
         title_justify="left",
     )
-    table.add_column("Configuration")
+    table.add_column("Configuration", overflow="fold")
     headers = ["requests", "requests/s", "tokens/s", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99"]
     for header in [*headers, *(("good", "goodput/s") if limits else ()), "late p99"]:
-        table.add_column(header, justify="right")
+        table.add_column(header, justify="right", overflow="fold")
     for row in rows:
         cells = [f"{row['requests']:,}"]
         cells += [_cell(row, name, 2) for name in ("requests_per_s", "output_tokens_per_s")]

@@ -11,10 +11,6 @@ _NO_INTERVAL: Final[dict[str, str]] = {
     "devices apart": "GPUs not told from blocks",
 }
 
-_MOST_ROUNDS: Final = 1_000
-"""Rounds that are asked of anybody. A forecast of more rests on what a few rounds showed, and takes days."""
-NOT_BY_ROUNDS: Final = "not to be settled by more rounds on this machine"
-
 
 def why_no_interval(unknown: str) -> str:
     """Why a ratio has no interval, in few words, by its column ``unknown``."""
@@ -50,16 +46,6 @@ def size(count: float) -> str:
 def count(number: int, noun: str) -> str:
     """``1 GPU``, ``2 GPUs``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def more_rounds(rounds: int) -> str:
-    """``1 more round``, ``2 more rounds``."""
-    return count(rounds, "more round")
-
-
-def are_too_many(rounds: int) -> bool:
-    """Whether so many more rounds are no advice: what is inconclusive is `NOT_BY_ROUNDS` then."""
-    return rounds > _MOST_ROUNDS
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from raybench.report.terminal import write_bytes, write_text
 
 T = TypeVar("T")
 
-_BOX: Final = {"max_rows": 200, "max_width": 200}
+_BOX_ROWS: Final = 200
 _NUMBERS: Final = frozenset(
     ["float", "double", "decimal"]
     + [f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint", "hugeint")]
@@ -34,15 +34,15 @@ def print_box(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
     Raises RaybenchError with DuckDB's explanation, KeyboardInterrupt after Ctrl-C.
     """
+    console = open_console()
 
     def ask() -> str:
         relation = connection.sql(sql)
         with contextlib.redirect_stdout(io.StringIO()) as shown:  # it prints by itself
             if relation is not None:
-                relation.show(**_BOX)
+                relation.show(max_rows=_BOX_ROWS, max_width=console.width)
         return shown.getvalue()
 
-    console = open_console()
     for line in _answer(connection, ask).rstrip("\n").split("\n"):
         print_line(console, line)
 

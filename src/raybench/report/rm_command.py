@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from raybench.records import InputError, RaybenchError
+from raybench.report.completion import completed, names_or_runs
 from raybench.report.numbers import count
 from raybench.report.terminal import harmless, say, shown_place, write_text
 from raybench.store import Location, Removal, location_argument, parse_location, read_description, validate_run_id
@@ -13,7 +14,8 @@ from raybench.store import Location, Removal, location_argument, parse_location,
 
 def add_rm_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench rm``."""
-    parser.add_argument("run", metavar="RUN", help="the run's folder or URI; with --results, its name there")
+    help_text = "the run's folder or URI; with --results, its name there"
+    completed(parser.add_argument("run", metavar="RUN", help=help_text), names_or_runs)
     parser.add_argument("--results", type=location_argument, metavar="DIR|URI", help="where runs are kept")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 

@@ -2,33 +2,68 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from raybench.report.terminal import Output, harmless
 
-_LOG_WIDTH = 180
+_LOG_WIDTH: Final = 180
+_BLANKS: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*\n)")
 
 
 class Screen(Console):
-    """What people read, `harmless`: without markup, highlighting or codes for emoji in any string."""
+    """What people read, `harmless`: without markup, highlighting or codes for emoji in any string.
+
+    No line ends by blanks, as those of tables do.
+    """
 
     def __init__(self, file: TextIO, **options: Any) -> None:
         """``options``: those of rich's Console."""
-        super().__init__(file=file, **options, markup=False, highlight=False, emoji=False)
+        tidy: Any = _Tidy(file)
+        super().__init__(file=tidy, **options, markup=False, highlight=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """What becomes of each string: a line, a cell, a title."""
         return super().render_str(harmless(text), **{**options, "markup": False, "highlight": False, "emoji": False})
 
 
+class _Tidy:
+    """A file whose lines are written without the blanks at their ends; rich writes whole lines."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        self._file.write(_BLANKS.sub(r"\1", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def open_console() -> Screen:
-    """Standard output, as wide as the terminal is, or wide enough for every table in a log."""
+    """Standard output, as wide as ``COLUMNS`` says or the terminal is, or wide enough for every table in a log.
+
+    Colours are for terminals that have them, where ``NO_COLOR`` does not say otherwise (no-color.org).
+    """
     output: Any = Output(sys.stdout)
-    return Screen(output, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    terminal = sys.stdout.isatty()
+    stated = os.environ.get("COLUMNS", "")
+    width = None if terminal else _LOG_WIDTH
+    if stated.isdecimal() and int(stated) > 0:
+        width = int(stated)
+    return Screen(
+        output,
+        width=width,
+        force_terminal=terminal,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        _environ={name: value for name, value in os.environ.items() if name != "COLUMNS"},
+    )
 
 
 def print_line(console: Screen, text: str) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import duckdb
 
@@ -15,17 +12,16 @@ from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
 from raybench.report.formats import FORMATS
 from raybench.report.latest import add_results_argument, add_run_argument
+from raybench.report.prompt import is_end, is_terminal, open_prompt
 from raybench.report.query import print_as, print_box
 from raybench.report.screen import open_console, print_line
-from raybench.report.terminal import OutputError
-
-_ENDS = ("exit", "quit", "\\q", ".quit", ".exit")
+from raybench.report.terminal import OutputError, complain
 
 
 def add_sql_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench sql``."""
     add_run_argument(parser)
-    parser.add_argument("query", nargs="?", metavar="SQL", help="default: a prompt")
+    parser.add_argument("query", nargs="?", metavar="SQL", help="default: statements from a prompt, or standard input")
     add_results_argument(parser)
     parser.add_argument("--format", choices=("box", *FORMATS), default="box", help="default: box")
     parser.add_argument(
@@ -36,7 +32,7 @@ def add_sql_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_sql(options: argparse.Namespace) -> int:
-    """``raybench sql``: 0 where everything was answered, at the prompt in any case.
+    """``raybench sql``: 0 where everything was answered, at the prompt in any case; 1 where standard input was not.
 
     Raises what `Tables` raises, RaybenchError for a query that is none, KeyboardInterrupt where Ctrl-C ended it.
     """
@@ -51,32 +47,51 @@ def run_sql(options: argparse.Namespace) -> int:
         answer = partial(print_as, connection, format_=options.format)
     if options.query is not None:
         answer(options.query)
-    else:
-        _prompt(connection, answer)
-    return 0
+        return 0
+    return _prompt(connection, answer)
 
 
-def _prompt(connection: duckdb.DuckDBPyConnection, answer: Callable[[str], None]) -> None:
-    console = open_console()
-    found = connection.execute("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'").fetchall()
-    print_line(console, f"Views: {', '.join(name for (name,) in found)}. One query a line; Ctrl-D ends.")
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  gives input() a history
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is no query, and not the end
-    while sys.stdin is not None:
+def _prompt(connection: duckdb.DuckDBPyConnection, answer: Callable[[str], None]) -> int:
+    console, typed, failed = open_console(), is_terminal(), False
+    next_statement = open_prompt(cache(lambda: _names(connection)))
+    if typed:
+        views = connection.execute("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'").fetchall()
+        print_line(console, f"Views: {', '.join(name for (name,) in views)}.")
+        print_line(console, "A statement ends by ; and may have several lines. Tab completes names; Ctrl-D ends.")
+    while True:
         try:
-            query = input("raybench> ").strip()
-            if query.rstrip(";").lower() in _ENDS:
-                return
-            if query:
-                answer(query)
+            text = next_statement()
+            if is_end(text):
+                break
+            for statement in _apart(connection, text):
+                answer(statement)
         except EOFError:
-            print_line(console, "")
-            return
+            break
         except KeyboardInterrupt:
             print_line(console, "interrupted")
         except OutputError:
             raise
         except RaybenchError as error:
-            print_line(console, str(error))
+            failed = True
+            if typed:
+                print_line(console, str(error))
+            else:
+                complain(str(error))
+    return 1 if failed and not typed else 0
+
+
+def _apart(connection: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    """The statements of ``text``, each to be answered; where it has one that is none, all of it, to be explained."""
+    try:
+        return [statement.query for statement in connection.extract_statements(text)]
+    except duckdb.Error:
+        return [text]
+
+
+def _names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Of views and their columns."""
+    found = connection.execute("SELECT name, column_names FROM (SHOW ALL TABLES) WHERE name NOT LIKE 'raybench_%'")
+    names: set[str] = set()
+    for name, columns in found.fetchall():
+        names |= {name, *columns}
+    return sorted(names)

@@ -10,8 +10,9 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
-from raybench.report.numbers import NOT_BY_ROUNDS, are_too_many, count, interval, more_rounds, share, size
+from raybench.report.numbers import count, interval, share, size
 from raybench.report.screen import Screen, print_line
+from raybench.report.settling import NOT_BY_ROUNDS, Settling, more_rounds
 
 _SERVED_CODES: Final = frozenset(
     {
@@ -31,8 +32,6 @@ _TITLES: Final[dict[str, str]] = {
 }
 _ROUNDING: Final = 1e-5
 """Logits that differ by less differ by what a float32 is rounded to, grown through the layers."""
-_WOULD: Final = "a wider margin would do, or a machine whose visits differ less"
-"""What settles a row that a sensible number of rounds does not."""
 
 
 def study_table(tables: Tables, console: Screen) -> None:
@@ -82,11 +81,12 @@ def verdict_lines(tables: Tables) -> list[str]:
     for row in rows:
         row["paired"] = beside.get(compared_in(row))
     margin = f"±{tables.margin * 100:g} %"
+    settling = Settling(tables)
     measures = measures_of(rows)
     if len(measures) > 1:
-        lines = _lines_by_measure(rows, measures, margin)
+        lines = _lines_by_measure(rows, measures, margin, settling)
     else:
-        lines = [f"{row['deployment']} {_words(row, margin)}" for row in rows]
+        lines = [f"{row['deployment']} {_words(row, margin, settling)}" for row in rows]
     lines += [*_outlier_lines(tables), *served_caution_lines(tables)]
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
     if lines and device == 1:
@@ -160,13 +160,13 @@ def _table(
 ) -> Table:
     references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    table.add_column("Configuration")
-    table.add_column("n", justify="right")
-    table.add_column(mean_header, justify="right")
+    table.add_column("Configuration", overflow="fold")
+    table.add_column("n", justify="right", overflow="fold")
+    table.add_column(mean_header, justify="right", overflow="fold")
     if tokens is not None:
-        table.add_column("tokens/s", justify="right")
+        table.add_column("tokens/s", justify="right", overflow="fold")
     for reference in references:
-        table.add_column(f"vs {label_of(reference, rows)} (95 % interval)", justify="right")
+        table.add_column(f"vs {label_of(reference, rows)} (95 % interval)", justify="right", overflow="fold")
     by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row
@@ -180,7 +180,9 @@ def _table(
     return table
 
 
-def _lines_by_measure(rows: Sequence[dict[str, Any]], measures: Sequence[str], margin: str) -> list[str]:
+def _lines_by_measure(
+    rows: Sequence[dict[str, Any]], measures: Sequence[str], margin: str, settling: Settling
+) -> list[str]:
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((row["deployment"], row["reference_strategy"]), {})[row["measure"]] = row
@@ -189,15 +191,18 @@ def _lines_by_measure(rows: Sequence[dict[str, Any]], measures: Sequence[str], m
         parts = []
         for measure in measures:
             if (one := by_measure.get(measure)) is not None:
-                more = f"about {more_rounds(one['more_rounds'])}" if _can_be_settled(one) else _more(one)
-                more = NOT_BY_ROUNDS if _would_take_too_many(one) else more
+                more = _briefly(one, settling)
                 said = {"equivalent": f" (within {margin})", "inconclusive": f" ({more})"}.get(one["verdict"], "")
                 parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
         lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
-    if any(_can_be_settled(row) for row in rows):
+    by_rounds = [row for row in rows if _is_told_by_rounds(row)]
+    if not all(map(settling.is_hopeless, by_rounds)):
         lines.append("Rounds in brackets: so many more would settle it, if ratio and spread stay as they are.")
-    if any(map(_would_take_too_many, rows)):
-        lines.append(f"{NOT_BY_ROUNDS[0].upper()}{NOT_BY_ROUNDS[1:]}: {_WOULD}.")
+    hopeless = [row for row in by_rounds if settling.is_hopeless(row)]
+    lines += [
+        f"{NOT_BY_ROUNDS[0].upper()}{NOT_BY_ROUNDS[1:]}: {would}."
+        for would in dict.fromkeys(map(settling.would, hopeless))
+    ]
     return lines
 
 
@@ -207,13 +212,13 @@ def _reference(row: dict[str, Any]) -> str:
     return name
 
 
-def _words(row: dict[str, Any], margin: str) -> str:
+def _words(row: dict[str, Any], margin: str, settling: Settling) -> str:
     reference, seen = _reference(row), interval(row)
     return {
         "slower": f"is slower than {reference}: {seen}",
         "faster": f"is faster than {reference}: {seen}",
         "equivalent": f"is equivalent to {reference}: {seen}, within {margin}",
-        "inconclusive": f"against {reference} is inconclusive: {seen}; {_more(row)}",
+        "inconclusive": f"against {reference} is inconclusive: {seen}; {_more(row, settling)}",
     }[row["verdict"]]
 
 
@@ -266,13 +271,11 @@ def _outlier_lines(tables: Tables) -> list[str]:
     ]
 
 
-def _can_be_settled(row: dict[str, Any]) -> bool:
-    """Whether further rounds would settle an inconclusive row, how many is known, and they can be asked for."""
-    return _is_told_by_rounds(row) and not are_too_many(row["more_rounds"])
-
-
-def _would_take_too_many(row: dict[str, Any]) -> bool:
-    return _is_told_by_rounds(row) and are_too_many(row["more_rounds"])
+def _briefly(row: dict[str, Any], settling: Settling) -> str:
+    """What would settle an inconclusive row, where a line below says more of it."""
+    if not _is_told_by_rounds(row):
+        return _more(row, settling)
+    return NOT_BY_ROUNDS if settling.is_hopeless(row) else f"about {more_rounds(row['more_rounds'])}"
 
 
 def _is_told_by_rounds(row: dict[str, Any]) -> bool:
@@ -280,7 +283,7 @@ def _is_told_by_rounds(row: dict[str, Any]) -> bool:
     return settled_by_rounds and row["more_rounds"] is not None
 
 
-def _more(row: dict[str, Any]) -> str:
+def _more(row: dict[str, Any], settling: Settling) -> str:
     """What would settle an inconclusive row."""
     if row["disputed"]:
         return f"a few slow requests make it, request by request it is {interval(row['paired'])}"
@@ -290,9 +293,7 @@ def _more(row: dict[str, Any]) -> str:
         return "rounds in which blocks meet other GPUs would settle it"
     if row["more_rounds"] is None:
         return "only repeated launches, or further GPUs, can settle it"
-    if are_too_many(row["more_rounds"]):
-        return f"{NOT_BY_ROUNDS}: {_WOULD}"
-    return f"about {more_rounds(row['more_rounds'])} would settle it, if ratio and spread stay as they are"
+    return settling.words(row)
 
 
 def _devices(tables: Tables) -> str:

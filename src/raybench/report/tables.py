@@ -18,6 +18,7 @@ from raybench.report.numbers import percent
 from raybench.report.screen import Screen, print_line
 from raybench.report.study import MEASURES, fidelity_lines, is_too_short, measures_of, study_table, verdict_lines
 from raybench.report.terminal import run_argument, shell_command, shown_place
+from raybench.report.words import explained
 from raybench.store import Location
 
 _Columns = dict[str, tuple[str, Callable[[Any], str]]]
@@ -57,6 +58,7 @@ def print_summary(tables: Tables, console: Screen) -> None:
         print_line(console, line)
     console.print()
     completeness_lines(tables, console)
+    print_line(console, explained("visit", "block"))
 
 
 def print_everything(tables: Tables, console: Screen) -> None:
@@ -289,9 +291,9 @@ def _percentile_table(title: str, rows: Sequence[dict[str, Any]], digits: int, c
     if not percents:
         return
     table = Table(title=f"{title} (milliseconds, 95 % interval over visits)", box=box.SIMPLE, title_justify="left")
-    table.add_column("configuration", no_wrap=True)
+    table.add_column("configuration", overflow="fold")
     for percent_ in percents:
-        table.add_column(f"p{percent_:g}", justify="right", no_wrap=True)
+        table.add_column(f"p{percent_:g}", justify="right", overflow="fold")
     cells: dict[str, dict[float, str]] = {}
     for row in rows:
         shown = cells.setdefault(row["configuration"], {})
@@ -365,7 +367,7 @@ def _table(
         return
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for key, (header, _) in columns.items():
-        table.add_column(header, justify="left" if isinstance(rows[0][key], str) else "right", no_wrap=True)
+        table.add_column(header, justify="left" if isinstance(rows[0][key], str) else "right", overflow="fold")
     for row in rows[:ROWS_SHOWN]:
         table.add_row(*("-" if row[key] is None else show(row[key]) for key, (_, show) in columns.items()))
     console.print(table)

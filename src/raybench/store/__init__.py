@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
-    from raybench.store.description import Description, PlanOfRun
+    from raybench.store.description import ConfigurationOfRun, Description, PlanOfRun
     from raybench.store.leaves import differing
     from raybench.store.location import DEFAULT_RESULTS, Location, location_argument, parse_location
     from raybench.store.no_pandas import look_for_no_pandas
@@ -22,6 +22,7 @@ else:
 __all__ = [
     "DEFAULT_RESULTS",
     "DESCRIPTION",
+    "ConfigurationOfRun",
     "Description",
     "Entry",
     "ListedRun",

@@ -14,7 +14,11 @@ from raybench.sweep.stop_signals import Stopped, StopSignals
 
 def parser() -> Parser:
     """The command line of a sweep."""
-    p = Parser(prog="python -m raybench.sweep", description="Run a plan and print its tables.")
+    p = Parser(
+        prog="python -m raybench.sweep",
+        description="Run a plan and print its tables.",
+        examples=("python -m raybench.sweep --plan smoke",),
+    )
     add_arguments(p)
     return p
 

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
+from raybench.analysis import RunningRatios, Views
 from raybench.cluster import Agenda, Cluster, Job
 from raybench.report import Screen, print_line, shell_command
 from raybench.store import RunStore, StoreError
 from raybench.sweep.live import Live, State
+from raybench.sweep.live_table import LiveTable
 from raybench.sweep.looks import last_rounds
 from raybench.sweep.preflight import CheckedSweep
-from raybench.sweep.progress import RunProgress
+from raybench.sweep.progress import RunProgress, can_be_drawn
 from raybench.sweep.reactions import react
 from raybench.sweep.recorder import Recorder
 from raybench.sweep.stop_signals import Stopped
@@ -33,16 +35,19 @@ def measure(
     if sweep.resuming:
         again = f"; {len(failed)} failed configuration(s) are not tried again" if failed else ""
         say(f"Resuming: {len(store.committed())} visits are done, {len(agenda)} are left{again}.")
-    recorder = Recorder(store)
-    timed = store.timed_samples()
+    progress = RunProgress(
+        console, plan.expected_samples(), plan.rounds, store.timed_samples(), table=_live_table(store, console)
+    )
+    recorder = Recorder(store, over=progress.visit)
     live = Live(store)
     state: State = "failed"
 
     def beat() -> None:
         live.beat(cluster.state(), agenda.waiting())
+        progress.beat()
         check()
 
-    with RunProgress(console, plan.expected_samples(), plan.rounds, timed) as progress:
+    with progress:
         try:
             for last_round in last_rounds(plan, store, say):
                 agenda.last_round = last_round
@@ -66,6 +71,16 @@ def measure(
             else:
                 _compact(store, progress.note)
             live.end(state)
+
+
+def _live_table(store: RunStore, console: Screen) -> LiveTable | None:
+    """On a terminal, with what is committed already."""
+    if not can_be_drawn(console):
+        return None
+    ratios = RunningRatios(store.document, store.description.plan)
+    if store.committed():
+        ratios.take_up(Views(store.root))
+    return LiveTable(ratios)
 
 
 def _compact(store: RunStore, note: Callable[[str], object]) -> None:

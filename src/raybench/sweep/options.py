@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 from typing import Final
 
-from raybench.plan import Overrides
+from raybench.plan import Overrides, shipped_plans
+from raybench.report import completed
 from raybench.store import Location, location_argument
 from raybench.sweep.own_plan import add_fine_tune_arguments
 
@@ -54,7 +55,10 @@ class ClusterOptions:
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """What a sweep can be told; also that of ``raybench sweep``."""
-    p.add_argument("--plan", metavar="NAME|FILE.toml", help=f"a shipped plan or a file (default: {DEFAULT_PLAN})")
+    plan = p.add_argument(
+        "--plan", metavar="NAME|FILE.toml", help=f"a shipped plan or a file (default: {DEFAULT_PLAN})"
+    )
+    completed(plan, lambda _: shipped_plans(), (".toml",))
     p.add_argument(
         "--results",
         type=location_argument,

@@ -6,7 +6,7 @@ import argparse
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems
-from raybench.report import count, say, shell_command, write_json, write_text
+from raybench.report import count, explained, say, shell_command, write_json, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
 
@@ -41,6 +41,7 @@ def show_plan(options: argparse.Namespace) -> int:
         f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
         f"(and {plan.warmups} warm-ups a configuration and visit)"
     )
+    say(explained("block", "visit"))
     for line in estimate_lines(checked):
         say(line)
     for note in checked.notes:

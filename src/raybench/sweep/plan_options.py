@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 
 from raybench.plan import shipped_plans
+from raybench.report import completed
 
 
 def add_plan_arguments(p: argparse.ArgumentParser) -> None:
     """The options of ``raybench plan``."""
-    p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
-    p.add_argument("--design", choices=("paired", "independent"), default="paired")
+    plan = p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
+    completed(plan, lambda _: shipped_plans(), (".toml",))
+    p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
     p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
     instead = p.add_mutually_exclusive_group()
     instead.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")

@@ -39,10 +39,17 @@ class Recorder:
     """Collects what visits report and commits finished ones: the first at once, then at most every ``interval_s``.
 
     A configuration that failed in a visit leaves no samples of that visit: a round is there whole or not at all.
+    ``over`` is told of each visit that counts, once it is over: its samples, and its device.
     """
 
-    def __init__(self, store: RunStore, interval_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._interval_s, self._clock = store, interval_s, clock
+    def __init__(
+        self,
+        store: RunStore,
+        interval_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        over: Callable[[pa.Table, str], object] = lambda samples, device: None,
+    ) -> None:
+        self._store, self._interval_s, self._clock, self._over = store, interval_s, clock, over
         self._open: dict[str, _Open] = {}
         self._visits: dict[tuple[str, int], dict[str, Any]] = {}
         self._samples: list[pa.Table] = []
@@ -152,6 +159,7 @@ class Recorder:
         if visit.failed:
             whole = pc.invert(pc.is_in(samples["configuration"], pa.array(sorted(visit.failed))))
             samples = samples.filter(whole)
+        self._over(samples, row["device"])
         # Copied: what waits to be committed would else stay in Ray's object store, and fill it. One batch alone would
         # not be.
         if samples.num_rows >= _NUMBERED_AT_ONCE:

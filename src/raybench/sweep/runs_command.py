@@ -7,14 +7,14 @@ import contextlib
 import dataclasses
 import datetime
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich import box
 from rich.table import Table
 
 from raybench.analysis import kept_table
 from raybench.records import RaybenchError
-from raybench.report import add_results_argument, brief_failure, open_console, print_line, say, write_json
+from raybench.report import add_results_argument, brief_failure, explained, open_console, print_line, say, write_json
 from raybench.store import ListedRun, Location, RunStore, listed_runs
 from raybench.sweep.live import read_report
 from raybench.sweep.status import silent_s_of, state_of
@@ -127,11 +127,13 @@ def _print(runs: list[RunLine]) -> None:
     console = open_console()
     table = Table(box=box.SIMPLE)
     for header in ("run", "plan", "model", "state", "visits", "verdicts", "begun, UTC"):
-        table.add_column(header, justify="right" if header == "visits" else "left", no_wrap=header == "run")
+        justify: Literal["left", "right"] = "right" if header == "visits" else "left"
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=header == "run")
     for run in runs:
         cells = [run.run_id, run.plan or "-", run.model or "-", run.state, _visits(run), _words(run), _begun(run)]
         table.add_row(*cells)
     console.print(table)
+    print_line(console, explained("visit", "block"))
     for run in runs:
         if run.problem is not None:
             print_line(console, f"  {run.run_id} cannot be read: {brief_failure(run.problem, _WHY)}")

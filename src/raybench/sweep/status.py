@@ -15,12 +15,14 @@ from raybench.report import (
     all_of_it,
     brief_failure,
     duration,
+    explained,
     run_argument,
     say,
     shell_command,
     write_json,
 )
 from raybench.store import Entry, Location, RunStore
+from raybench.sweep.counted import timed_samples
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 
 SILENT_S: Final = 60.0
@@ -36,6 +38,7 @@ class Status:
     ``visits_planned``: at most so many, where rounds are added ``until_halfwidth``. ``silent_s``: seconds since
     the driver's last word, None where it has said none. ``visits_per_hour``: committed since that driver began, None
     where nothing was. ``failed``: configuration and reason. ``resumable``: whether ``--resume`` would measure anything.
+    ``samples``: timed ones, guests' included.
     """
 
     run_id: str
@@ -112,7 +115,7 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
         failed=_failed(store, complete),
         resumable=state != "complete" and _is_anything_left(store, last),
         lost_attempts=store.read("attempts").num_rows,
-        samples=sum(file.rows for entry in entries for file in entry.files if file.table == "samples"),
+        samples=timed_samples(description, store.read("loads").to_pylist()),
         devices=_devices(store),
         workers=workers,
         visits_per_hour=rate,
@@ -161,6 +164,7 @@ def _lines(found: Status, where: Location) -> list[str]:
         f"Visits: {found.visits_done:,} of {at_most}{found.visits_planned:,} done, {len(found.running)} running, "
         f"{found.visits_waiting:,} waiting; {found.lost_attempts:,} attempts lost. {found.samples:,} samples."
     )
+    lines.append(f"  {explained('visit', 'block')}")
     lines.append(
         f"Configurations: {found.configurations_complete:,} of {found.configurations:,} complete, "
         f"{len(found.failed):,} failed."

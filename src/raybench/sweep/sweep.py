@@ -11,7 +11,7 @@ from raybench.cluster import Cluster, Job
 from raybench.deploy import all_traits
 from raybench.machine import priority_notice
 from raybench.model import Recipe
-from raybench.report import Screen, duration, print_line, print_next_commands, print_summary
+from raybench.report import Screen, duration, explained, print_line, print_next_commands, print_summary
 from raybench.store import RunStore
 from raybench.sweep.describe import describe
 from raybench.sweep.measuring import measure
@@ -31,6 +31,7 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
         f"{plan.name}: {len(plan.configurations)} configurations, {len(plan.blocks)} blocks x {plan.rounds} rounds, "
         f"{plan.expected_samples():,} samples. Starting Ray."
     )
+    say(explained("block", "visit"))
     asked = sweep.cluster
     with Cluster(
         asked.address,

@@ -1,0 +1,86 @@
+"""What a shell completes of a command line, by argcomplete: commands, options, runs, plans.
+
+A shell asks the command itself, each time Tab is pressed, with the line in its environment; in any other case none of
+this is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from raybench.report.command import Parser
+from raybench.report.terminal import write_text
+from raybench.store import DEFAULT_RESULTS
+
+SHELLS: Final = ("bash", "zsh", "fish")
+
+_ASKED: Final = "_ARGCOMPLETE"
+"""Of the environment in which a shell asks."""
+
+Words = Callable[[argparse.Namespace], Iterable[str]]
+"""What an argument may be, by what of the command line is there already."""
+
+
+def is_completing() -> bool:
+    """Whether a shell asks what a command line goes on with."""
+    return _ASKED in os.environ
+
+
+def completed_command() -> str:
+    """The first word after the program's name in the line that is completed; empty where there is none."""
+    words = os.environ.get("COMP_LINE", "").split()
+    return words[1] if len(words) > 1 else ""
+
+
+def complete(parser: Parser) -> None:
+    """Tell the shell, and end the process."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser, always_complete_options="long")
+
+
+def completed(action: argparse.Action, words: Words, kinds: tuple[str, ...] = ()) -> None:
+    """Let ``action`` be completed by ``words``, and by folders and files; ``kinds``: only files that end so."""
+
+    def found(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+        from argcomplete.completers import FilesCompleter
+
+        files = [str(name) for name in FilesCompleter(kinds)(prefix)]
+        # What a terminal acts on completes nothing: names of folders are foreign.
+        return [word for word in (*words(parsed_args), *files) if word.isprintable()]
+
+    vars(action)["completer"] = found  # which is how argcomplete is told
+
+
+def runs_of(options: argparse.Namespace) -> list[str]:
+    """``latest`` and the runs of ``--results``, where that is a folder, by their paths."""
+    return ["latest", *(str(path) for path in _runs(options))]
+
+
+def names_or_runs(options: argparse.Namespace) -> list[str]:
+    """The runs of ``--results`` by their names, where that is given; else those of the usual place by their paths."""
+    return [str(path) if options.results is None else path.name for path in _runs(options)]
+
+
+def add_completion_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``raybench completion``."""
+    parser.add_argument("shell", choices=SHELLS)
+
+
+def run_completion(options: argparse.Namespace) -> int:
+    """``raybench completion``: 0."""
+    from argcomplete.shell_integration import shellcode
+
+    write_text(shellcode(["raybench"], shell=options.shell).strip() + "\n")
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> list[Path]:
+    results = getattr(options, "results", None) or DEFAULT_RESULTS
+    if not isinstance(results, Path) or not results.is_dir():
+        return []
+    return sorted(path.parent for path in results.glob("*/run.json"))

@@ -1,0 +1,50 @@
+"""How many timed samples a run has, by what its visits brought up: as its tables count them, without reading any."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from raybench.plan import DRAWN, Routing, places
+from raybench.store import ConfigurationOfRun, Description
+
+
+def timed_samples(description: Description, loads: Iterable[Mapping[str, Any]]) -> int:
+    """Guests' included; ``loads``: rows of that table, which has those that measured all of their round and no others.
+
+    A configuration of the visit's own block serves all requests of a round, a guest those that its hosts serve for it.
+    """
+    known = {c.name: c for c in description.configurations}
+    hosts: dict[str, list[ConfigurationOfRun]] = defaultdict(list)
+    for c in description.configurations:
+        hosts[c.block].append(c)
+    requests = description.plan.requests
+
+    @functools.cache
+    def of_guest(name: str, block: str, first: int) -> int:
+        return _of_guest(known[name], hosts[block], first, requests)
+
+    found = 0
+    for row in loads:
+        name, block, first = row["configuration"], row["block"], row["round"] * requests
+        if name not in known:
+            continue
+        if known[name].block == block:
+            found += requests
+        elif any(host.routing in DRAWN for host in hosts[block]):
+            found += of_guest(name, block, first)
+        else:  # which comes again once all have had their turns
+            turns = max((len(host.tasks) for host in hosts[block]), default=1)
+            found += of_guest(name, block, first % turns if len(hosts[block]) == 1 else first)
+    return found
+
+
+def _of_guest(guest: ConfigurationOfRun, hosts: Sequence[ConfigurationOfRun], first: int, requests: int) -> int:
+    served: set[tuple[str, int]] = set()
+    mixed = any(host.routing == "mixed" for host in hosts)
+    for host in hosts:
+        chosen = places(cast(Routing, host.routing), len(host.tasks), first, requests, host.seed)
+        served |= {(host.tasks[place], number) for number, place in enumerate(chosen)}
+    return len({one for one in served if mixed or one[0] in guest.tasks})

@@ -1,0 +1,267 @@
+"""Every command alike: its help and the example in it, options in any order, widths, blanks, colours, completion."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pty
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from decide.advising import LATENCIES_MS, make_run
+from raybench import cli
+from terminals import at_terminal
+
+Capture = pytest.CaptureFixture[str]
+COMMANDS = tuple(cli._COMMANDS)
+NEEDS = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
+SHOWING = ("runs", "status", "tables", "report", "sql", "compare", "decide", "plan")
+SCRIPT = str(Path(sys.executable).parent / "raybench")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only."""
+    return make_run(tmp_path_factory.mktemp("runs"), LATENCIES_MS, rounds=3)
+
+
+def words_of(command: str, run: Path) -> list[str]:
+    """A command line that shows something of ``run``."""
+    found: dict[str, list[str]] = {
+        "runs": ["--results", str(run.parent)],
+        "report": [str(run), "--markdown"],
+        "sql": [str(run), "FROM by_strategy"],
+        "compare": [str(run), str(run)],
+        "decide": [str(run), *NEEDS],
+        "plan": ["smoke"],
+    }
+    return [command, *found.get(command, [str(run)])]
+
+
+def help_of(words: list[str], capsys: Capture) -> str:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    return said.out
+
+
+def examples_in(text: str) -> list[str]:
+    return [line.strip() for line in text.partition("for example:\n")[2].splitlines()]
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_the_command_takes(command: str, capsys: Capture) -> None:
+    examples = examples_in(help_of([command], capsys))
+    assert examples
+    for example in examples:
+        words = list(itertools.takewhile(lambda word: word not in ("<", ">"), shlex.split(example, comments=True)))
+        if words[0] == "eval":
+            words = words[1].removeprefix("$(").removesuffix(")").split()
+        assert words[:2] == ["raybench", command]
+        assert cli.parser().parse_args(words[1:]).command == command
+
+
+def test_the_help_of_all_names_every_command_and_where_to_begin(capsys: Capture) -> None:
+    text = help_of([], capsys)
+    assert all(f"\n    {command} " in text for command in COMMANDS)
+    assert examples_in(text)[0].startswith("raybench sweep --plan smoke")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_as_wide_as_columns_says(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    lengths = []
+    for columns in ("72", "140"):
+        monkeypatch.setenv("COLUMNS", columns)
+        text = help_of([command], capsys).partition("for example:\n")[0]
+        lengths.append(max(map(len, text.splitlines())))
+        assert lengths[-1] <= int(columns)
+        assert text.splitlines() == [line.rstrip() for line in text.splitlines()]
+    assert lengths[1] >= lengths[0]
+
+
+# Options in any order
+
+ORDERS: dict[str, tuple[list[str], list[list[str]]]] = {
+    "sweep": ([], [["--plan", "smoke"], ["--rounds", "2"], ["--resume"]]),
+    "init": ([], [["--model", "BASE"], ["--adapter", "a=DIR"]]),
+    "plan": (["smoke"], [["--design", "paired"], ["--json"]]),
+    "prepare": (["micro"], [["--plan", "rq2"], ["--out", "DIR"]]),
+    "runs": ([], [["--results", "DIR"], ["--json"]]),
+    "status": (["RUN"], [["--results", "DIR"], ["--json"]]),
+    "rm": (["RUN"], [["--results", "DIR"], ["--yes"]]),
+    "tables": (["RUN"], [["--table", "run"], ["--format", "csv"]]),
+    "report": (["RUN"], [["--out", "FILE"], ["--force"]]),
+    "sql": (["RUN", "FROM run"], [["--format", "csv"], ["--unsafe"]]),
+    "compare": (["A", "B"], [["--results", "DIR"], ["--json"]]),
+    "decide": (["RUN"], [NEEDS, ["--json"]]),
+    "completion": (["bash"], []),
+}
+
+
+def test_every_command_has_an_order_to_try() -> None:
+    assert tuple(ORDERS) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_stand_in_any_order(command: str) -> None:
+    places, options = ORDERS[command]
+    parts = [*([place] for place in places), *options]
+    expected = cli.parser().parse_args([command, *itertools.chain.from_iterable(parts)])
+    for order in itertools.permutations(parts):
+        if [part for part in order if part in [[place] for place in places]] == [[place] for place in places]:
+            assert cli.parser().parse_args([command, *itertools.chain.from_iterable(order)]) == expected
+
+
+# What is shown
+
+
+def at_own_terminal(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What ``raybench`` shows on a terminal, in this process."""
+    reading, writing = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # at a terminal's end
+            while part := os.read(reading, 65536):
+                shown.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(writing, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert cli.main(words) == 0
+    monkeypatch.undo()
+    reader.join(60)
+    os.close(reading)
+    return b"".join(shown).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("command", SHOWING)
+def test_no_line_ends_by_blanks_and_a_log_has_no_colours(
+    command: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert cli.main(words_of(command, run)) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("command", SHOWING)
+@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_are_off_where_the_environment_says_so(
+    command: str, variable: tuple[str, str], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv(*variable)
+    assert "\x1b" not in at_own_terminal(words_of(command, run), monkeypatch)
+
+
+def test_a_terminal_that_has_colours_gets_some(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in at_own_terminal(words_of("tables", run), monkeypatch)
+
+
+@pytest.mark.parametrize("command", ["runs", "tables", "sql", "compare", "decide"])
+def test_tables_are_as_wide_as_columns_says_and_nothing_is_cut_off(
+    command: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def rules(columns: int) -> list[int]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert cli.main(words_of(command, run)) == 0
+        out = capsys.readouterr().out
+        assert command == "sql" or "…" not in out
+        return [len(line) for line in out.splitlines() if "──" in line and set(line.strip()) <= set("─┌┬┐├┼┤└┴┘")]
+
+    narrow, wide = rules(90), rules(190)
+    assert narrow
+    assert max(narrow) <= 90
+    assert max(wide) <= 190
+    assert max(wide) > max(narrow) or max(wide) < 90
+
+
+# Completion
+
+
+def completions(line: str, cwd: Path) -> list[str]:
+    """What a shell is told at the end of ``line``, by the protocol of argcomplete: a separator, a file descriptor."""
+    environment = os.environ | {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(cwd / "completions"),
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    subprocess.run([SCRIPT], env=environment, cwd=cwd, check=True, timeout=120)
+    found = (cwd / "completions").read_text().split("\n")
+    (cwd / "completions").unlink()
+    return [word.strip() for word in found if word.strip()]
+
+
+@pytest.fixture
+def beside_runs(run: Path, tmp_path: Path) -> Path:
+    for name in ("smoke-1", "smoke-2", "\x1b[31mred"):
+        shutil.copytree(run, tmp_path / "data" / "runs" / name)
+    return tmp_path
+
+
+def test_commands_options_choices_runs_and_plans_are_completed(beside_runs: Path) -> None:
+    def told(line: str) -> list[str]:
+        return completions(line, beside_runs)
+
+    assert told("raybench st") == ["status"]
+    assert told("raybench tables latest --fo") == ["--format"]
+    assert told("raybench sql latest --format ") == ["box", "csv", "json", "markdown", "parquet"]
+    assert told("raybench tables l") == ["latest"]
+    assert told("raybench status data/runs/s") == ["data/runs/smoke-1", "data/runs/smoke-2"]
+    assert told("raybench rm --results data/runs smo") == ["smoke-1", "smoke-2"]
+    assert told("raybench plan rq") == ["rq2"]
+    assert told("raybench sweep --plan rq") == ["rq2"]
+    assert told("raybench compare latest data/runs/smoke-2") == ["data/runs/smoke-2"]
+    assert set(told("raybench completion ")) >= {"bash", "zsh", "fish"}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes(beside_runs: Path) -> None:
+    environment = {"PATH": f"{Path(SCRIPT).parent}:{os.environ['PATH']}", "PS1": "ready> ", "HISTFILE": ""}
+    with at_terminal(["bash", "--norc", "--noprofile", "-i"], beside_runs, environment) as bash:
+        bash.until("ready> ")
+        place = bash.type('eval "$(raybench completion bash)"; echo begun $?\r')
+        bash.until("begun 0", after=place)
+        place = bash.type("raybench stat\tlat\t --js\t")
+        bash.until("raybench status latest --json", after=place)
+        place = bash.type("; echo ended $?\r")
+        bash.until("ended 0", after=place)
+        bash.type("exit\r")
+        bash.end()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_a_shell_runs_is_what_that_shell_reads(shell: str, capsys: Capture) -> None:
+    assert cli.main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert "raybench" in text
+    if (found := shutil.which(shell)) is not None:
+        done = subprocess.run([found, "-n"], input=text, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_of_completion_is_imported_by_a_command(run: Path) -> None:
+    code = "import sys; from raybench.cli import main; main(); print('argcomplete' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, "status", str(run)], capture_output=True, text=True, timeout=120)
+    assert done.stderr == "False\n"
