@@ -23,6 +23,7 @@ Capture = pytest.CaptureFixture[str]
 COMMANDS = tuple(cli._COMMANDS)
 NEEDS = ["--tasks=3", "--gpu-memory=2GB", "--slo-p95=40ms", "--requests-per-second=10"]
 SHOWING = ("runs", "status", "tables", "report", "sql", "compare", "decide", "plan")
+ENDS = {"decide": 1}  # the run is too short for advice, and that is said
 SCRIPT = str(Path(sys.executable).parent / "raybench")
 
 
@@ -75,7 +76,7 @@ def test_help_ends_with_examples_that_the_command_takes(command: str, capsys: Ca
 
 def test_the_help_of_all_names_every_command_and_where_to_begin(capsys: Capture) -> None:
     text = help_of([], capsys)
-    assert all(f"\n    {command} " in text for command in COMMANDS)
+    assert all(f"\n    {command}" in text for command in COMMANDS)
     assert examples_in(text)[0].startswith("raybench sweep --plan smoke")
 
 
@@ -141,7 +142,7 @@ def at_own_terminal(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     reader.start()
     with os.fdopen(writing, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
-        assert cli.main(words) == 0
+        assert cli.main(words) == ENDS.get(words[0], 0)
     monkeypatch.undo()
     reader.join(60)
     os.close(reading)
@@ -154,7 +155,7 @@ def test_no_line_ends_by_blanks_and_a_log_has_no_colours(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("COLUMNS", raising=False)
-    assert cli.main(words_of(command, run)) == 0
+    assert cli.main(words_of(command, run)) == ENDS.get(command, 0)
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert [line for line in out.splitlines() if line != line.rstrip()] == []
@@ -177,13 +178,13 @@ def test_a_terminal_that_has_colours_gets_some(run: Path, monkeypatch: pytest.Mo
     assert "\x1b[" in at_own_terminal(words_of("tables", run), monkeypatch)
 
 
-@pytest.mark.parametrize("command", ["runs", "tables", "sql", "compare", "decide"])
+@pytest.mark.parametrize("command", ["runs", "tables", "sql", "compare"])
 def test_tables_are_as_wide_as_columns_says_and_nothing_is_cut_off(
     command: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def rules(columns: int) -> list[int]:
         monkeypatch.setenv("COLUMNS", str(columns))
-        assert cli.main(words_of(command, run)) == 0
+        assert cli.main(words_of(command, run)) == ENDS.get(command, 0)
         out = capsys.readouterr().out
         assert command == "sql" or "…" not in out
         return [len(line) for line in out.splitlines() if "──" in line and set(line.strip()) <= set("─┌┬┐├┼┤└┴┘")]
@@ -243,9 +244,9 @@ def test_bash_completes(beside_runs: Path) -> None:
         bash.until("ready> ")
         place = bash.type('eval "$(raybench completion bash)"; echo begun $?\r')
         bash.until("begun 0", after=place)
-        place = bash.type("raybench stat\tlat\t --js\t")
-        bash.until("raybench status latest --json", after=place)
-        place = bash.type("; echo ended $?\r")
+        place = bash.type("raybench stat\tlat\t--js\t")
+        bash.until("raybench status latest --json ", after=place)
+        place = bash.type("2>&1; echo ended $?\r")
         bash.until("ended 0", after=place)
         bash.type("exit\r")
         bash.end()

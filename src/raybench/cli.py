@@ -137,7 +137,7 @@ _COMMANDS: Final = {
         lambda p: sweep.add_runs_arguments(p),
         lambda options: sweep.show_runs(options),
         only_reads=True,
-        examples=("raybench runs", "raybench runs --results s3://BUCKET/PREFIX --json"),
+        examples=("raybench runs", "raybench runs --results s3://my-bucket/lora --json"),
     ),
     "status": _Command(
         "how far a run is: visits, failures, GPUs, rate, estimated end",

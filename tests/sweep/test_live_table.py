@@ -125,7 +125,7 @@ def test_a_sweep_shows_it_on_a_terminal_and_takes_it_away_again(tmp_path: Path) 
     (tmp_path / "small.toml").write_text(small_plan(rounds=8, requests=20))
     command = [sys.executable, "-m", "raybench.sweep", "--plan", "small.toml", "--results", "runs", "--model", "micro"]
     with at_terminal(command, tmp_path, {}, columns=150) as terminal:
-        shown = terminal.until("So far, provisional: judged when the run ends")
+        terminal.until("So far, provisional: judged when the run ends")
         assert "vs Full FT" in terminal.until("So far, provisional", "LoRA Separate")
         assert terminal.end() == 0
         after = terminal.shown.rpartition("So far, provisional")[2]

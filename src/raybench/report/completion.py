@@ -49,9 +49,10 @@ def completed(action: argparse.Action, words: Words, kinds: tuple[str, ...] = ()
     def found(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         from argcomplete.completers import FilesCompleter
 
-        files = [str(name) for name in FilesCompleter(kinds)(prefix)]
+        known = list(words(parsed_args))
+        files = (str(name) for name in FilesCompleter(kinds)(prefix))
         # What a terminal acts on completes nothing: names of folders are foreign.
-        return [word for word in (*words(parsed_args), *files) if word.isprintable()]
+        return [word for word in (*known, *(f for f in files if f.rstrip("/") not in known)) if word.isprintable()]
 
     vars(action)["completer"] = found  # which is how argcomplete is told
 

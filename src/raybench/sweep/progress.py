@@ -17,7 +17,7 @@ from raybench.report import Screen, duration, harmless, print_line
 from raybench.sweep.live_table import LiveTable
 
 _LINE_EVERY_S = 10.0
-_DRAWN_A_SECOND: Final = 1.0
+_DRAWN_A_SECOND: Final = 0.5
 """Times that a terminal is drawn anew: each takes some milliseconds of a core beside what is measured."""
 
 
