@@ -19,7 +19,7 @@ from raybench import cli
 from raybench.plan.source import shipped_plans
 from raybench.sweep.command import parser as sweep_parser
 
-RUN: Final = frozenset({"init", "plan", "runs", "status", "tables", "report", "sql", "compare", "decide"})
+RUN: Final = frozenset({"init", "plan", "runs", "status", "tables", "report", "sql", "compare", "decide", "completion"})
 """Commands of raybench that are run as they stand, on small models and runs."""
 
 PARSED: Final = {
