@@ -17,7 +17,7 @@ from pathlib import Path
 
 from processes import end_tree
 
-PATIENCE_S = 60
+PATIENCE_S = 150
 _CONTROL = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>])")
 
 

@@ -164,7 +164,7 @@ def _lines(found: Status, where: Location) -> list[str]:
         f"Visits: {found.visits_done:,} of {at_most}{found.visits_planned:,} done, {len(found.running)} running, "
         f"{found.visits_waiting:,} waiting; {found.lost_attempts:,} attempts lost. {found.samples:,} samples."
     )
-    lines.append(f"  {explained('visit', 'block')}")
+    lines.append(explained("visit", "block"))
     lines.append(
         f"Configurations: {found.configurations_complete:,} of {found.configurations:,} complete, "
         f"{len(found.failed):,} failed."
