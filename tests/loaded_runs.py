@@ -84,12 +84,14 @@ def loaded(
     streams: int = 1_000_000,
     cached_tokens: int | None = None,
     environment: Callable[[int], str] = lambda r: "{}",
+    conditions: Callable[[int], Mapping[str, Any]] = lambda r: {},
 ) -> Path:
     """Commit a run of ``plan`` whose requests took what ``cost`` says, each sent once the one before it has ended.
 
     In an open loop each comes at its moment (`moments_ns`), with ``openers`` before and after the timed ones, and waits
     until fewer than ``streams`` are under way. ``loads``: of a strategy values of its rows in that table. ``rounds``:
-    how many are committed. ``environment``: what the visit of a round keeps of it.
+    how many are committed. ``environment``: what the visit of a round keeps of it;
+    ``conditions``: further columns of its row.
     """
     description = describe(run_id, plan, GlueLengths(0), MODEL, [], all_traits())
     rows: dict[str, list[dict[str, Any]]] = {"samples": [], "visits": [], "loads": []}
@@ -100,6 +102,7 @@ def loaded(
         at_visit = {"visit": key.visit, "block": key.block, "round": key.round}
         rows["visits"].append(at_visit | _VISIT | {"attempt": 0, "device": "fake-0"})
         rows["visits"][-1] |= {"started_at": BEGAN + timedelta(seconds=number), "environment": environment(visit.round)}
+        rows["visits"][-1] |= conditions(visit.round)
         block = next(b for b in plan.blocks if b.name == visit.block)
         began, turn = 0, 0
         for c in block.configurations:

@@ -24,7 +24,7 @@ LIVE = {
     "pid": 1,
     "waiting": 2,
     "workers": [{"state": "busy", "host": "a", "device": "d", "device_name": "D", "visit": "v", "for_s": 1.5}],
-    "schema_version": 9,
+    "schema_version": 10,
 }
 ENTRY = "manifest/00000002.json"
 DOCUMENTS = {name: json.loads((RUN / name).read_text()) for name in ("run.json", ENTRY)} | {"live.json": LIVE}

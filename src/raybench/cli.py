@@ -126,6 +126,11 @@ _COMMANDS: Final = {
         lambda options: sweep.show_plan(options),
         examples=("raybench plan rq2 --model PATH", "raybench plan rq2 --toml > mine.toml"),
     ),
+    "doctor": _Command(
+        "what on this machine or cluster would spoil a measurement, and what to do",
+        lambda p: sweep.add_doctor_arguments(p),
+        lambda options: sweep.run_doctor(options),
+    ),
     "prepare": _Command(
         "write a preset as Hugging Face files",
         _add_prepare_arguments,

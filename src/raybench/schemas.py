@@ -12,9 +12,9 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 """What is written. `_ADDED` says which version added which columns; 5 added that commits may be compacted."""
-READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7, 8, 9)
+READABLE_VERSIONS: Final = (2, 3, 4, 5, 6, 7, 8, 9, 10)
 
 SAMPLES: Final = pa.schema(
     [
@@ -67,6 +67,8 @@ load (a turn's openers are then those that bring the load about and keep it unti
 compute anew, null where it does not say. All three null elsewhere, and before version 9.
 """
 
+_COUNTED: Final = ("processor_ns", "steal_ns", "others_cpu_ns", "throttled_ns", "swapped_bytes")
+
 VISITS: Final = pa.schema(
     [
         pa.field("visit", pa.string(), nullable=False),
@@ -85,11 +87,24 @@ VISITS: Final = pa.schema(
         pa.field("total_ns", pa.int64(), nullable=False),
         pa.field("process_peak_bytes", pa.int64(), nullable=False),
         pa.field("environment", pa.string(), nullable=False),
+        *(pa.field(name, pa.int64()) for name in _COUNTED),
+        pa.field("gpu_clock_least_mhz", pa.int32()),
+        pa.field("gpu_clock_most_mhz", pa.int32()),
+        pa.field("gpu_throttled_by", pa.string()),
+        pa.field("gpu_processes", pa.int32()),
+        pa.field("findings", pa.string()),
     ]
 )
 """One block in one round, in a process of its own. ``device`` is a GPU's UUID, or ``cpu@`` and the host.
 
-``environment`` is JSON: versions, machine and GPU settings of the worker, which may have joined at any time.
+``environment`` is JSON: versions, machine and GPU settings of the worker, which may have joined at any time, and what
+`machine.examine_steady` found there as it began (``doctor``); ``findings`` is what it finds at the visit's end, JSON.
+
+From before the warm-ups until after the last turn, of the machine (`machine.Watch`): ``processor_ns`` that all cores
+had, ``steal_ns`` of them taken by a hypervisor, ``others_cpu_ns`` used by all but this visit (and its servers),
+``throttled_ns`` that its control group stood still for want of quota, ``swapped_bytes`` in and out. Of its GPU between
+turns: the least and the most of its clock, what held that down, and how many processes were on it (null for a visit of
+servers: they are its own). Null where it could not be read, of a CPU where it is of GPUs, and before version 10.
 """
 
 LOADS: Final = pa.schema(
@@ -277,6 +292,12 @@ _ADDED: Final[dict[int, dict[str, tuple[str, ...]]]] = {
     },
     8: {"calibrations": ("generated_ns",)},
     9: {"samples": ("late_ns", "prompt_tokens", "cached_tokens")},
+    10: {
+        "visits": (
+            *_COUNTED,
+            *("gpu_clock_least_mhz", "gpu_clock_most_mhz", "gpu_throttled_by", "gpu_processes", "findings"),
+        )
+    },
 }
 """By the version that added them: columns that files of earlier versions lack. All may be null."""
 

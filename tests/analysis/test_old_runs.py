@@ -92,7 +92,7 @@ def test_nothing_is_added_to_it(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*.parquet")}
     with (
         RunStore.resume(root) as store,
-        pytest.raises(StoreError, match="begun with schema version 2, and this raybench writes 9"),
+        pytest.raises(StoreError, match="begun with schema version 2, and this raybench writes 10"),
     ):
         store.commit(failure_of(key("mrpc_seed42", 1)), [])
     assert {path: path.read_bytes() for path in root.rglob("*.parquet")} == before

@@ -163,8 +163,8 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes | None], str]] = {
     "missing entry": ("manifest", lambda data: None, "cannot be read: (No such file|.*404 Not Found)"),
     "unknown schema version": (
         "manifest",
-        lambda data: data.replace(b'"schema_version": 9', b'"schema_version": 99'),
-        "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7, 8 and 9; read it with the raybench that wrote it",
+        lambda data: data.replace(b'"schema_version": 10', b'"schema_version": 99'),
+        "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7, 8, 9 and 10; read it with the raybench that",
     ),
 }
 

@@ -61,15 +61,18 @@ def caution_rows(
     notes: Sequence[Mapping[str, Any]],
     requests: Sequence[Mapping[str, Any]],
     served: Sequence[tuple[str | None, Caution]] | None = None,
+    machines: Sequence[tuple[None, Caution]] = (),
 ) -> list[dict[str, Any]]:
     """Those of the run as a whole first; they have no configuration.
 
     ``levels``: of the run's visits (`visit_levels`). ``overhead``, ``by_strategy``: the rows of those tables.
     ``notes``: of the view ``load_notes``. ``requests``: of ``distinct_requests``.
     ``served``: cautions of a run of servers; None: it is none.
+    ``machines``: of what befell the machines.
     """
     of_servers = served or ()
     found: list[tuple[str | None, Caution]] = [(None, one) for one in diagnose_run(levels)]
+    found += machines
     found += [one for one in of_servers if one[0] is None]
     found += disputes(by_strategy)
     equal: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

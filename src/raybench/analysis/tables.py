@@ -42,6 +42,7 @@ VIEW_FILES = (
     "adapters_resident",
     "fidelity",
     "load_notes",
+    "visit_conditions",
     "distinct_requests",
     "run_time",
     "predictions",

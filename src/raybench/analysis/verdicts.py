@@ -22,6 +22,7 @@ from raybench.analysis.diagnostics import Caution, Diagnosis, diagnose
 from raybench.analysis.goodput import goodput_rows, limits_of
 from raybench.analysis.growth import growth_rows
 from raybench.analysis.latencies import Latencies, Query, read_latencies
+from raybench.analysis.machines import machine_cautions
 from raybench.analysis.ratios import CLOCKS, MEASURES, WALL
 from raybench.analysis.run_order import VisitMean, visit_levels
 from raybench.analysis.schemas import SCHEMAS
@@ -74,6 +75,7 @@ class Verdicts:
                 notes,
                 self._rows("FROM distinct_requests"),
                 self._of_servers(asked, notes) if self._plan.servers else None,
+                machine_cautions(self._rows("FROM raybench_visit_conditions")),
             ),
         }
         return {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in made.items()}

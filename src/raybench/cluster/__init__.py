@@ -7,6 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.cluster.agenda import Agenda, Job
     from raybench.cluster.cluster import Cluster
+    from raybench.cluster.examining import examine_nodes
 else:
     __getattr__ = names_of(__name__)
 
@@ -14,4 +15,5 @@ __all__ = [
     "Agenda",
     "Cluster",
     "Job",
+    "examine_nodes",
 ]

@@ -8,10 +8,13 @@ if TYPE_CHECKING:
     from raybench.machine.calibration import Calibration, calibrate
     from raybench.machine.core_speed import CoreSpeed, measure_core
     from raybench.machine.device import Device, Times, dtype_name, open_device, torch_dtype
+    from raybench.machine.doctor import examine, examine_results, examine_steady
     from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
+    from raybench.machine.findings import Examined, Finding, doctor_notice, kept
     from raybench.machine.instructions import instructions_of
     from raybench.machine.operations import Operations, compiled_operations_of, operations_of
     from raybench.machine.priority import priority_notice, take_priority
+    from raybench.machine.watch import Watch
 else:
     __getattr__ = names_of(__name__)
 
@@ -19,15 +22,23 @@ __all__ = [
     "Calibration",
     "CoreSpeed",
     "Device",
+    "Examined",
+    "Finding",
     "Operations",
     "Times",
+    "Watch",
     "calibrate",
     "compiled_operations_of",
     "describe_machine",
+    "doctor_notice",
     "dtype_name",
+    "examine",
+    "examine_results",
+    "examine_steady",
     "gpu_settings",
     "in_ray_job",
     "instructions_of",
+    "kept",
     "measure_core",
     "open_device",
     "operations_of",

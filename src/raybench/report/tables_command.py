@@ -24,6 +24,7 @@ _LONG: Final = (SCHEMAS.keys() - {"failures", "attempts"}) | {
     "measures",
     "latencies",
     "load_turns",
+    "visit_conditions",
     "visit_ratios",
 }
 """Those with rows for each request or visit: not among all, and to be named."""

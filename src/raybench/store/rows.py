@@ -19,12 +19,13 @@ from raybench.store.texts import number_texts
 
 _COUNTED: Final = tuple(field.name for field in SCHEMAS["counts"] if field.type == pa.int64())
 _CALIBRATED: Final = tuple(field.name for field in SCHEMAS["calibrations"] if field.type == pa.float64())
+_SEEN: Final = ("processor_ns", "steal_ns", "others_cpu_ns", "throttled_ns", "swapped_bytes", "gpu_processes")
 # Nanoseconds. A request takes time; a step that a visit has no need of takes none.
 _LEAST: Final[dict[str, dict[str, int]]] = {
     "samples": {"started_ns": 0, "host_ns": 1, "wall_ns": 1, "device_ns": 1, "switch_ns": 0, "batch": 1}
     | {"output_tokens": 1, "prefill_host_ns": 1, "prefill_wall_ns": 1, "prefill_device_ns": 1}
     | {"prompt_tokens": 1, "cached_tokens": 0},
-    "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1},
+    "visits": {"fork_ns": 0, "load_ns": 0, "warmup_ns": 0, "timing_ns": 0, "total_ns": 1} | dict.fromkeys(_SEEN, 0),
     "loads": {"load_ns": 0, "adapter_load_ns": 0, "merge_ns": 0, "adapter_effect": 0}
     | {"argmax_agreement": 0, "kl_divergence": 0, "untied_bytes": 0, "form_ns": 0, "compile_ns": 0}
     | {"compiled_shapes": 1, "adapter_add_ns": 0, "adapter_remove_ns": 0},

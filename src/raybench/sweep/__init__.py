@@ -7,6 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.sweep.checked_plan import CheckedPlan, check_plan
     from raybench.sweep.command import main, run
+    from raybench.sweep.doctor_command import add_doctor_arguments, run_doctor
     from raybench.sweep.init_command import add_init_arguments, run_init
     from raybench.sweep.options import add_arguments, plan_overrides
     from raybench.sweep.plan_command import show_plan
@@ -19,6 +20,7 @@ else:
 __all__ = [
     "CheckedPlan",
     "add_arguments",
+    "add_doctor_arguments",
     "add_init_arguments",
     "add_plan_arguments",
     "add_runs_arguments",
@@ -27,6 +29,7 @@ __all__ = [
     "main",
     "plan_overrides",
     "run",
+    "run_doctor",
     "run_init",
     "run_status",
     "show_plan",

@@ -9,7 +9,7 @@ from typing import Any
 from raybench.analysis import Tables, write_derived, write_views
 from raybench.cluster import Cluster, Job
 from raybench.deploy import all_traits
-from raybench.machine import priority_notice
+from raybench.machine import doctor_notice, priority_notice
 from raybench.model import Recipe
 from raybench.report import Screen, duration, explained, print_line, print_next_commands, print_summary
 from raybench.store import RunStore
@@ -52,6 +52,9 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
         low = priority_notice({w["machine"]["host"]: w["machine"]["niceness"] for w in workers})
         if low is not None:
             say(low)
+        ill = doctor_notice((w["machine"]["host"], w["doctor"]) for w in workers)
+        if ill is not None:
+            say(ill)
         ready = time.monotonic()
         with _open_store(sweep, job, workers) as store:
             if store.notice is not None:

@@ -21,7 +21,15 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Final, Literal
 
-from raybench.machine import describe_machine, gpu_settings, open_device, package_versions, take_priority
+from raybench.machine import (
+    describe_machine,
+    examine_steady,
+    gpu_settings,
+    kept,
+    open_device,
+    package_versions,
+    take_priority,
+)
 from raybench.model import ModelSpec, Recipe, check_checkpoint, prepared
 from raybench.records import FailureKind, RaybenchError
 from raybench.serve import how_it_ended
@@ -117,7 +125,7 @@ class ProcessHost:
         deadline = time.monotonic() + spec.timeout_s
         with fork_server.temporary_folder():
             current = self._context.RawValue("i", -1)
-        environment = {key: self._described.get(key) for key in ("machine", "versions", "gpu")}
+        environment = {key: self._described.get(key) for key in ("machine", "versions", "gpu", "doctor")}
         receiver, process = self._start(_visit_main, spec, current, time.perf_counter_ns(), json.dumps(environment))
         over = False
         try:
@@ -221,6 +229,7 @@ def _describe(device_kind: str) -> dict[str, Any]:
         "gpu": gpu_settings() if device_kind == "cuda" else {},
         "device": device.identity,
         "device_name": device.name,
+        "doctor": kept(examine_steady(device.identity)),
     }
 
 

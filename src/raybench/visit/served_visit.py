@@ -71,6 +71,12 @@ class ServedVisit(Visit):
         if phase != "warmup" and server is not None:
             self._rest.before(server.process.name)
 
+    def used_cpu_ns(self) -> int:
+        return super().used_cpu_ns() + sum(process.cpu_ns() for process in self._start.processes)
+
+    def seen(self) -> dict[str, Any]:
+        return super().seen() | {"gpu_processes": None}  # they are its own servers
+
     def peak_bytes(self) -> int:
         return sum(process.memory().peak_bytes for process in self._start.processes)
 

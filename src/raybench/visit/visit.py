@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import json
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from collections.abc import Generator as Yields
@@ -31,7 +33,7 @@ from raybench.deploy import (
     strategy_class,
     try_instruction_sets,
 )
-from raybench.machine import Calibration, Device, calibrate, dtype_name, torch_dtype
+from raybench.machine import Calibration, Device, Watch, calibrate, dtype_name, examine_steady, kept, torch_dtype
 from raybench.model import (
     Prompts,
     Request,
@@ -88,13 +90,15 @@ def _measured(
     import torch
 
     spec = visit.spec
-    with torch.inference_mode():
+    with torch.inference_mode(), visit.watch:
         yield from visit.check()
         ready = device.clock()
         yield from visit.calibrate("before")
+        visit.watch.begin()
         began = device.clock()
         yield from visit.measure()
         done = device.clock()
+        seen = visit.seen()
         peak_bytes = visit.peak_bytes()
         yield from visit.calibrate("after")
         yield from visit.count()
@@ -115,6 +119,8 @@ def _measured(
         "total_ns": device.clock() - started + fork_ns,
         "process_peak_bytes": peak_bytes,
         "environment": visit.environment(environment),
+        **seen,
+        "findings": json.dumps(kept(examine_steady(device.identity))),
     }
 
 
@@ -130,6 +136,7 @@ class Visit:
         self.inputs: dict[tuple[str, int], Prompts] = {}
         self.failed: set[str] = set()
         self.warmup_ns = 0
+        self.watch = Watch(device, self.used_cpu_ns)
         # What comes first pays for what others find ready (lazy imports, contexts): another order in each round.
         order = balanced_order(len(spec.configurations), spec.round, [*spec.order_seed, _LOAD_ORDER])
         self.order = [(i, spec.configurations[i]) for i in order]
@@ -146,6 +153,14 @@ class Visit:
     def peak_bytes(self) -> int:
         """The most memory that what serves has held."""
         return self.device.process_peak_bytes()
+
+    def used_cpu_ns(self) -> int:
+        """Processor time that what serves, and asks, has used up to now."""
+        return time.process_time_ns()
+
+    def seen(self) -> dict[str, Any]:
+        """What happened to the machine while requests were served: columns of the visits table."""
+        return self.watch.end()
 
     def environment(self, told: str) -> str:
         """What is kept of the environment, as JSON; ``told``: of this machine."""
@@ -264,6 +279,7 @@ class Visit:
     def turn_begins(self, index: int, phase: Phase) -> None:
         """Before the turn of a configuration, or its warm-ups."""
         self.busy_with(index)
+        self.watch.between()
 
     def calibrate(self, place: Place) -> Iterator[Message]:
         """How fast the device is at what forwards are made of, in the data type of the block's first configuration.

@@ -43,7 +43,10 @@ SELECT NULL::VARCHAR AS visit, NULL::VARCHAR AS block, NULL::INTEGER AS round, N
     NULL::VARCHAR AS host, NULL::VARCHAR AS device, NULL::VARCHAR AS device_name, NULL::INTEGER AS pid,
     NULL::TIMESTAMPTZ AS started_at, NULL::BIGINT AS fork_ns, NULL::BIGINT AS load_ns, NULL::BIGINT AS warmup_ns,
     NULL::BIGINT AS timing_ns, NULL::BIGINT AS total_ns, NULL::BIGINT AS process_peak_bytes,
-    NULL::VARCHAR AS environment
+    NULL::VARCHAR AS environment, NULL::BIGINT AS processor_ns, NULL::BIGINT AS steal_ns, NULL::BIGINT AS others_cpu_ns,
+    NULL::BIGINT AS throttled_ns, NULL::BIGINT AS swapped_bytes, NULL::INTEGER AS gpu_clock_least_mhz,
+    NULL::INTEGER AS gpu_clock_most_mhz, NULL::VARCHAR AS gpu_throttled_by, NULL::INTEGER AS gpu_processes,
+    NULL::VARCHAR AS findings
 WHERE false;
 
 CREATE OR REPLACE VIEW raybench_loads_columns AS

@@ -1,0 +1,82 @@
+"""``raybench doctor``: what on this machine, or on each node of a cluster, would spoil a measurement."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from raybench.machine import Examined, Finding, examine, examine_results
+from raybench.report import add_results_argument, count, say, write_json
+
+_DESCRIPTION: Final = (
+    "What on this machine, or with --address on each node of a Ray cluster, would spoil a measurement, and what to do "
+    "about each. Reads only; takes a second."
+)
+_ENDS: Final = (
+    "Ends with 0 where nothing stands in the way of measuring, with 1 where something does. What cannot be read is told, not "
+    "counted as fine, and changes nothing of that. docs/doctor.md has each check."
+)
+
+
+def add_doctor_arguments(p: argparse.ArgumentParser) -> None:
+    """The options of ``raybench doctor``."""
+    p.description, p.epilog = _DESCRIPTION, _ENDS
+    p.add_argument(
+        "--address", metavar="ADDR", help="a Ray cluster, each node of which is asked (default: this machine)"
+    )
+    add_results_argument(p, "where runs are to be kept, whose disk is looked at, too")
+    p.add_argument("--json", action="store_true", help="everything as JSON")
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Exit code: 0, or 1 where there is a caution. Raises InputError where no cluster answers."""
+    examined = _examined(options)
+    cautions = sum(one.state == "caution" for machine in examined for one in machine.findings)
+    if options.json:
+        write_json([_as_json(machine) for machine in examined])
+    else:
+        for line in doctor_lines(examined):
+            say(line)
+    return 1 if cautions else 0
+
+
+def doctor_lines(examined: Sequence[Examined]) -> list[str]:
+    """What a person reads: a line for each caution, one for each that could not be read, and how many were fine."""
+    hosts: dict[Finding, list[str]] = {}
+    for machine in examined:
+        for one in machine.findings:
+            hosts.setdefault(one, []).append(machine.host)
+    several = len(examined) > 1
+
+    def where(one: Finding) -> str:
+        return f"{', '.join(dict.fromkeys(hosts[one]))}: " if several else ""
+
+    cautions = [one for one in hosts if one.state == "caution"]
+    unread = [one for one in hosts if one.state == "unknown"]
+    lines = [f"caution: {where(one)}{one.name}: {one.found}. To do: {one.remedy}" for one in cautions]
+    lines += [f"unknown: {where(one)}{one.name}: {one.found}" for one in unread]
+    fine = [one.name for machine in examined for one in machine.findings if one.state == "ok"]
+    on = f" on {count(len(examined), 'node')}" if several else ""
+    lines.append(f"{count(len(fine), 'check')}{on} fine: {', '.join(dict.fromkeys(fine)) or 'none'}.")
+    if not cautions:
+        lines.append("Nothing that was seen stands in the way of measuring.")
+    return lines
+
+
+def _examined(options: argparse.Namespace) -> list[Examined]:
+    here, results = socket.gethostname(), options.results if isinstance(options.results, Path) else None
+    if options.address is None:
+        return [Examined(here, tuple(examine(results)))]
+    from raybench.cluster import examine_nodes  # imports ray
+
+    found = examine_nodes(options.address)
+    if results is not None:  # written by who drives a sweep, which is this machine
+        found.append(Examined(f"{here} (this machine)", tuple(examine_results(results))))
+    return found
+
+
+def _as_json(machine: Examined) -> dict[str, Any]:
+    return {"host": machine.host, "findings": [one.as_json() for one in machine.findings]}

@@ -1,0 +1,37 @@
+"""The nodes of a real Ray cluster are asked what would spoil a measurement there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from raybench.cluster import examine_nodes
+from raybench.records import InputError
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    from ray.cluster_utils import Cluster as RayNodes
+
+    nodes = RayNodes(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+    nodes.add_node(num_cpus=1, num_gpus=0)
+    nodes.wait_for_nodes()
+    yield nodes.address
+    nodes.shutdown()
+
+
+def test_each_node_says_what_is_found_there(address: str) -> None:
+    first, second = examine_nodes(address)
+    names = [one.name for one in first.findings]
+    assert names[:10] == [
+        *("load", "steal", "governor", "boost", "smt", "cores", "quota", "priority", "swap", "huge_pages"),
+    ]
+    assert [one.name for one in second.findings] == names
+    assert {one.state for one in first.findings} <= {"ok", "caution", "unknown"}
+    assert all(one.found and bool(one.remedy) == (one.state == "caution") for one in first.findings)
+
+
+def test_where_no_cluster_answers_it_is_said() -> None:
+    with pytest.raises(InputError, match=r"Ray cluster at 127\.0\.0\.1:9 cannot be reached"):
+        examine_nodes("127.0.0.1:9")
