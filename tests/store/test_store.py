@@ -35,8 +35,8 @@ def at(store: RunStore, name: str) -> str:
 
 def test_the_description_is_kept_as_given_with_the_schema_version(run: RunStore) -> None:
     text = Hands(run.root).read("run.json").decode()
-    assert text == '{\n "plan": "rq2",\n "schema_version": 9\n}\n'
-    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 9}
+    assert text == '{\n "plan": "rq2",\n "schema_version": 10\n}\n'
+    assert RunStore.open(run.root).document == {"plan": "rq2", "schema_version": 10}
 
 
 def test_an_existing_run_is_not_begun_again(run: RunStore, results: Location) -> None:
@@ -403,7 +403,7 @@ def test_a_file_of_another_schema_version_is_refused(three: RunStore, monkeypatc
 
 DAMAGED_ENTRIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown version": (lambda entry: entry.update(schema_version=99), "schema version 99"),
-    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 9"),
+    "older version": (lambda entry: entry.update(schema_version=2), "schema version 2 in a run of version 10"),
     "version as truth": (lambda entry: entry.update(schema_version=True), "schema version True"),
     "no version": (lambda entry: entry.pop("schema_version"), "schema version None"),
     "absolute path": (lambda entry: entry["files"][0].update(path="/etc/passwd"), "files.0.path.*/etc/passwd"),
@@ -505,7 +505,7 @@ def test_what_a_driver_says_is_replaced(run: RunStore) -> None:
     assert run.live() is None
     for state in ("running", "complete"):
         run.replace_live({"state": state})
-        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 9}
+        assert RunStore.open(run.root).live() == {"state": state, "schema_version": 10}
 
 
 # ---- one driver

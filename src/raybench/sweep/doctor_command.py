@@ -16,8 +16,8 @@ _DESCRIPTION: Final = (
     "about each. Reads only; takes a second."
 )
 _ENDS: Final = (
-    "Ends with 0 where nothing stands in the way of measuring, with 1 where something does. What cannot be read is told, not "
-    "counted as fine, and changes nothing of that. docs/doctor.md has each check."
+    "Ends with 0 where nothing stands in the way of measuring, with 1 where something does. What cannot be read is "
+    "said, not counted as fine, and changes nothing of that. docs/doctor.md has each check."
 )
 
 
