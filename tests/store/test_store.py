@@ -397,7 +397,7 @@ def test_a_file_of_another_schema_version_is_refused(three: RunStore, monkeypatc
     monkeypatch.setattr("raybench.store.row_files.SCHEMA_VERSION", 2)
     visit = key("c", 0)
     three.commit(rows_of(visit), [visit])
-    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 9"):
+    with pytest.raises(StoreError, match=r"samples/00000004-.*schema version 2, its entry says 10"):
         three.verify()
 
 
@@ -491,7 +491,7 @@ def test_holes_copies_and_strangers_in_the_manifest_are_refused(three: RunStore)
 
 def test_a_damaged_description_is_refused(three: RunStore) -> None:
     for text, message in [
-        ('{"schema_version": 99}', "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7, 8 and 9"),
+        ('{"schema_version": 99}', "schema version 99, and this raybench reads 2, 3, 4, 5, 6, 7, 8, 9 and 10"),
         ('{"schema_version": 9, "margin": NaN}', "NaN is not a finite number"),
         ('{"schema_version": 9, "margin": 1e999}', "1e999 is not a finite number"),
         ("\udcff", "damaged JSON"),
