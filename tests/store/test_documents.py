@@ -51,7 +51,8 @@ OTHERS = [
 @pytest.mark.parametrize("version", OTHERS)
 def test_another_schema_version_is_refused(version: str) -> None:
     with pytest.raises(
-        StoreError, match="and this raybench reads 2, 3, 4, 5, 6, 7, 8, 9 and 10; read it with the raybench that wrote it"
+        StoreError,
+        match="and this raybench reads 2, 3, 4, 5, 6, 7, 8, 9 and 10; read it with the raybench that wrote it",
     ):
         parse_json(f'{{"schema_version": {version}}}'.encode(), WHERE)
 
