@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 ENGINES := .venv-engines
+AXE_CORE := 4.14.1
 
 .PHONY: help sweep smoke test test-cluster test-engines docs truth bench lint clean
 help:
@@ -61,6 +62,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@rm -rf $(VENV)/axe-core && mkdir $(VENV)/axe-core && cd $(VENV)/axe-core && npm pack --silent axe-core@$(AXE_CORE) >/dev/null \
+		&& tar xzf axe-core-*.tgz || echo "No axe-core by npm: tests of whether everybody can read a page will be skipped"
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

@@ -171,12 +171,13 @@ _COMMANDS: Final = {
         ),
     ),
     "report": _Command(
-        "one page of a run, with plots, in one HTML file",
+        "one page of a run, or of two compared, with plots, in one HTML file",
         lambda p: page.add_arguments(p),
         lambda options: page.run(options),
+        any_order=True,
         only_reads=True,
-        runs=("directory",),
-        examples=("raybench report latest", "raybench report latest --markdown > page.md"),
+        runs=("directory", "other"),
+        examples=("raybench report latest", "raybench report latest --markdown > page.md", "raybench report A B"),
     ),
     "sql": _Command(
         "any SQL over a run; without a query, a prompt",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from raybench.deploy.strategies import all_traits
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
+from raybench.plan.plan import Configuration
 from runs import measure
 from small_plans import SMALL_PLAN
 
@@ -64,3 +67,22 @@ def of_lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root: Path = generated(load_generated(folder, rounds=2), folder / "results", cost)
     return root
+
+
+@pytest.fixture(scope="session")
+def of_two(of_a_language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The run of `of_a_language_model`, and one whose separate adapters decode 10 % slower, on another torch."""
+    folder = tmp_path_factory.mktemp("page")
+
+    def slower_steps(c: Configuration, task: str, request: int, round_index: int) -> Took:
+        took = even_cost(c, task, request, round_index)
+        prefill = took.prefill + round_index * len(c.strategy)  # visits of no two runs are equal
+        more = 260_000 if c.strategy == "lora_separate" else 0
+        return dataclasses.replace(took, prefill=prefill, steps=[step + more for step in took.steps])
+
+    b: Path = generated(load_generated(folder, rounds=4), folder / "results", slower_steps, "slower")
+    description = json.loads((b / "run.json").read_text())
+    description["environment"]["driver"]["versions"]["torch"] = "99.1"
+    (b / "run.json").chmod(0o644)
+    (b / "run.json").write_text(json.dumps(description))
+    return of_a_language_model, b

@@ -23,7 +23,7 @@ TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "nav", "script"),
     *("h1", "h2", "p", "ul", "li", "a", "strong", "pre", "details", "summary", "div", "figure", "figcaption"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
-    *("svg", "g", "path", "defs", "use", "text", "tspan", "clippath", "rect"),
+    *("svg", "g", "path", "defs", "use", "text", "tspan", "span", "clippath", "rect"),
 }
 
 

@@ -98,6 +98,8 @@ def _output_says_what_a_person_needs(output: str, root: Path) -> None:
     assert f"Results: {root}" in lines
     assert any("raybench tables" in line for line in lines)
     assert any(line.startswith("Time: ") and "loading" in line for line in lines)
+    assert f"  {root / 'report.html'}        all of it on one page, for a browser" == lines[-1]
+    assert (root / "report.html").is_file()
 
 
 @pytest.mark.parametrize(

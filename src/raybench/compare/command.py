@@ -16,6 +16,7 @@ from raybench.analysis import MEASURES, Views, chain_of, open_input
 from raybench.compare.changes import Compared, Link, Visits, estimate_change, judge
 from raybench.compare.comparison import By, Row, RunComparison
 from raybench.compare.differences import differences
+from raybench.compare.options import add_devices_argument
 from raybench.compare.pairing import Measured, Pair, Parts, common_parts, comparable, measured
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.compare.requests import compared_requests
@@ -150,12 +151,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which change --fail-on and the sentences look at: relative to the plan's first reference, which a "
         "machine that changes speed between the runs does not touch; or absolute, which it does (default: relative)",
     )
-    parser.add_argument(
-        "--devices-alike",
-        action="store_true",
-        help="devices differ no more than visits on one do, so that all count as one: judges though a single device "
-        "stands against others",
-    )
+    add_devices_argument(parser)
     parser.add_argument("--json", action="store_true", help="everything as JSON")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from raybench.analysis import Views
 from raybench.store import differing
@@ -13,23 +13,46 @@ _BY_VISITS: Final = ("device", "device_name", "gpu.name", "gpu.uuid")
 """What an environment says of devices; the visits say which were used."""
 
 
+class Changed(NamedTuple):
+    """Something in which two runs differ: what it is called, what either has (empty: nothing), and all of it in a line.
+
+    ``of``: what it is a part of, as ``plan`` or ``versions``; where a run's environment has no name for it, that.
+    """
+
+    of: str
+    what: str
+    a: str
+    b: str
+    line: str
+
+
 def differences(a: Views, b: Views) -> list[str]:
     """In what the runs differ, one line each: plan, model, workload, configurations, versions, machines, devices."""
+    return [one.line for one in changed(a, b)]
+
+
+def changed(a: Views, b: Views) -> list[Changed]:
+    """The same, to be shown side by side."""
     old, new = _keyed(a), _keyed(b)
-    found = [line for key in old for line in _differing(key, old[key], new[key])]
+    found = [one for key in old for one in _differing(key, old[key], new[key])]
     here, there = _environment(a.document), _environment(b.document)
-    found += [
-        f"{key}: {_listed(here.get(key, ()))} in A, {_listed(there.get(key, ()))} in B"
-        for key in sorted(here.keys() | there.keys())
-        if here.get(key) != there.get(key)
-    ]
+    for key in sorted(here.keys() | there.keys()):
+        if here.get(key) != there.get(key):
+            of = key.partition(".")[0] if "." in key else "environment"
+            found.append(_changed(of, key, _listed(here.get(key, ())), _listed(there.get(key, ()))))
     in_a, in_b = (run.rows("SELECT DISTINCT device_name, device FROM visits ORDER BY ALL") for run in (a, b))
     named_a, named_b = ([row["device_name"] for row in rows] for rows in (in_a, in_b))
     if named_a != named_b:
-        found.append(f"devices: {_counted(named_a)} in A, {_counted(named_b)} in B")
+        found.append(_changed("devices", "devices", _counted(named_a), _counted(named_b)))
     elif in_a != in_b:
-        found.append(f"devices: {_counted(named_a)} in both, but not the same ones")
+        same = _counted(named_a)
+        line = f"devices: {same} in both, but not the same ones"
+        found.append(Changed("devices", "devices", same, f"{same}, but not the same ones", line))
     return found
+
+
+def _changed(of: str, what: str, a: str, b: str) -> Changed:
+    return Changed(of, what, a, b, f"{what}: {a} in A, {b} in B")
 
 
 def _keyed(run: Views) -> dict[str, Any]:
@@ -50,16 +73,26 @@ def _keyed(run: Views) -> dict[str, Any]:
     }
 
 
-def _differing(where: str, a: Any, b: Any) -> list[str]:
-    """The leaves that differ, one line each. A thing of a list of named ones that only one run has is only named."""
-    lines = []
+def _differing(where: str, a: Any, b: Any) -> list[Changed]:
+    """The leaves that differ. A thing of a list of named ones that only one run has is only named."""
+    found = []
     if where in ("configurations", "comparisons"):
-        lines += [f"{where} only in A: {', '.join(k for k in a if k not in b)}"] if a.keys() - b.keys() else []
-        lines += [f"{where} only in B: {', '.join(k for k in b if k not in a)}"] if b.keys() - a.keys() else []
+        for run, own, other in (("A", a, b), ("B", b, a)):
+            if names := ", ".join(key for key in own if key not in other):
+                what = f"{where} only in {run}"
+                in_a, in_b = (names, "") if run == "A" else ("", names)
+                found.append(Changed(where, what, in_a, in_b, f"{what}: {names}"))
         leaves = [leaf for key in a if key in b for leaf in differing(f"{where}.{key}", a[key], b[key])]
     else:
         leaves = differing(where, a, b)
-    return lines + [f"{leaf.where}: {leaf.a!r} in A, {leaf.b!r} in B" for leaf in leaves]
+    for leaf in leaves:
+        line = f"{leaf.where}: {leaf.a!r} in A, {leaf.b!r} in B"
+        found.append(Changed(where, leaf.where, _said(leaf.a), _said(leaf.b), line))
+    return found
+
+
+def _said(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _environment(description: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

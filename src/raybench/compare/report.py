@@ -30,12 +30,13 @@ ON_OTHER_DEVICES: Final = (
 )
 """What to do where a single device stands against others."""
 
-_WHY_UNKNOWN: Final[dict[Unknown, str]] = {
+WHY_UNKNOWN: Final[dict[Unknown, str]] = {
     "equal visits": "visits are equal to the last digit, so the clock is too coarse or a run is made up",
     "one visit": "one visit in a run says nothing of how far visits differ; run more --rounds",
     "one device": ON_OTHER_DEVICES,
     "devices apart": "blocks met the GPUs so that these cannot be told apart; run more --rounds",
 }
+"""Why nothing is known of how sure a change is, and what to do about it."""
 
 
 def show(found: RunComparison, console: Screen, by: By = "relative", each: bool = False) -> None:
@@ -124,14 +125,15 @@ def _causes(rows: Sequence[Row], by: By) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
         if (change := row.judged(by)) is not None and change.unknown is not None:
-            found.setdefault(_WHY_UNKNOWN[change.unknown], []).append(row)
+            found.setdefault(WHY_UNKNOWN[change.unknown], []).append(row)
     return found
 
 
 def _finding(row: Row, by: By, against: str) -> str:
     change = row.judged(by)
     assert change is not None
-    return f"{row.label} is {change.verdict} in B, {against}: {_interval(change)}, p after Holm {_p(change.p_holm)}."
+    seen = change_interval(change)
+    return f"{row.label} is {change.verdict} in B, {against}: {seen}, p after Holm {_p(change.p_holm)}."
 
 
 def _hidden(found: RunComparison, by: By) -> list[str]:
@@ -177,10 +179,11 @@ def _next_steps(found: RunComparison, by: By, each: bool) -> list[str]:
 
 
 def _cells(change: Change) -> tuple[str, str]:
-    return _interval(change), change.verdict
+    return change_interval(change), change.verdict
 
 
-def _interval(change: Change) -> str:
+def change_interval(change: Change) -> str:
+    """``+10.0 % [+9.0 %, +11.0 %]``, or that its interval is unknown."""
     interval = change.estimate.interval()
     if math.isinf(interval.high):
         return f"{percent(change.estimate.ratio)} [unknown]"

@@ -6,7 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.decide.command import add_arguments, run
-    from raybench.decide.in_brief import Brief, advise
+    from raybench.decide.in_brief import Brief, advise, stated_needs
     from raybench.decide.options import add_needs
 else:
     __getattr__ = names_of(__name__)
@@ -17,4 +17,5 @@ __all__ = [
     "add_needs",
     "advise",
     "run",
+    "stated_needs",
 ]

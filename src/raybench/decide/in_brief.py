@@ -24,12 +24,17 @@ class Brief(NamedTuple):
     numbers: dict[str, Any]
 
 
+def stated_needs(options: argparse.Namespace) -> list[str]:
+    """The needs that a command line states, by name: `options.add_needs`."""
+    return [name for name in (*_NEEDED, *_MORE) if getattr(options, name) is not None]
+
+
 def advise(tables: Tables, options: argparse.Namespace) -> Brief | None:
     """The advice on the needs that a command line states; None where it states none.
 
     Raises InputError where it states some of those that go together, or one that cannot be.
     """
-    given = [name for name in (*_NEEDED, *_MORE) if getattr(options, name) is not None]
+    given = stated_needs(options)
     if not given:
         return None
     if absent := [name for name in _NEEDED if name not in given]:

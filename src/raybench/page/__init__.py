@@ -1,4 +1,4 @@
-"""One page that tells all of a run: for a browser, for a pull request, or its numbers."""
+"""One page that tells all of a run, or of two compared: for a browser, for a pull request, or its numbers."""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +6,13 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.page.command import run
+    from raybench.page.kept import keep_page
     from raybench.page.options import add_arguments
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
     "add_arguments",
+    "keep_page",
     "run",
 ]

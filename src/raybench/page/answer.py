@@ -12,7 +12,7 @@ from raybench.store import redact_uris
 
 State = Literal["nothing", "failed", "undecided", "open", "settled"]
 
-_NAMED: Final = 5
+NAMED: Final = 5
 """Comparisons that a sentence can name; of more it tells how many there are of each kind."""
 
 
@@ -108,10 +108,10 @@ def _words(row: Mapping[str, Any]) -> str:
 def _told(rows: Sequence[Mapping[str, Any]], what: str) -> str:
     by_verdict = Counter(row["verdict"] for row in rows)
     if by_verdict["inconclusive"] == len(rows) > 1:
-        named = [f"{row['deployment']} against {reference_of(row)} {interval(dict(row))}" for row in rows[:_NAMED]]
-        more = f", and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
+        named = [f"{row['deployment']} against {reference_of(row)} {interval(dict(row))}" for row in rows[:NAMED]]
+        more = f", and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
         return f"none of {count(len(rows), what)} is settled: {', '.join(named)}{more}"
-    if len(rows) <= _NAMED:
+    if len(rows) <= NAMED:
         return "; ".join(map(_words, rows))
     said = {"slower": "slower", "faster": "faster", "equivalent": "equivalent", "inconclusive": "not settled"}
     parts = ", ".join(f"{by_verdict[verdict]:,} {words}" for verdict, words in said.items() if by_verdict[verdict])

@@ -1,4 +1,4 @@
-"""``raybench report``: one page that tells all of a run."""
+"""``raybench report``: one page that tells all of a run, or of two runs compared."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, NamedTuple
 
 from raybench.analysis import Tables, open_input
-from raybench.decide import Brief, advise
+from raybench.decide import advise, stated_needs
 from raybench.page.answer import answer_of
+from raybench.page.asked_once import AskedOnce
 from raybench.page.build import page_of
+from raybench.page.fitting import fitting
 from raybench.page.numbers import numbers_of
 from raybench.page.parts import Limits, Page
 from raybench.records import InputError
 from raybench.report import json_text, say, write_text
 
-MOST_BYTES: Final = 500_000
-_LIMITS: Final = (Limits(), Limits(rows=40, characters=60), Limits(rows=12, series=4, characters=40))
-"""The next where a page is longer than `MOST_BYTES`; the last is taken as it is."""
+
+class _Subject(NamedTuple):
+    """What a page is of: how its file is called, its parts within limits, its numbers as JSON values."""
+
+    name: str
+    page: Callable[[Limits], Page]
+    numbers: Callable[[], dict[str, Any]]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,43 +33,62 @@ def run(options: argparse.Namespace) -> int:
 
     Raises InputError where a file is there already, for needs that cannot be, and for what is no run.
     """
-    tables = open_input(options.directory, Tables)
-    out = _file(options, tables.description.run_id)
+    subject = _of_one(options) if options.other is None else _of_two(options)
+    out = _file(options, subject.name)
     if out is not None and out.exists() and not options.force:
         raise InputError(_there_already(out))
-    text = _text(tables, advise(tables, options), options)
+    text = _text(subject, options)
     if out is None:
         write_text(text)
         return 0
     _write(out, text, options.force)
-    say(f"{out}: the page of {tables.description.run_id}, {len(text.encode()) / 1000:,.0f} kB")
+    say(f"{out}: the page of {subject.name}, {len(text.encode()) / 1000:,.0f} kB")
     return 0
 
 
-def _file(options: argparse.Namespace, run_id: str) -> Path | None:
+def _of_one(options: argparse.Namespace) -> _Subject:
+    if options.devices_alike:
+        raise InputError("--devices-alike: goes with two runs, which are compared")
+    tables = AskedOnce(open_input(options.directory, Tables))
+    advice = advise(tables, options)
+    return _Subject(
+        tables.description.run_id,
+        lambda limits: page_of(tables, advice, limits),
+        lambda: numbers_of(tables, answer_of(tables), None if advice is None else advice.numbers),
+    )
+
+
+def _of_two(options: argparse.Namespace) -> _Subject:
+    if needs := stated_needs(options):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in needs)
+        raise InputError(f"{named}: goes with one run; a comparison has no advice")
+    from raybench.compare import changed, compare
+    from raybench.page.between import numbers_of_two, page_of_two
+
+    a, b = (AskedOnce(open_input(run, Tables)) for run in (options.directory, options.other))
+    found = compare(a, b, devices_alike=options.devices_alike)
+    differ = changed(a, b)
+    return _Subject(
+        f"{b.description.run_id}-against-{a.description.run_id}",
+        lambda limits: page_of_two(a, b, found, differ, limits),
+        lambda: numbers_of_two(a, b, found, differ),
+    )
+
+
+def _file(options: argparse.Namespace, name: str) -> Path | None:
     """Where the page goes; None: standard output."""
     if options.out is not None or options.markdown or options.json:
         found: Path | None = options.out
         return found
-    return Path(f"{run_id}.html")
+    return Path(f"{name}.html")
 
 
-def _text(tables: Tables, advice: Brief | None, options: argparse.Namespace) -> str:
+def _text(subject: _Subject, options: argparse.Namespace) -> str:
     if options.json:
-        return json_text(numbers_of(tables, answer_of(tables), None if advice is None else advice.numbers))
+        return json_text(subject.numbers())
     from raybench.page.rendering import html_of, markdown_of
 
-    return _fitting(tables, advice, markdown_of if options.markdown else html_of)
-
-
-def _fitting(tables: Tables, advice: Brief | None, written: Callable[[Page], str]) -> str:
-    """As much as fits into `MOST_BYTES`."""
-    text = ""
-    for limits in _LIMITS:
-        text = written(page_of(tables, advice, limits))
-        if len(text.encode()) <= MOST_BYTES:
-            break
-    return text
+    return fitting(subject.page, markdown_of if options.markdown else html_of)
 
 
 def _write(path: Path, text: str, force: bool) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from raybench.analysis import Tables
 from raybench.page.latencies import distribution
-from raybench.page.parts import Limits, Section, grid, grids
+from raybench.page.parts import Limits, Plot, Section, grid, grids
 from raybench.page.study import forest_of
+from raybench.page.token_gaps import token_gaps
 from raybench.page.values import end, fixed
 from raybench.report import percent
 
@@ -18,12 +19,14 @@ def generation_section(tables: Tables, quantiles: Sequence[Mapping[str, Any]], l
     title = "First token, and those after it"
     if not any(row["measure"] == "ttft" for row in quantiles):
         return Section("tokens", title)
-    plots = [
+    plots: list[Plot] = [
         plot
         for measure in ("ttft", "tpot")
         for plot in (forest_of(tables, measure, limits), distribution(quantiles, measure, limits))
         if plot is not None
     ]
+    gaps, gap_table = token_gaps(tables, limits)
+    plots += [gaps] if gaps is not None else []
     rows = [row for row in tables.rows("FROM deployments") if row["ttft_ms"] is not None]
     means = grid(
         "Means over complete configurations (milliseconds)",
@@ -55,6 +58,6 @@ def generation_section(tables: Tables, quantiles: Sequence[Mapping[str, Any]], l
     )
     line = (
         "TTFT is the time to the first token; TPOT the time per output token after it, of each request the mean of its "
-        "steps."
+        "steps, which hides one that stalls: the last plot has each step by itself."
     )
-    return Section("tokens", title, (line,), tuple(plots), grids(means, rates))
+    return Section("tokens", title, (line,), tuple(plots), grids(means, gap_table, rates))

@@ -10,7 +10,7 @@ from raybench.page.answer import Answer
 from raybench.page.parts import Limits
 from raybench.page.values import as_json
 from raybench.page.verdicts import reason_of, verdict_rows
-from raybench.store import redact_uris
+from raybench.store import Description, redact_uris
 
 VERSION: Final = 1
 """Of the layout of what is written."""
@@ -30,7 +30,12 @@ _TABLES: Final = {
     "fidelity": "FROM fidelity",
     "run_time": "FROM run_time",
 }
-_SHIPPED: Final = {"quantiles": "page_quantiles", "lengths": "page_lengths", "visits": "page_visits"}
+_SHIPPED: Final = {
+    "quantiles": "page_quantiles",
+    "lengths": "page_lengths",
+    "visits": "page_visits",
+    "gaps": "page_gaps",
+}
 
 
 def numbers_of(
@@ -50,19 +55,7 @@ def numbers_of(
     found: dict[str, Any] = as_json(
         {
             "version": VERSION,
-            "run": {
-                "run_id": run.run_id,
-                "created_at": run.created_at,
-                "schema_version": run.schema_version,
-                "plan": run.plan.name,
-                "design": run.plan.design,
-                "rounds": run.plan.rounds,
-                "requests": run.plan.requests,
-                "margin": run.plan.margin,
-                "model": redact_uris(run.model.name),
-                "task_type": run.model.task_type,
-                "versions": dict(run.environment.driver.versions),
-            },
+            "run": run_numbers(run),
             "answer": answer._asdict(),
             "advice": advice,
             "verdicts": _as_table(verdicts, limits),
@@ -70,6 +63,23 @@ def numbers_of(
         }
     )
     return found
+
+
+def run_numbers(run: Description) -> dict[str, Any]:
+    """What a run is, in a few values."""
+    return {
+        "run_id": run.run_id,
+        "created_at": run.created_at,
+        "schema_version": run.schema_version,
+        "plan": run.plan.name,
+        "design": run.plan.design,
+        "rounds": run.plan.rounds,
+        "requests": run.plan.requests,
+        "margin": run.plan.margin,
+        "model": redact_uris(run.model.name),
+        "task_type": run.model.task_type,
+        "versions": dict(run.environment.driver.versions),
+    }
 
 
 def _as_table(rows: Sequence[Mapping[str, Any]], limits: Limits | None) -> dict[str, Any]:

@@ -51,7 +51,10 @@ class Chart:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mark:
-    """A ratio with its interval (None: unknown, or open) and its verdict, as a row of a forest plot."""
+    """A ratio with its interval (None: unknown, or open) and its verdict, as a row of a forest plot.
+
+    ``against``: what it is the ratio to, where that is not the same for all.
+    """
 
     label: str
     against: str
@@ -63,15 +66,19 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forest:
-    """Ratios below each other, with the band in which they are equivalent: from 1 / (1 + margin) to 1 + margin."""
+    """Ratios below each other, with the band in which they are equivalent: from 1 / (1 + margin) to 1 + margin.
+
+    ``axis``: what a ratio above 1 says. ``query``: SQL that has the numbers, where one run has them.
+    """
 
     name: str
     title: str
     marks: tuple[Mark, ...]
     margin: float
     told: str
-    query: str
+    query: str | None
     left_out: int = 0
+    axis: str = "longer than the reference"
 
 
 Plot = Chart | Forest

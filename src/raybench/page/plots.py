@@ -6,12 +6,14 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from raybench.page.drawing import BAND, COLOURS, DASHES, INK, MARKERS, figure, label
-from raybench.page.parts import Chart, Forest, Plot
+from raybench.page.parts import Chart, Forest, Mark, Plot
 from raybench.report import percent
 
+_DENSE = 1000.0
+"""Up to that many times the least, a logarithmic axis has 2 and 5 between the powers of ten."""
 _LOG_FROM = 2.5
 """Where the furthest end of an interval is that many times the nearest, ratios are on a logarithmic axis."""
 
@@ -35,9 +37,7 @@ def _forest(plot: Forest) -> Markup:
             inside = colour if mark.low is not None else "none"
             axes.plot([mark.ratio], [place], marker=marker, color=colour, markerfacecolor=inside, markersize=5)
         axes.set_yticks(range(len(plot.marks)))
-        axes.set_yticklabels(
-            [f"{label(mark.label)}\nagainst {label(mark.against)}" for mark in plot.marks], fontsize=7.5
-        )
+        axes.set_yticklabels([_name(mark) for mark in plot.marks], fontsize=7.5)
         axes.set_ylim(len(plot.marks) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         ends = [end for mark in plot.marks for end in (mark.low, mark.high, mark.ratio) if end is not None]
@@ -45,10 +45,13 @@ def _forest(plot: Forest) -> Markup:
             axes.set_xscale("log")
             _log_ticks(axes.xaxis, percent)
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(5))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{(ratio - 1) * 100:+.3g} %"))
-        axes.set_xlabel("longer than the reference")
+            _percent_ticks(axes.xaxis, 5)
+        axes.set_xlabel(plot.axis)
     return drawn[0]
+
+
+def _name(mark: Mark) -> str:
+    return f"{label(mark.label)}\nagainst {label(mark.against)}" if mark.against else label(mark.label)
 
 
 def _chart(plot: Chart) -> Markup:
@@ -67,8 +70,7 @@ def _chart(plot: Chart) -> Markup:
             axes.set_yscale("log")
             _log_ticks(axes.yaxis, lambda value: f"{value:g}")
         if plot.percent_y:
-            axes.yaxis.set_major_locator(MaxNLocator(6))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{(ratio - 1) * 100:+.3g} %"))
+            _percent_ticks(axes.yaxis, 6)
         axes.set_xlabel(plot.x_label)
         axes.set_ylabel(plot.y_label)
         if legend:
@@ -94,9 +96,19 @@ def _legend(made: Figure, handles: list[Any], labels: list[str]) -> None:
     made.legend(handles, labels, loc="outside lower left", ncols=1, handlelength=3.2, borderpad=0.1, labelspacing=0.25)
 
 
+def _percent_ticks(axis: Any, most: int) -> None:
+    """Round percentages above and below 0 %, which is a ratio of 1."""
+    low, high = axis.get_view_interval()
+    ticks = [1 + tick for tick in MaxNLocator(most).tick_values(low - 1, high - 1) if low <= 1 + tick <= high]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{(ratio - 1) * 100:+.3g} %"))
+
+
 def _log_ticks(axis: Any, shown: Any) -> None:
     """Ticks that are numbers: matplotlib's own for such an axis are a formula."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high < _DENSE * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from raybench.report import run_argument, shell_command
 from raybench.store import redact_uris
 
 _DEEP: Final = 6
+_METRICS: Final = re.compile(r"^servers \d+\.metrics\b")
+"""Hundreds of each server, which the query has."""
 _CLOCKS: Final = (
     "Clocks: wall, until the device had finished, which all verdicts are by; host, until the call returned; device, "
     "between two events on a GPU. Each is a difference of a monotonic clock, in nanoseconds."
@@ -58,11 +61,18 @@ def provenance_section(tables: Tables, limits: Limits) -> Section:
         limits,
     )
     settings = [
-        {"what": f"{row['device_name']} at {row['host']}: {name}", "value": value}
+        {"what": name if len(measured) == 1 else f"{row['device_name']} at {row['host']}: {name}", "value": value}
         for row in measured[:3]
         for name, value in flat(_parsed(row["environment"]))
+        if not _METRICS.search(name)
     ]
-    more = grid("What the first visit on each said of itself", settings, columns, text_of("page_machines"), wide)
+    more = grid(
+        "What the first visit on each said of itself, but for servers' metrics",
+        settings,
+        columns,
+        text_of("page_machines"),
+        wide,
+    )
     return Section(
         "how",
         "How it was measured",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         run_argument,
         say,
         shell_command,
+        shown_place,
         write_json,
         write_text,
     )
@@ -101,6 +102,7 @@ __all__ = [
     "settled_by",
     "share",
     "shell_command",
+    "shown_place",
     "told_failure",
     "why_no_interval",
     "write_json",

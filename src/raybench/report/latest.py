@@ -17,11 +17,21 @@ _LATEST: Final = Path("latest")
 
 
 def add_run_argument(
-    parser: argparse.ArgumentParser, name: str = "directory", metavar: str = "RUN", what: str = ""
+    parser: argparse.ArgumentParser,
+    name: str = "directory",
+    metavar: str = "RUN",
+    what: str = "",
+    may_lack: bool = False,
 ) -> None:
-    """A run's place, to be looked for by `named_run`. ``what``: more of it to say, in its help."""
+    """A run's place, to be looked for by `named_run`. ``what``: more of it to say, in its help.
+
+    ``may_lack``: where it is not given, it is None.
+    """
     help_text = "the run's folder or URI, or latest: the one that was begun last" + what
-    completed(parser.add_argument(name, type=_run_argument, metavar=metavar, help=help_text), runs_of)
+    argument = parser.add_argument(
+        name, type=_run_argument, metavar=metavar, nargs="?" if may_lack else None, help=help_text
+    )
+    completed(argument, runs_of)
 
 
 def add_results_argument(parser: argparse.ArgumentParser, what: str = "where latest is looked for") -> None:
@@ -35,8 +45,8 @@ def add_results_argument(parser: argparse.ArgumentParser, what: str = "where lat
     )
 
 
-def named_run(named: Location, results: Location) -> Location:
-    """``named``; for ``latest`` the newest run of ``results`` that can be read, which standard error names.
+def named_run(named: Location | None, results: Location) -> Location | None:
+    """``named``, also None; for ``latest`` the newest run of ``results`` that can be read, which standard error names.
 
     A folder here that is called that is meant before. Raises InputError where no run is to be found.
     """

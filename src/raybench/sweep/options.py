@@ -95,6 +95,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long to be without any worker (default: 15min on a cluster that is joined, 2min here)",
     )
+    p.add_argument("--no-report", action="store_true", help="do not write the run's page, report.html, at its end")
     add_fine_tune_arguments(p)
 
 

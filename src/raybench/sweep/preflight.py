@@ -26,7 +26,8 @@ class CheckedSweep:
     """One sweep: what is measured, on which cluster, where it is kept, and whether a run is gone on with.
 
     ``command``: the words of the command line that goes on with it. ``notices``: what there is to say before it begins.
-    ``written_from``: the options that its plan was written from; none where it was named.
+    ``written_from``: the options that its plan was written from; none where it was named. ``keeps_page``: whether its
+    page is written at its end.
     """
 
     checked: CheckedPlan
@@ -37,6 +38,7 @@ class CheckedSweep:
     command: tuple[str, ...]
     notices: tuple[str, ...]
     written_from: tuple[str, ...] = ()
+    keeps_page: bool = True
 
     @property
     def plan(self) -> Plan:
@@ -86,6 +88,7 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
             *chosen.notices,
         ),
         written_from=() if own is None else own.options,
+        keeps_page=not options.no_report,
     )
 
 

@@ -11,8 +11,19 @@ from raybench.cluster import Cluster, Job
 from raybench.deploy import all_traits
 from raybench.machine import doctor_notice, priority_notice
 from raybench.model import Recipe
-from raybench.report import Screen, duration, explained, print_line, print_next_commands, print_summary
-from raybench.store import RunStore
+from raybench.page import keep_page
+from raybench.report import (
+    Screen,
+    duration,
+    explained,
+    print_line,
+    print_next_commands,
+    print_summary,
+    run_argument,
+    shell_command,
+    shown_place,
+)
+from raybench.store import RunStore, redact_uris
 from raybench.sweep.describe import describe
 from raybench.sweep.measuring import measure
 from raybench.sweep.preflight import CheckedSweep
@@ -68,6 +79,8 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
     print_summary(tables, console)
     say(_time_by_part(tables, time.monotonic() - started, ready - started, measured - ready))
     print_next_commands(tables.root, console)
+    if sweep.keeps_page:
+        say(_page_line(tables))
     complete = tables.rows("SELECT bool_and(complete) AS complete FROM completeness")[0]["complete"]
     return 0 if complete else 1
 
@@ -83,6 +96,17 @@ def _open_store(sweep: CheckedSweep, job: Job, workers: list[dict[str, Any]]) ->
         store.close()
         raise
     return store
+
+
+def _page_line(tables: Tables) -> str:
+    """Write the page of the run; where that fails, the run is no less measured: the line says why."""
+    try:
+        kept = keep_page(tables)
+    except Exception as error:  # noqa: BLE001  whatever a plot or a storage may raise
+        why = " ".join(str(error).split()) or type(error).__name__
+        again = shell_command(["raybench", "report", run_argument(shown_place(tables.root))])
+        return f"The page of the run could not be written: {redact_uris(why)}. {again} tries it again."
+    return f"  {shell_command([run_argument(shown_place(kept))])}        all of it on one page, for a browser"
 
 
 def _time_by_part(tables: Tables, total_s: float, start_s: float, run_s: float) -> str:

@@ -1,0 +1,143 @@
+"""The page of two runs compared, part by part in the order in which people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from raybench.analysis import Tables
+from raybench.compare import Changed, RunComparison
+from raybench.page.change_answer import answer_of_two, by_which, reason_of_change
+from raybench.page.changes import change_section, change_verdicts, changed_section, configuration_section, kind_of
+from raybench.page.gaps import caution_section
+from raybench.page.numbers import VERSION, run_numbers
+from raybench.page.parts import Columns, Item, Limits, Page, Section, cut, grid, grids
+from raybench.page.provenance import repeat_words
+from raybench.page.values import as_json
+from raybench.plan import shipped_plans
+from raybench.report import run_argument, shell_command
+from raybench.store import redact_uris
+
+
+def page_of_two(a: Tables, b: Tables, found: RunComparison, changed: list[Changed], limits: Limits) -> Page:
+    """All that the page says. ``found``: B against A; ``changed``: in what they differ besides."""
+    answer = answer_of_two(found)
+    of_a, of_b = a.description, b.description
+    sections = tuple(section for section in _sections(a, b, found, changed, limits) if not section.is_empty)
+    model = cut(redact_uris(of_b.model.name), limits.characters)
+    return Page(
+        title=f"raybench: {of_b.run_id} against {of_a.run_id}",
+        subtitle=f"A is {of_a.run_id}, B is {of_b.run_id}: {of_b.plan.name}, {of_b.plan.design} design, {model}",
+        sentence=answer.sentence,
+        certainty=answer.certainty,
+        sections=sections,
+        numbers=numbers_of_two(a, b, found, changed, limits),
+    )
+
+
+def numbers_of_two(
+    a: Tables, b: Tables, found: RunComparison, changed: list[Changed], limits: Limits | None = None
+) -> dict[str, Any]:
+    """The numbers as JSON values; with ``limits`` as many rows as the page shows, with how many are left out."""
+    by = by_which(found)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name, each in (("deployments", False), ("configurations", True)):
+        rows[name] = [
+            row.as_json() | {"reason": None if row.judged(by) is None else reason_of_change(row, by, found.margin).code}
+            for row in found.rows(each)
+        ]
+    rows["changed"] = [
+        {"of": kind_of(one), "what": redact_uris(one.what), "a": redact_uris(one.a), "b": redact_uris(one.b)}
+        for one in changed
+    ]
+    rows["left_out"] = [one._asdict() | {"reason": redact_uris(one.reason)} for one in found.left_out]
+    most = None if limits is None else limits.rows
+    numbers: dict[str, Any] = as_json(
+        {
+            "version": VERSION,
+            "a": run_numbers(a.description),
+            "b": run_numbers(b.description),
+            "answer": answer_of_two(found)._asdict(),
+            "by": by,
+            "baseline": found.baseline,
+            "margin": found.margin,
+            "confidence": 0.95,
+            "notes": list(found.notes),
+            **{name: of[:most] for name, of in rows.items()},
+            "more": {name: len(of) - len(of[:most]) for name, of in rows.items()},
+        }
+    )
+    return numbers
+
+
+def _sections(a: Tables, b: Tables, found: RunComparison, changed: list[Changed], limits: Limits) -> Iterator[Section]:
+    yield changed_section(changed, limits)
+    yield change_section(found, limits)
+    yield change_verdicts(found, limits)
+    yield configuration_section(found, limits)
+    yield _warnings(a, b, found, limits)
+    yield _both(a, b)
+    yield _again(a, b)
+
+
+def _warnings(a: Tables, b: Tables, found: RunComparison, limits: Limits) -> Section:
+    items = [
+        Item("left-out", f"{one.configuration}: {cut(redact_uris(one.reason), 3 * limits.characters)}")
+        for one in found.left_out[: limits.rows]
+    ]
+    for letter, tables in (("A", a), ("B", b)):
+        cautions = caution_section(tables, limits).items
+        items += [Item(one.tag, f"{letter}, {one.text}", one.lines) for one in cautions]
+    lines = list(found.notes)
+    if len(found.left_out) > limits.rows:
+        lines.append(f"{len(found.left_out) - limits.rows:,} more configurations are left out.")
+    if not items and not lines:
+        lines.append("Nothing was found that a reader should know.")
+    return Section("cautions", "Warnings", tuple(lines), items=tuple(items))
+
+
+def _both(a: Tables, b: Tables) -> Section:
+    facts = [_facts(tables) for tables in (a, b)]
+    names = dict.fromkeys(name for of in facts for name in of)
+    rows = [{"what": name, "a": facts[0].get(name, "-"), "b": facts[1].get(name, "-")} for name in names]
+    columns: Columns = {"what": ("what", str), "a": ("A", str), "b": ("B", str)}
+    return Section("runs", "The two runs", grids=grids(grid("What each of them is", rows, columns, None, Limits())))
+
+
+def _facts(tables: Tables) -> Mapping[str, str]:
+    run = tables.description
+    (spent,) = tables.rows("FROM run_time")
+    devices = tables.rows("SELECT DISTINCT device_name FROM visits ORDER BY device_name")
+    return {
+        "run": redact_uris(run_argument(tables.root)),
+        "created": run.created_at.isoformat(),
+        "plan": f"{run.plan.name}, {run.plan.design} design",
+        "rounds": f"{run.plan.rounds:,}",
+        "requests of a configuration in a round": f"{run.plan.requests:,}",
+        "model": redact_uris(run.model.name),
+        "devices": f"{spent['devices'] or 0:,}: {', '.join(row['device_name'] for row in devices) or '-'}",
+        **{f"version of {name}": version for name, version in sorted(run.environment.driver.versions.items())},
+    }
+
+
+def _again(a: Tables, b: Tables) -> Section:
+    """How each run is measured again, and the two are compared again."""
+    lines = ["By A's command, by B's, each with its own versions; then the comparison, as a page and as a gate:"]
+    unnamed = {
+        tables.description.plan.name
+        for tables in (a, b)
+        if not tables.description.written_from and tables.description.plan.name not in shipped_plans()
+    }
+    if unnamed:
+        lines.append(f"FILE.toml is the file of the plan {' or '.join(sorted(unnamed))}.")
+    both = [run_argument(a.root), run_argument(b.root)]
+    sweeps = [
+        redact_uris(shell_command(["python", "-m", "raybench.sweep", *repeat_words(tables)])) for tables in (a, b)
+    ]
+    commands = (
+        *sweeps,
+        shell_command(["raybench", "report", *both]),
+        shell_command(["raybench", "compare", *both, "--fail-on", "slower"]),
+        *(shell_command(["raybench", "sql", one, "FROM visit_ratios"]) for one in both),
+    )
+    return Section("again", "How to repeat it", tuple(lines), commands=commands)
