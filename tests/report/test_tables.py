@@ -120,8 +120,8 @@ def test_why_there_is_no_interval_is_said(tables: Tables, unknown: str, where: s
         (100, "about 100 more rounds would settle it, if ratio and spread stay as they are"),
         (
             8_546,
-            "not to be settled by more rounds on this machine: visits differ by more than their requests do, so a "
-            "quieter machine would, or a wider margin",
+            "not to be settled by more rounds on this machine: the requests of a visit make most of the spread, so "
+            "more of them in each would (--requests), or a wider margin",
         ),
     ],
 )
