@@ -98,6 +98,7 @@ ORDERS: dict[str, tuple[list[str], list[list[str]]]] = {
     "sweep": ([], [["--plan", "smoke"], ["--rounds", "2"], ["--resume"]]),
     "init": ([], [["--model", "BASE"], ["--adapter", "a=DIR"]]),
     "plan": (["smoke"], [["--design", "paired"], ["--json"]]),
+    "doctor": ([], [["--address", "10.0.0.1:6379"], ["--json"]]),
     "prepare": (["micro"], [["--plan", "rq2"], ["--out", "DIR"]]),
     "runs": ([], [["--results", "DIR"], ["--json"]]),
     "status": (["RUN"], [["--results", "DIR"], ["--json"]]),

@@ -130,6 +130,7 @@ _COMMANDS: Final = {
         "what on this machine or cluster would spoil a measurement, and what to do",
         lambda p: sweep.add_doctor_arguments(p),
         lambda options: sweep.run_doctor(options),
+        examples=("raybench doctor", "raybench doctor --address 10.0.0.1:6379 --json"),
     ),
     "prepare": _Command(
         "write a preset as Hugging Face files",

@@ -23,7 +23,7 @@ _ENDS: Final = (
 
 def add_doctor_arguments(p: argparse.ArgumentParser) -> None:
     """The options of ``raybench doctor``."""
-    p.description, p.epilog = _DESCRIPTION, _ENDS
+    p.description = f"{_DESCRIPTION} {_ENDS}"
     p.add_argument(
         "--address", metavar="ADDR", help="a Ray cluster, each node of which is asked (default: this machine)"
     )
