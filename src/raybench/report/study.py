@@ -89,7 +89,7 @@ def verdict_lines(tables: Tables) -> list[str]:
         lines = [f"{row['deployment']} {_words(row, margin, settling)}" for row in rows]
     lines += [*_outlier_lines(tables), *served_caution_lines(tables)]
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
-    if lines and device == 1:
+    if rows and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
     return lines
 
