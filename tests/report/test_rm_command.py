@@ -121,3 +121,9 @@ def test_a_damaged_one_can_be_removed_and_a_link_is_not_followed(
     assert cli.main(["rm", str(root), "--yes"]) == 0
     assert "a run whose description cannot be read" in capsys.readouterr().out
     assert not root.exists()
+
+
+def test_latest_is_no_name_of_what_is_removed(root: Location, capsys: Capture) -> None:
+    assert cli.main(["rm", "latest", "--yes"]) == 2
+    assert "latest is not taken, so that none is removed by mistake" in capsys.readouterr().err
+    assert (root / "run.json").exists()

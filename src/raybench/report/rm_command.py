@@ -42,6 +42,8 @@ def run_rm(options: argparse.Namespace) -> int:
 
 
 def _place(options: argparse.Namespace) -> Location:
+    if options.run == "latest":
+        raise InputError("rm: latest is not taken, so that none is removed by mistake; raybench runs has their names")
     if options.results is None:
         return parse_location(options.run)
     results: Location = options.results

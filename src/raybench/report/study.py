@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from rich import box
@@ -21,6 +21,13 @@ _SERVED_CODES: Final = frozenset(
     }
 )
 """Cautions that belong to every verdict of a run of servers."""
+
+_MACHINE_CODES: Final = frozenset(
+    {
+        *("stolen_time", "busy_machine", "cpu_quota", "swapping"),
+        *("gpu_throttled", "gpu_clocks", "gpu_shared", "machine_changed"),
+    }
+)
 
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
 """What measures are called, in the order in which people read them."""
@@ -87,7 +94,7 @@ def verdict_lines(tables: Tables) -> list[str]:
         lines = _lines_by_measure(rows, measures, margin, settling)
     else:
         lines = [f"{row['deployment']} {_words(row, margin, settling)}" for row in rows]
-    lines += [*_outlier_lines(tables), *served_caution_lines(tables)]
+    lines += [*_outlier_lines(tables), *served_caution_lines(tables), *machine_caution_lines(tables)]
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
     if rows and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
@@ -245,11 +252,18 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def served_caution_lines(tables: Tables) -> list[str]:
     """What every reader of a run of servers should know, a line for each kind."""
-    if not tables.description.plan.servers:
-        return []
+    return _caution_lines(tables, _SERVED_CODES) if tables.description.plan.servers else []
+
+
+def machine_caution_lines(tables: Tables) -> list[str]:
+    """What befell the machine while it was measured, a line for each kind."""
+    return _caution_lines(tables, _MACHINE_CODES)
+
+
+def _caution_lines(tables: Tables, codes: Collection[str]) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in tables.rows("SELECT code, message FROM cautions ORDER BY code, configuration NULLS FIRST, message"):
-        if row["code"] in _SERVED_CODES:
+        if row["code"] in codes:
             found.setdefault(row["code"], []).append(row["message"])
     return [
         f"Caution: {messages[0]}" + ("." if len(messages) == 1 else f"; {len(messages) - 1} more of that kind.")
