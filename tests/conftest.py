@@ -12,6 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+os.environ.pop("COLUMNS", None)  # readline, which pytest imports, tells its workers a width that nobody asked for
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before anything else is
 
 from fake_device import known_strategy

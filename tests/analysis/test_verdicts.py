@@ -111,7 +111,8 @@ def test_a_drift_over_the_run_becomes_a_caution_and_drops_nothing(
 
     known_latencies(dict.fromkeys(("full_ft", "lora_separate", "lora_merged", "multi_lora"), drifting))
     tables = Tables(measure(load_plan(rounds=12), tmp_path))
-    (caution,) = tables.rows("FROM cautions WHERE configuration IS NULL")
+    of_run = tables.rows("FROM cautions WHERE configuration IS NULL")
+    (caution,) = [one for one in of_run if one["code"] not in ("busy_machine", "stolen_time")]
     assert caution["code"] == "drift"
     assert caution["hint"]
     assert tables.rows("SELECT n FROM by_configuration WHERE configuration = 'fullft_mrpc_seed42'") == [{"n": 48}]

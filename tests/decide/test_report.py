@@ -13,10 +13,9 @@ from raybench.report import Screen
 
 
 def printed(advice: Advice) -> str:
-    console = Screen(file=io.StringIO(), width=160)
-    render(advice, console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    written = io.StringIO()
+    render(advice, Screen(file=written, width=160))
+    return written.getvalue()
 
 
 def test_a_way_without_a_price_has_no_cost_column(known_tables: Tables) -> None:

@@ -24,7 +24,7 @@ needs_axe = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its library has an event loop run in this thread while it is open
 def browser() -> Iterator[Any]:
     with chromium() as found:
         yield found

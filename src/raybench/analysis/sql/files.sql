@@ -80,7 +80,7 @@ SET VARIABLE raybench_checked = (
         WHERE NOT coalesce(
             entry = printf('%08d.json', sequence)
                 AND sequence <= getvariable('raybench_replaced') + (SELECT count(*) FROM raybench_entries)
-                AND schema_version IN (2, 3, 4, 5, 6, 7, 8, 9), false)
+                AND schema_version IN (2, 3, 4, 5, 6, 7, 8, 9, 10), false)
         UNION ALL
         SELECT 'compacted/' || entry || ': does not follow the document before it' AS problem
         FROM (
@@ -88,7 +88,7 @@ SET VARIABLE raybench_checked = (
             FROM raybench_documents
         )
         WHERE NOT coalesce(
-            entry = printf('%08d.json', number) AND first = last + 1 AND first <= sequence AND schema_version IN (5, 6, 7, 8, 9), false)
+            entry = printf('%08d.json', number) AND first = last + 1 AND first <= sequence AND schema_version IN (5, 6, 7, 8, 9, 10), false)
         UNION ALL
         SELECT entry || ': lists ' || coalesce(path, 'a file without a path') || ', which cannot be'
         FROM raybench_files

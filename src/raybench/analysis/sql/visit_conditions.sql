@@ -20,7 +20,8 @@ SELECT visit, round, host, device, (warmup_ns + timing_ns) / 1e9 AS measured_s,
     throttled_ns / nullif(warmup_ns + timing_ns, 0) AS throttled_share,
     swapped_bytes / 1e6 AS swapped_mb,
     gpu_clock_least_mhz, gpu_clock_most_mhz, gpu_throttled_by, gpu_processes
-FROM visits;
+FROM visits
+ORDER BY started_at, visit;
 
 -- What each visit, in the order in which they began, found of its machine at its end, and its worker at the beginning.
 CREATE OR REPLACE VIEW raybench_visit_conditions AS
