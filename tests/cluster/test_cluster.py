@@ -31,17 +31,6 @@ from raybench.visit.spec import VisitSpec
 LoadPlan = Callable[..., Plan]
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    from ray.cluster_utils import Cluster as RayNodes
-
-    nodes = RayNodes(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
-    nodes.add_node(num_cpus=1, num_gpus=0)
-    nodes.wait_for_nodes()
-    yield nodes.address
-    nodes.shutdown()
-
-
 def job(plan: Plan) -> Job:
     recipe = Recipe.of("micro", plan)
     return Job(plan, GlueLengths(0), resolve_model("micro"), recipe, "cpu")

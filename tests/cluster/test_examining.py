@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from raybench.cluster import examine_nodes
 from raybench.records import InputError
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    from ray.cluster_utils import Cluster as RayNodes
-
-    nodes = RayNodes(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
-    nodes.add_node(num_cpus=1, num_gpus=0)
-    nodes.wait_for_nodes()
-    yield nodes.address
-    nodes.shutdown()
 
 
 def test_each_node_says_what_is_found_there(address: str) -> None:

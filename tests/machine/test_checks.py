@@ -229,6 +229,11 @@ def test_lists_of_cores(text: str, cores: tuple[int, ...]) -> None:
     assert cores_of(listed(cores)) == cores
 
 
+@pytest.mark.parametrize(("cores", "expected"), [([0], "0"), ([3, 2, 1, 7], "1-3,7"), ([], ""), ([5, 5], "5")])
+def test_a_list_of_cores_is_written_as_the_kernel_does(cores: list[int], expected: str) -> None:
+    assert listed(cores) == expected
+
+
 def test_a_list_of_cores_cannot_be_endless() -> None:
     assert len(cores_of("0-999999999999")) == 2**16 + 1
 

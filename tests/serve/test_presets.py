@@ -20,7 +20,6 @@ from raybench.serve.command_preset import CommandPreset
 from raybench.serve.engine_python import find_python, versions_in
 from raybench.serve.presets import PRESETS, preset_of, running
 from raybench.serve.served import EngineSettings, Served
-from raybench.serve.vllm_preset import core_list
 from serve.servers import SCRIPT, get, nothing_left
 
 MODEL = Path("/models/base")
@@ -134,11 +133,6 @@ def test_vllm_on_a_gpu_is_told_nothing_of_cores() -> None:
 def test_vllm_is_not_told_otherwise_by_an_option(option: str) -> None:
     with pytest.raises(InputError, match=f"servers.options: '{option}' is what raybench says to the server"):
         preset_of("vllm").launch(served(), EngineSettings(python=PYTHON, options=(option,)), 1, "k")
-
-
-@pytest.mark.parametrize(("cores", "expected"), [([0], "0"), ([3, 2, 1, 7], "1-3,7"), ([], ""), ([5, 5], "5")])
-def test_lists_of_cores(cores: list[int], expected: str) -> None:
-    assert core_list(cores) == expected
 
 
 def test_a_request_to_vllm_names_the_adapter_or_the_base(adapters: dict[str, Path]) -> None:

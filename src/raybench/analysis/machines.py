@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from raybench.analysis.diagnostics import Caution, Code
-from raybench.store import redact_uris
+from raybench.analysis.kept_text import kept_object, shown
 
 STEAL_SHARE: Final = 0.01
 _STEAL_LEAST_NS: Final = 20_000_000
@@ -96,7 +95,7 @@ def _held_down(rows: Sequence[Row]) -> Iterator[Caution]:
         reasons = dict.fromkeys(reason for row in of for reason in str(row["gpu_throttled_by"])[:_LONGEST].split(", "))
         yield _caution(
             "gpu_throttled",
-            f"the GPU's clock was held down by {_text(', '.join(reasons))}",
+            f"the GPU's clock was held down by {shown(', '.join(reasons), _LONGEST)}",
             of,
             rows,
             "these visits had a slower GPU: lock a clock that it can hold (nvidia-smi --lock-gpu-clocks), cool it, or "
@@ -141,11 +140,11 @@ def _changed(rows: Sequence[Row]) -> Iterator[Caution]:
     """What was not there, or was otherwise, when the worker began."""
     touched: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        before, after = _parsed(row["environment"]).get("doctor"), _parsed(row["findings"])
+        before, after = kept_object(row["environment"]).get("doctor"), kept_object(row["findings"])
         if isinstance(before, Mapping):
             for name, told in after.items():
                 if isinstance(told, str) and told.startswith("caution") and _state(before.get(name)) == "ok":
-                    touched[_text(name), _text(told.partition(": ")[2])].append(row)
+                    touched[shown(name, _LONGEST), shown(told.partition(": ")[2], _LONGEST)].append(row)
     by_name: dict[str, list[str]] = defaultdict(list)
     for name, found in touched:
         by_name[name].append(found)
@@ -161,7 +160,7 @@ def _changed(rows: Sequence[Row]) -> Iterator[Caution]:
 
 
 def _caution(code: Code, what: str, of: Sequence[Row], rows: Sequence[Row], hint: str) -> Caution:
-    names = ", ".join(_text(row["visit"]) for row in of[:_NAMED])
+    names = ", ".join(shown(str(row["visit"]), _LONGEST) for row in of[:_NAMED])
     more = f" and {len(of) - _NAMED:,} more" if len(of) > _NAMED else ""
     return Caution(code, f"{what} in {len(of):,} of {len(rows):,} visits: {names}{more}", hint)
 
@@ -172,17 +171,3 @@ def _above(rows: Sequence[Row], column: str, limit: float) -> list[Row]:
 
 def _state(told: Any) -> str:
     return told.partition(":")[0] if isinstance(told, str) else ""
-
-
-def _parsed(text: Any) -> Mapping[str, Any]:
-    """JSON as visits keep it; what is no such JSON says nothing."""
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
-
-
-def _text(value: Any) -> str:
-    """What may be printed and kept: anyone may have written it, also half a character."""
-    return redact_uris(str(value).encode("utf-8", "replace").decode()[:_LONGEST])

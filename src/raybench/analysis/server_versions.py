@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from raybench.analysis.diagnostics import Caution
-from raybench.store import redact_uris
+from raybench.analysis.kept_text import kept_object, shown
 
 _LONGEST: Final = 100
 """Characters of a name or version that are told."""
@@ -59,11 +58,7 @@ def never_idle_cautions(environments: Sequence[object]) -> Iterator[tuple[None, 
 
 
 def _servers(environment: object) -> list[Mapping[str, Any]]:
-    try:
-        kept = json.loads(environment) if isinstance(environment, str) else None
-    except (ValueError, RecursionError):
-        return []
-    servers = kept.get("servers") if isinstance(kept, Mapping) else None
+    servers = kept_object(environment).get("servers")
     return [server for server in servers if isinstance(server, Mapping)] if isinstance(servers, list) else []
 
 
@@ -76,6 +71,4 @@ def _versions(environment: object) -> Iterator[tuple[_Package, str]]:
 
 
 def _text(value: Any) -> str:
-    """What may be printed and kept: anyone may have written it, also half a character."""
-    text = str(value) if isinstance(value, str) else "a server"
-    return redact_uris(text.encode("utf-8", "replace").decode()[:_LONGEST])
+    return shown(value if isinstance(value, str) else "a server", _LONGEST)

@@ -16,6 +16,7 @@ from raybench.report import (
     MEASURES,
     Screen,
     are_too_many,
+    measures_of,
     more_rounds,
     percent,
     print_line,
@@ -52,7 +53,7 @@ def show(found: RunComparison, console: Screen, by: By = "relative", each: bool 
     for one in found.left_out:
         print_line(console, f"Left out: {one.configuration}: {one.reason}")
     for title, rows in (("deployments", found.deployments), ("configurations", found.configurations)):
-        measures = [measure for measure in MEASURES if any(row.measure == measure for row in rows)]
+        measures = measures_of(row.measure for row in rows)
         for measure in measures:
             of = f"{MEASURES[measure]}, " if len(measures) > 1 else ""
             console.print(_table(found, title, of, [row for row in rows if row.measure == measure]))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from raybench.machine.device import Device, Times, dtype_name, open_device, torch_dtype
     from raybench.machine.doctor import examine, examine_results, examine_steady
     from raybench.machine.environment import describe_machine, gpu_settings, in_ray_job, package_versions
-    from raybench.machine.findings import Examined, Finding, doctor_notice, kept
+    from raybench.machine.findings import Examined, Finding, doctor_notice, kept, listed
     from raybench.machine.instructions import instructions_of
     from raybench.machine.operations import Operations, compiled_operations_of, operations_of
     from raybench.machine.priority import priority_notice, take_priority
@@ -39,6 +39,7 @@ __all__ = [
     "in_ray_job",
     "instructions_of",
     "kept",
+    "listed",
     "measure_core",
     "open_device",
     "operations_of",

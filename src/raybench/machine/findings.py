@@ -150,9 +150,9 @@ def cores_of(text: str) -> tuple[int, ...]:
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """A list of cores as a person reads it: ``0-3,8``."""
+    """A list of cores as the kernel, and vLLM, write it: ``0-3,8``, each once."""
     ranges: list[list[int]] = []
-    for number in sorted(numbers):
+    for number in sorted(set(numbers)):
         if ranges and number == ranges[-1][1] + 1:
             ranges[-1][1] = number
         else:

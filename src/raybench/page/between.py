@@ -8,7 +8,13 @@ from typing import Any
 from raybench.analysis import Tables
 from raybench.compare import Changed, RunComparison
 from raybench.page.change_answer import answer_of_two, by_which, reason_of_change
-from raybench.page.changes import change_section, change_verdicts, changed_section, configuration_section, kind_of
+from raybench.page.changes import (
+    change_section,
+    change_verdicts,
+    changed_rows,
+    changed_section,
+    configuration_section,
+)
 from raybench.page.gaps import caution_section
 from raybench.page.numbers import VERSION, run_numbers
 from raybench.page.parts import Columns, Item, Limits, Page, Section, cut, grid, grids
@@ -46,10 +52,7 @@ def numbers_of_two(
             row.as_json() | {"reason": None if row.judged(by) is None else reason_of_change(row, by, found.margin).code}
             for row in found.rows(each)
         ]
-    rows["changed"] = [
-        {"of": kind_of(one), "what": redact_uris(one.what), "a": redact_uris(one.a), "b": redact_uris(one.b)}
-        for one in changed
-    ]
+    rows["changed"] = changed_rows(changed)
     rows["left_out"] = [one._asdict() | {"reason": redact_uris(one.reason)} for one in found.left_out]
     most = None if limits is None else limits.rows
     numbers: dict[str, Any] = as_json(

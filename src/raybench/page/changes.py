@@ -10,7 +10,7 @@ from raybench.compare import By, Change, Changed, Row, RunComparison, change_int
 from raybench.page.change_answer import by_which, reason_of_change
 from raybench.page.parts import Columns, Forest, Grid, Item, Limits, Mark, Section, cut, grid, grids
 from raybench.page.values import fixed
-from raybench.report import MEASURES, count
+from raybench.report import MEASURES, count, measures_of
 from raybench.store import redact_uris
 
 _KINDS: Final = {
@@ -28,22 +28,27 @@ _KINDS: Final = {
 _OTHERS: Final = "setting"
 
 
-def kind_of(one: Changed) -> str:
-    """What it is a change of."""
-    return _KINDS.get(one.of, _OTHERS)
+def changed_rows(changed: Sequence[Changed]) -> list[dict[str, str]]:
+    """Each with ``of``, what people call what it is a change of; without secrets of URIs."""
+    return [
+        {
+            "of": _KINDS.get(one.of, _OTHERS),
+            "what": redact_uris(one.what),
+            "a": redact_uris(one.a),
+            "b": redact_uris(one.b),
+        }
+        for one in changed
+    ]
 
 
 def changed_section(changed: Sequence[Changed], limits: Limits) -> Section:
     """In what the runs differ beside their times, most likely causes first."""
     order = list(dict.fromkeys(_KINDS.values()))
     order.insert(order.index("model"), _OTHERS)
-    rows = [
-        {"kind": kind_of(one), "what": redact_uris(one.what), "a": redact_uris(one.a), "b": redact_uris(one.b)}
-        for one in sorted(changed, key=lambda one: order.index(kind_of(one)))
-    ]
+    rows = sorted(changed_rows(changed), key=lambda row: order.index(row["of"]))
     for row in rows:
         row |= {key: row[key] or "-" for key in ("a", "b")}
-    columns: Columns = {"kind": ("of", str), "what": ("what", str), "a": ("in A", str), "b": ("in B", str)}
+    columns: Columns = {"of": ("of", str), "what": ("what", str), "a": ("in A", str), "b": ("in B", str)}
     wide = Limits(limits.rows, limits.series, 2 * limits.characters)
     line = (
         "A change below may come from any of these."
@@ -187,5 +192,4 @@ def _as_row(row: Row) -> dict[str, Any]:
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
-    there = {row.measure for row in rows}
-    return [measure for measure in MEASURES if measure in there]
+    return measures_of(row.measure for row in rows)

@@ -16,9 +16,10 @@ def study_section(tables: Tables, limits: Limits) -> Section:
     rows = tables.rows("FROM by_strategy WHERE clock = 'wall'")
     tokens = {row["deployment"]: row["tokens_per_second"] for row in tables.rows("FROM deployments")}
     found = []
-    for measure in measures_of(rows):
+    measures = measures_of(row["measure"] for row in rows)
+    for measure in measures:
         of_measure = [row for row in rows if row["measure"] == measure]
-        rates = tokens if measure == "end_to_end" and len(measures_of(rows)) > 1 else None
+        rates = tokens if measure == "end_to_end" and len(measures) > 1 else None
         found.append(_grid(measure, of_measure, rates, limits))
     lines = list(fidelity_lines(tables))
     if any(row["compared_ms"] is not None for row in rows):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from rich import box
@@ -49,7 +49,7 @@ def study_table(tables: Tables, console: Screen) -> None:
     rows = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
     run = tables.description
     title = f"{run.plan.name} on {_devices(tables)}: {run.model.name}, {run.plan.design} design"
-    measures = measures_of(rows)
+    measures = measures_of(row["measure"] for row in rows)
     tokens = {row["deployment"]: row["tokens_per_second"] for row in tables.rows("FROM deployments")}
     if len(measures) == 1:
         console.print(_table(title, "Mean latency of all", rows, None))
@@ -64,9 +64,9 @@ def study_table(tables: Tables, console: Screen) -> None:
         print_line(console, line)
 
 
-def measures_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The measures of ``rows``, in the order in which people read them; of a classifier one."""
-    there = {row["measure"] for row in rows}
+def measures_of(measures: Iterable[str]) -> list[str]:
+    """Each of ``measures``, of rows, once, in the order in which people read them; of a classifier one."""
+    there = set(measures)
     return [measure for measure in MEASURES if measure in there]
 
 
@@ -89,7 +89,7 @@ def verdict_lines(tables: Tables) -> list[str]:
         row["paired"] = beside.get(compared_in(row))
     margin = f"±{tables.margin * 100:g} %"
     settling = Settling(tables)
-    measures = measures_of(rows)
+    measures = measures_of(row["measure"] for row in rows)
     if len(measures) > 1:
         lines = _lines_by_measure(rows, measures, margin, settling)
     else:

@@ -236,7 +236,7 @@ def axis_table(tables: Tables, console: Screen) -> None:
     varying = [axis for axis in _AXES if any(len({row[axis] for row in of}) > 1 for of in by_strategy.values())]
     if not varying:
         return
-    measures = measures_of(rows)
+    measures = measures_of(row["measure"] for row in rows)
     _table(
         console,
         f"By {', '.join(_AXES[axis] for axis in varying)} (wall time, milliseconds)",
@@ -264,7 +264,7 @@ def axis_table(tables: Tables, console: Screen) -> None:
 def percentile_tables(tables: Tables, console: Screen) -> None:
     """Percentiles with their intervals over visits, by measure; those that the samples cannot carry are named below."""
     rows = tables.rows("FROM percentiles")
-    measures = measures_of(rows)
+    measures = measures_of(row["measure"] for row in rows)
     for measure in measures:
         of = f" of {MEASURES[measure]}" if len(measures) > 1 else ""
         digits = 2 if measure == "end_to_end" else 3

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from raybench.machine import listed
 from raybench.model import AdapterFiles, ModelFiles
 from raybench.records import InputError
 from raybench.serve.engine_python import find_python
@@ -114,16 +115,5 @@ def _environment(settings: EngineSettings, key: str) -> dict[str, str]:
         if settings.kv_cache_gib is not None:
             made["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
         if settings.cores:
-            made["VLLM_CPU_OMP_THREADS_BIND"] = core_list(settings.cores)
+            made["VLLM_CPU_OMP_THREADS_BIND"] = listed(settings.cores)
     return {**made, **settings.environment}
-
-
-def core_list(cores: Iterable[int]) -> str:
-    """``0-2,5`` for the cores 0, 1, 2 and 5."""
-    ranges: list[list[int]] = []
-    for core in sorted(set(cores)):
-        if ranges and core == ranges[-1][1] + 1:
-            ranges[-1][1] = core
-        else:
-            ranges.append([core, core])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

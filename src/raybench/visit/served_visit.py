@@ -61,8 +61,8 @@ class ServedVisit(Visit):
                     process.ask_to_end()
 
     def measure(self) -> Iterator[Message]:
-        of_server = {started.server.process.name: started.server for _, started in self.up.values() if started.server}
-        self._rest = Rest({name: server.process for name, server in of_server.items()})
+        asked = [started.server.process for _, started in self.up.values() if started.server is not None]
+        self._rest = Rest({process.name: process for process in asked})
         yield from super().measure()
 
     def turn_begins(self, index: int, phase: Phase) -> None:
