@@ -14,7 +14,7 @@ help:
 sweep: $(VENV)/.installed
 	$(BIN)/python -m raybench.sweep $(ARGS)
 
-# make smoke: the same for the small plan: every strategy once, in half a minute.
+# make smoke: the same for the small plan: every strategy once, without verdicts.
 smoke: $(VENV)/.installed
 	$(BIN)/python -m raybench.sweep --plan smoke $(ARGS)
 

@@ -19,7 +19,7 @@ def parser(filled: str = "") -> Parser:
         prog="raybench",
         description="How to deploy a LoRA fine-tune, answered with evidence.",
         examples=(
-            "raybench sweep --plan smoke          # every way to deploy, once, in half a minute",
+            "raybench sweep --plan smoke          # every way to deploy, once: does it work here?",
             "raybench report latest               # what it found, on one page",
             "raybench COMMAND --help              # what a command can be told, with an example",
         ),
