@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +23,8 @@ def written_once(label: str, made_from: Mapping[str, Any], write: Callable[[Path
     Another process that wants the same waits for the one that writes; if that dies, it writes itself. Raises InputError
     where the cache cannot be written.
     """
+    from filelock import FileLock  # looking at a plan imports this module, and not that
+
     content = json.dumps(made_from, sort_keys=True, indent=1)
     parent = cache_folder() / _FOLDER
     folder = parent / f"{label}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -33,7 +32,7 @@ def written_once(label: str, made_from: Mapping[str, Any], write: Callable[[Path
         return folder
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with _locked(parent / f".{folder.name}.lock"):
+        with FileLock(parent / f".{folder.name}.lock"):  # given back by the kernel if this process dies
             if not _is(folder, content):
                 _write(folder, content, write)
     except OSError as error:
@@ -75,13 +74,3 @@ def _write(folder: Path, content: str, write: Callable[[Path], None]) -> None:
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # given back by the kernel if this process dies
-        yield
-    finally:
-        os.close(descriptor)
