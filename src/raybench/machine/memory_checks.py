@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -77,7 +77,6 @@ def _free_bytes(place: Path) -> int:
     """What who runs this may still write where ``place`` is, or will be."""
     there = next((one for one in (place.absolute(), *place.absolute().parents) if one.exists()), Path("/"))
     try:
-        found = os.statvfs(there)
+        return shutil.disk_usage(there).free
     except OSError as error:
         raise CannotRead(f"{there}: {error.strerror or error}") from None
-    return found.f_bavail * found.f_frsize

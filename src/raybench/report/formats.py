@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
@@ -24,7 +25,6 @@ ENDINGS: Final[Mapping[Format, str]] = {"csv": "csv", "json": "json", "markdown"
 _ROWS_AT_ONCE: Final = 10_000
 _MARKUP: Final = re.compile(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))")
 """What Markdown acts on; an underscore within a word is one."""
-_HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def csv_text(columns: Sequence[str], texts: pa.Table, shown: bool) -> Iterator[str]:
@@ -96,8 +96,7 @@ def _markdown_line(cells: Iterable[str | None]) -> str:
 def _cell(text: str | None) -> str:
     if text is None:
         return ""
-    plain = "".join(_HTML.get(character, character) for character in harmless(text))
-    return _MARKUP.sub(r"\\\1", plain)
+    return _MARKUP.sub(r"\\\1", html.escape(harmless(text), quote=False))
 
 
 def _refuse_twins(columns: Sequence[str], format_: str) -> None:
