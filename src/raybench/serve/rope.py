@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from raybench.records import InputError
+
+_LLAMA3: Final = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 class Rope(NamedTuple):
@@ -29,30 +30,21 @@ def rope_of(config: Mapping[str, Any], where: Path) -> Rope:
 
 
 def rope_factors(config: Mapping[str, Any], head: int, where: Path) -> Any:
-    """For "llama3" by what each frequency is divided, a torch tensor (head / 2,); None for other kinds.
-
-    Long wavelengths by the factor, short ones not at all, those between by a mean that moves with the wavelength
-    (transformers' ``_compute_llama3_parameters``).
-    """
-    import torch
+    """For "llama3" what transformers divides each frequency by, a torch tensor (head / 2,); None for other kinds."""
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     rope = rope_of(config, where)
     if rope.kind != "llama3":
         return None
     told = _told(config)
-    names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-    factor, low, high, trained = (_number(told.get(name), name, where) for name in names)
-    made = []
-    for pair in range(head // 2):
-        wavelength = 2 * math.pi * rope.base ** (2 * pair / head)
-        if wavelength < trained / high:
-            made.append(1.0)
-        elif wavelength > trained / low:
-            made.append(factor)
-        else:
-            smooth = (trained / wavelength - low) / (high - low)
-            made.append(1 / ((1 - smooth) / factor + smooth))
-    return torch.tensor(made, dtype=torch.float32)
+    for name in _LLAMA3:
+        _number(told.get(name), name, where)
+    parameters = {"rope_type": rope.kind, "rope_theta": rope.base, **{name: told[name] for name in _LLAMA3}}
+    positions = config.get("max_position_embeddings")
+    made = LlamaConfig(head_dim=head, max_position_embeddings=positions, rope_parameters=parameters)
+    plain, _ = LlamaRotaryEmbedding.compute_default_rope_parameters(made)
+    return plain / LlamaRotaryEmbedding(made).inv_freq
 
 
 def _told(config: Mapping[str, Any]) -> Mapping[str, Any]:
