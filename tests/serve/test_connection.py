@@ -291,8 +291,8 @@ def test_a_key_is_asked_for_and_given() -> None:
 
 
 def test_certificates_are_checked(tmp_path: Path) -> None:
-    certificate, key = made_certificate(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    certificate, key, authority = made_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(authority))
     with fake_server("--tls", str(certificate), str(key)) as port:
         received, _ = run(ask(endpoint_of(f"https://127.0.0.1:{port}", tls=trusting), times=2))
         assert [(one.status, one.error) for one in received] == [(200, None)] * 2

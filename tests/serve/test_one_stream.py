@@ -392,8 +392,8 @@ def test_addresses_of_six_groups_and_names() -> None:
 
 
 def test_over_tls_all_is_as_without(tmp_path: Path) -> None:
-    certificate, key = made_certificate(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    certificate, key, authority = made_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(authority))
     with fake_server("--tls", str(certificate), str(key)) as port:
         endpoint = endpoint_of(f"https://127.0.0.1:{port}", tls=trusting)
         with stream(endpoint) as opened:
@@ -417,8 +417,8 @@ def test_over_tls_all_is_as_without(tmp_path: Path) -> None:
 def test_over_tls_servers_are_given_up_too(
     tmp_path: Path, behaviour: dict[str, Any], limits: dict[str, Any], said: str
 ) -> None:
-    certificate, key = made_certificate(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    certificate, key, authority = made_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(authority))
     with fake_server("--tls", str(certificate), str(key), "--behaviour", json.dumps(behaviour)) as port:
         received = one(endpoint_of(f"https://127.0.0.1:{port}", tls=trusting), dataclasses.replace(PATIENT, **limits))
     assert str(received.error).startswith(said)
