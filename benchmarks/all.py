@@ -62,6 +62,8 @@ QUESTIONS: dict[str, list[str]] = {
     "profile-tables-1e7": ["profiles.py", "tables", "--rounds", "100", "--requests", "3300"],
     "profile-ingest": ["profiles.py", "ingest"],
     "profile-sweep": ["profiles.py", "sweep"],
+    "spoilers": ["spoilers.py", "--raw", "{raw}"],
+    "live-table": ["live_table.py", "--raw", "{raw}"],
     "known-equal": ["known_equal.py", "--raw", "{raw}"],
     "equal-things": ["equal_things.py", "--raw", "{raw}"],
 }

@@ -5,9 +5,10 @@
 Each command is a process of its own, start of Python included, in turn, in an order that is drawn anew for each repeat;
 the files are in the cache. What is printed are medians of wall time, and of the CPU time of all its threads. Imports
 are Python's own account (``-X importtime``) of one further run each, by the package that is imported. The run that is
-looked at is the plan smoke of 10 rounds (`made_run.py`); ``--commits``: also the status of one with so many commits,
-compacted as a sweep's are. ``--against``: beside another revision of this repository, in a temporary folder, with the
-ratio within a repeat; it must read runs of this schema version.
+looked at is the plan smoke of 10 rounds (`made_run.py`), and for its page rq2, too, of 10 rounds of 50 requests.
+``--commits``: also the status of one with so many commits, compacted as a sweep's are. ``--against``: beside another
+revision of this repository, in a temporary folder, with the ratio within a repeat; it must read runs of this schema
+version.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ def main() -> None:
             "status": ["status", run],
             "tables": ["tables", run],
         }
+        study = made_apart(Path(folder, "study"), "--plan", "rq2", "--rounds", "10", "--requests", "50")
+        for name, of in (("report", run), ("report, rq2", study)):
+            commands[name] = ["report", of, "--out", str(Path(folder, "page.html")), "--force"]
         if asked.commits is not None:
             rounds = -(-asked.commits // _BLOCKS_OF_SMOKE)
             many = made_apart(Path(folder, "large"), "--plan", "smoke", "--rounds", str(rounds), "--requests", "1")
