@@ -32,7 +32,7 @@ def strategy_of(configuration: str) -> str:
 def _open_and_compare_once() -> Iterator[None]:
     """`run` opens a run once, and compares two once: neither changes a run, which a test below holds it to."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("raybench.analysis.tables.Tables", opened)
+        patch.setattr(module, "Views", opened)
         patch.setattr(module, "compare", compared)
         yield
 

@@ -50,14 +50,15 @@ VIEW_FILES = (
 )
 """The SQL files, in the order in which their views build on each other."""
 _KEPT = {
+    "raw": ("configurations", "comparisons"),
     "completeness": ("raybench_served", "completeness"),
     "by_measure": ("raybench_times", "by_measure"),
     "by_configuration": ("by_configuration",),
     "deployments": ("deployments",),
-    "visit_ratios": ("raybench_visit_ratios", "visit_ratios"),
-    "predictions": ("raybench_lengths",),
+    "visit_ratios": ("raybench_compared", "raybench_sides", "raybench_visit_ratios", "visit_ratios"),
+    "predictions": ("raybench_lengths", "raybench_work"),
 }
-"""By SQL file, views over all samples that several tables are made from."""
+"""By SQL file, views that several tables are made from: over all samples, or asked by most of the others."""
 _IN_PARTS: Mapping[str, Literal["position", "round"]] = {"raybench_times": "position", "raybench_visit_ratios": "round"}
 """Views whose groups hold all their samples, and the number by which some groups can be asked for at a time."""
 _COUNTS = {"position": "samples_by_position", "round": "samples_by_round"}
@@ -79,7 +80,7 @@ class Views:
         self._checked, copy = _check(store)
         self.description, self.document = store.description, store.document
         with self.reading():
-            self.connection = self._checked.connect()
+            self.connection = self._checked.connect(keeps=True)
             if copy is not None:
                 weakref.finalize(self.connection, copy.cleanup)
             self.margin = self.description.plan.margin
@@ -90,9 +91,7 @@ class Views:
         return self._store.reading(duckdb.IOException)
 
     def judge(self) -> None:
-        """Make from the samples, as the views show them now, what several tables need: once, and then kept."""
-        for file in _KEPT:
-            make_kept(self.connection, file)
+        """What statistics say of the samples, where it is asked for."""
         self.verdicts = Verdicts(self.query, self.description.plan)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -118,12 +117,12 @@ class Views:
 
 
 def make_kept(connection: duckdb.DuckDBPyConnection, file: str) -> None:
-    """Make the views of an SQL file (of `_KEPT`) from what `timed` shows now, and keep what they hold as tables.
+    """Make the views of an SQL file from what `timed` shows now, and keep what those of `_KEPT` hold as tables.
 
     Those of `_IN_PARTS` are made some groups at a time; that takes ``completeness`` to be there.
     """
     connection.execute(shipped_sql(file))
-    for name in _KEPT[file]:
+    for name in _KEPT.get(file, ()):
         kept, by = f"raybench_kept_{name}", _IN_PARTS.get(name)
         if by is None:
             connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
@@ -163,8 +162,12 @@ class _Checked:
     sample_visits: pa.Table
     """Of each visit its block and round, and its commit."""
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own."""
+    def connect(self, keeps: bool = False) -> duckdb.DuckDBPyConnection:
+        """Over these files and no others. The views are those that ``views.sql`` makes after checks of its own.
+
+        ``keeps``: of those of `_KEPT` what they hold, each before others are made of it: DuckDB plans a view anew, with
+        all that it is made of, wherever it is named.
+        """
         whole = str(self.folder.absolute())  # DuckDB gives '~' and 'file:' at the start a meaning
         # What read_parquet takes for a pattern must not be in the folder's own name.
         folder = re.sub(r"([*?\[])", r"[\1]", whole)
@@ -184,7 +187,10 @@ class _Checked:
         with _registered(connection, self.sample_visits):
             connection.execute("CREATE TABLE raybench_sample_visits AS FROM raybench_read")
         for name in VIEW_FILES:
-            connection.execute(shipped_sql(name))
+            if keeps:
+                make_kept(connection, name)
+            else:
+                connection.execute(shipped_sql(name))
             if name == "raw":
                 take_in(connection, self.rows)
         return connection
