@@ -106,7 +106,7 @@ def test_the_same_runs_give_the_same_bytes(of_two: tuple[Path, Path]) -> None:
 
 def test_it_says_how_to_repeat_it(of_two: tuple[Path, Path]) -> None:
     commands = section(page(*of_two), "again").commands
-    assert commands[0] == "python -m raybench.sweep --model micro-lm --plan FILE.toml --rounds 4 --requests 4"
+    assert commands[0] == "raybench sweep --model micro-lm --plan FILE.toml --rounds 4 --requests 4"
     assert commands[2] == f"raybench report {of_two[0]} {of_two[1]}"
     assert commands[3] == f"raybench compare {of_two[0]} {of_two[1]} --fail-on slower"
 

@@ -10,7 +10,7 @@ from page.reading import opened
 from raybench.page.answer import answer_of
 from raybench.page.latencies import by_length, distribution
 from raybench.page.parts import Limits
-from raybench.page.provenance import flat, repeat_words
+from raybench.page.provenance import flat
 from raybench.page.queries import text_of
 from raybench.page.study import forest_of
 from raybench.page.verdicts import raw_query, reason_of, verdict_rows
@@ -115,12 +115,6 @@ def test_quotes_in_a_name_stay_in_it(of_a_language_model: Path) -> None:
     row = verdict_rows(tables)[0] | {"deployment": "it's '); DROP TABLE run; --"}
     assert tables.rows(raw_query(row)) == []
     assert len(tables.rows("FROM run")) == 1
-
-
-def test_the_command_that_repeats_a_run_has_its_own_options(of_a_language_model: Path) -> None:
-    assert repeat_words(opened(of_a_language_model)) == [
-        *("--model", "micro-lm", "--plan", "FILE.toml", "--rounds", "4", "--requests", "4")
-    ]
 
 
 def test_what_a_run_says_of_itself_is_told_flat_and_without_secrets() -> None:

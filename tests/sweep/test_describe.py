@@ -18,6 +18,7 @@ from raybench.model.weights import ModelSpec
 from raybench.model.workload import GlueLengths, glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.plan import Plan
+from raybench.store.description import Description
 from raybench.sweep.describe import deployment, describe, differences
 
 MODEL = ModelSpec("mine", "checkpoint", "/models/mine")
@@ -224,3 +225,12 @@ def test_another_version_of_a_strategy_from_outside_is_a_difference(
 def test_all_differences_are_found_and_not_only_the_first(plan: Plan) -> None:
     new = of(dataclasses.replace(plan, rounds=9, margin=0.5), MINE, GlueLengths(1))
     assert len(differences(of(plan), new)) == 4
+
+
+def test_it_keeps_which_python_had_the_engine_and_another_may_go_on(plan: Plan) -> None:
+    asked = ("run-1", plan, GlueLengths(0), MODEL, WORKERS, strategies.all_traits())
+    described = describe(*asked, engine_python="/x/python")
+    assert Description.model_validate_json(
+        json.dumps(described | {"schema_version": 10})
+    ).environment.engine_python == ("/x/python")
+    assert differences(described, of(plan)) == []

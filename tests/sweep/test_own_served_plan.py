@@ -473,3 +473,4 @@ def test_of_a_cluster_that_is_joined_its_workers_find_the_engine(root: Path, tmp
     words = [*of_lm(root, "chat"), "--engine", "vllm", "--engine-python", "/x/python", "--address", "host:6379"]
     sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
     assert sweep.plan.servers == (Servers(preset="vllm", python="/x/python"),)
+    assert sweep.engine_python == "/x/python"

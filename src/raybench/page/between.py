@@ -18,9 +18,8 @@ from raybench.page.changes import (
 from raybench.page.gaps import caution_section
 from raybench.page.numbers import VERSION, run_numbers
 from raybench.page.parts import Columns, Item, Limits, Page, Section, cut, grid, grids
-from raybench.page.provenance import repeat_words
+from raybench.page.repeating import repeat_command, repeat_notes
 from raybench.page.values import as_json
-from raybench.plan import shipped_plans
 from raybench.report import run_argument, shell_command
 from raybench.store import redact_uris
 
@@ -126,19 +125,11 @@ def _facts(tables: Tables) -> Mapping[str, str]:
 def _again(a: Tables, b: Tables) -> Section:
     """How each run is measured again, and the two are compared again."""
     lines = ["By A's command, by B's, each with its own versions; then the comparison, as a page and as a gate:"]
-    unnamed = {
-        tables.description.plan.name
-        for tables in (a, b)
-        if not tables.description.written_from and tables.description.plan.name not in shipped_plans()
-    }
-    if unnamed:
-        lines.append(f"FILE.toml is the file of the plan {' or '.join(sorted(unnamed))}.")
+    lines += repeat_notes(a, b)
     both = [run_argument(a.root), run_argument(b.root)]
-    sweeps = [
-        redact_uris(shell_command(["python", "-m", "raybench.sweep", *repeat_words(tables)])) for tables in (a, b)
-    ]
     commands = (
-        *sweeps,
+        repeat_command(a),
+        repeat_command(b),
         shell_command(["raybench", "report", *both]),
         shell_command(["raybench", "compare", *both, "--fail-on", "slower"]),
         *(shell_command(["raybench", "sql", one, "FROM visit_ratios"]) for one in both),

@@ -10,8 +10,8 @@ from typing import Any, Final
 from raybench.analysis import Tables
 from raybench.page.parts import Columns, Limits, Section, cut, grid, grids
 from raybench.page.queries import text_of
+from raybench.page.repeating import repeat_command, repeat_notes
 from raybench.page.values import whole
-from raybench.plan import shipped_plans
 from raybench.report import run_argument, shell_command
 from raybench.store import redact_uris
 
@@ -85,39 +85,16 @@ def repeat_section(tables: Tables) -> Section:
     """The command that measures it again, and those that read this run."""
     run = tables.description
     lines = [f"With raybench {cut(run.environment.driver.versions.get('raybench', '-'), 40)} and the versions above:"]
-    if not run.written_from and run.plan.name not in shipped_plans():
-        lines.append(f"FILE.toml is the file of the plan {run.plan.name}.")
+    lines += repeat_notes(tables)
     if run.model.kind == "prepared":
         lines.append("The model was prepared for this plan by raybench prepare.")
     argument = run_argument(tables.root)
     commands = (
-        redact_uris(shell_command(["python", "-m", "raybench.sweep", *repeat_words(tables)])),
+        repeat_command(tables),
         shell_command(["raybench", "tables", argument]),
         shell_command(["raybench", "sql", argument, "FROM by_strategy"]),
     )
     return Section("again", "The command that repeats it, and those that read it", tuple(lines), commands=commands)
-
-
-def repeat_words(tables: Tables) -> list[str]:
-    """The options of a sweep that measures the same again."""
-    run, plan = tables.description, tables.description.plan
-    words = [] if run.model.kind == "served" else ["--model", run.model.location or run.model.name]
-    if run.written_from:
-        words += run.written_from
-    else:
-        words += ["--plan", plan.name if plan.name in shipped_plans() else "FILE.toml"]
-    if plan.until_halfwidth is None:
-        words += ["--rounds", str(plan.rounds)]
-    else:
-        words += ["--until-halfwidth", str(plan.until_halfwidth), "--max-rounds", str(plan.rounds)]
-    words += ["--requests", str(plan.requests)]
-    if plan.design != "paired":
-        words += ["--design", plan.design]
-    if plan.order_seed:
-        words += ["--order-seed", str(plan.order_seed)]
-    if plan.accelerator_type is not None:
-        words += ["--accelerator-type", plan.accelerator_type]
-    return words
 
 
 def flat(value: Any, name: str = "", deep: int = 0) -> Iterator[tuple[str, str]]:

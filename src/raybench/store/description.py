@@ -164,10 +164,14 @@ class DriverOfRun(_Part):
 
 
 class EnvironmentOfRun(_Part):
-    """What the run ran on: the driver, and what each worker said of itself when it began."""
+    """What the run ran on: the driver, and what each worker said of itself when it began.
+
+    ``engine_python``: of the command line, instead of the plan's; null where it named none, or in an older run.
+    """
 
     driver: DriverOfRun
     workers: tuple[dict[str, JsonValue], ...]
+    engine_python: Word | None = None
 
 
 class Description(_Part):

@@ -130,8 +130,12 @@ def describe(
     workers: Sequence[Mapping[str, Any]],
     traits: Mapping[str, StrategyTraits],
     written_from: Sequence[str] = (),
+    engine_python: str | None = None,
 ) -> dict[str, Any]:
-    """The description of a new run, as JSON values. ``written_from``: the options that the plan was written from."""
+    """The description of a new run, as JSON values.
+
+    ``written_from``: the options that the plan was written from. ``engine_python``: that of the command line.
+    """
     return {
         "run_id": run_id,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -151,6 +155,7 @@ def describe(
         "environment": {
             "driver": {"machine": describe_machine(), "versions": package_versions()},
             "workers": [dict(worker) for worker in workers],
+            "engine_python": engine_python,
         },
     }
 

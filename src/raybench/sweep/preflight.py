@@ -19,6 +19,7 @@ from raybench.sweep.options import DEFAULT_PLAN, ClusterOptions, cluster_options
 from raybench.sweep.own_plan import OF_FINE_TUNES, OwnPlan, check_own_plan
 from raybench.sweep.run_choice import choose_run
 from raybench.sweep.served_plan import check_engines, check_running
+from raybench.sweep.served_text import whole_path
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class CheckedSweep:
 
     ``command``: the words of the command line that goes on with it. ``notices``: what there is to say before it begins.
     ``written_from``: the options that its plan was written from; none where it was named. ``keeps_page``: whether its
-    page is written at its end.
+    page is written at its end. ``engine_python``: of the command line, instead of the plan's.
     """
 
     checked: CheckedPlan
@@ -39,6 +40,7 @@ class CheckedSweep:
     notices: tuple[str, ...]
     written_from: tuple[str, ...] = ()
     keeps_page: bool = True
+    engine_python: str | None = None
 
     @property
     def plan(self) -> Plan:
@@ -89,6 +91,7 @@ def check_sweep(options: argparse.Namespace) -> CheckedSweep:
         ),
         written_from=() if own is None else own.options,
         keeps_page=not options.no_report,
+        engine_python=whole_path(options.engine_python),
     )
 
 

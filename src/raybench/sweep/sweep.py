@@ -86,7 +86,8 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
 
 
 def _open_store(sweep: CheckedSweep, job: Job, workers: list[dict[str, Any]]) -> RunStore:
-    description = describe(sweep.run_id, sweep.plan, job.workload, job.model, workers, all_traits(), sweep.written_from)
+    about = (sweep.plan, job.workload, job.model, workers, all_traits())
+    description = describe(sweep.run_id, *about, sweep.written_from, sweep.engine_python)
     if not sweep.resuming:
         return RunStore.create(sweep.results, sweep.run_id, description)
     store = RunStore.resume(sweep.root)
