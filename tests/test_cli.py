@@ -305,7 +305,11 @@ def test_a_reader_of_no_run_is_told_what_to_name_and_nothing_of_a_sweep_s_option
     said = capsys.readouterr()
     assert (said.out, said.err) == (
         "",
-        "raybench: none: no run here (no run.json); name a run's own folder or URI, as data/runs/ID\n",
+        "raybench: none: no run here, nor one of that name in data/runs; raybench runs says which there are\n",
+    )
+    assert cli.main([word.replace("none", "./none") for word in [*command, "none"]]) == 2
+    assert capsys.readouterr().err == (
+        "raybench: none: no run here (no run.json); name a run's own folder or URI, as data/runs/ID\n"
     )
 
 

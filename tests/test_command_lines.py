@@ -230,11 +230,12 @@ def test_commands_options_choices_runs_and_plans_are_completed(beside_runs: Path
     assert told("raybench tables latest --fo") == ["--format"]
     assert told("raybench sql latest --format ") == ["box", "csv", "json", "markdown", "parquet"]
     assert told("raybench tables l") == ["latest"]
-    assert told("raybench status data/runs/s") == ["data/runs/smoke-1", "data/runs/smoke-2"]
+    assert told("raybench status s") == ["smoke-1", "smoke-2"]
+    assert told("raybench status data/runs/s") == ["data/runs/smoke-1/", "data/runs/smoke-2/"]
     assert told("raybench rm --results data/runs smo") == ["smoke-1", "smoke-2"]
     assert told("raybench plan rq") == ["rq2"]
     assert told("raybench sweep --plan rq") == ["rq2"]
-    assert told("raybench compare latest data/runs/smoke-2") == ["data/runs/smoke-2"]
+    assert told("raybench compare latest smoke-2") == ["smoke-2"]
     assert set(told("raybench completion ")) >= {"bash", "zsh", "fish"}
 
 

@@ -157,7 +157,8 @@ _COMMANDS: Final = {
         "remove a run, after asking",
         lambda p: report.add_rm_arguments(p),
         lambda options: report.run_rm(options),
-        examples=("raybench rm data/runs/RUN", "raybench rm RUN --results data/runs --yes"),
+        runs=("run",),
+        examples=("raybench rm RUN", "raybench rm RUN --results s3://my-bucket/lora --yes"),
     ),
     "tables": _Command(
         "all tables of a run, from its raw samples",
@@ -199,7 +200,7 @@ _COMMANDS: Final = {
         lambda options: compare.run(options),
         only_reads=True,
         runs=("a", "b"),
-        examples=("raybench compare data/runs/BEFORE data/runs/AFTER --fail-on slower",),
+        examples=("raybench compare BEFORE AFTER --fail-on slower",),
     ),
     "decide": _Command(
         "from a run to advice: how to deploy, on how many GPUs, at what cost",

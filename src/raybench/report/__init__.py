@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         run_completion,
     )
     from raybench.report.failures import all_of_it, brief_failure, told_failure
-    from raybench.report.latest import add_results_argument, add_run_argument, named_run
     from raybench.report.numbers import (
         count,
         duration,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         why_no_interval,
     )
     from raybench.report.rm_command import add_rm_arguments, run_rm
+    from raybench.report.run_names import add_results_argument, add_run_argument, named_run
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.settling import (
         NOT_BY_ROUNDS,

@@ -57,14 +57,15 @@ def completed(action: argparse.Action, words: Words, kinds: tuple[str, ...] = ()
     vars(action)["completer"] = found  # which is how argcomplete is told
 
 
-def runs_of(options: argparse.Namespace) -> list[str]:
-    """``latest`` and the runs of ``--results``, where that is a folder, by their paths."""
-    return ["latest", *(str(path) for path in _runs(options))]
+def names_and_latest(options: argparse.Namespace) -> list[str]:
+    """``latest`` and the names of the runs in ``--results``, where that is a folder."""
+    return ["latest", *names_of_runs(options)]
 
 
-def names_or_runs(options: argparse.Namespace) -> list[str]:
-    """The runs of ``--results`` by their names, where that is given; else those of the usual place by their paths."""
-    return [str(path) if options.results is None else path.name for path in _runs(options)]
+def names_of_runs(options: argparse.Namespace) -> list[str]:
+    """The names of the runs in ``--results``, where that is a folder."""
+    results = getattr(options, "results", None) or DEFAULT_RESULTS
+    return sorted(path.parent.name for path in results.glob("*/run.json")) if isinstance(results, Path) else []
 
 
 def add_completion_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +79,3 @@ def run_completion(options: argparse.Namespace) -> int:
 
     write_text(shellcode(["raybench"], shell=options.shell).strip() + "\n")
     return 0
-
-
-def _runs(options: argparse.Namespace) -> list[Path]:
-    results = getattr(options, "results", None) or DEFAULT_RESULTS
-    if not isinstance(results, Path) or not results.is_dir():
-        return []
-    return sorted(path.parent for path in results.glob("*/run.json"))

@@ -6,17 +6,16 @@ import argparse
 import sys
 
 from raybench.records import InputError, RaybenchError
-from raybench.report.completion import completed, names_or_runs
 from raybench.report.numbers import count
+from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.terminal import harmless, say, shown_place, write_text
-from raybench.store import Location, Removal, location_argument, parse_location, read_description, validate_run_id
+from raybench.store import Location, Removal, read_description
 
 
 def add_rm_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench rm``."""
-    help_text = "the run's folder or URI; with --results, its name there"
-    completed(parser.add_argument("run", metavar="RUN", help=help_text), names_or_runs)
-    parser.add_argument("--results", type=location_argument, metavar="DIR|URI", help="where runs are kept")
+    add_run_argument(parser, "run", takes_latest=False)
+    add_results_argument(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -25,7 +24,7 @@ def run_rm(options: argparse.Namespace) -> int:
 
     Raises InputError where there is no run, a driver has it, or nobody can be asked; StoreError.
     """
-    path = _place(options)
+    path: Location = options.run
     if not options.yes and not (sys.stdin is not None and sys.stdin.isatty()):
         raise InputError("--yes: missing; there is no terminal to ask on whether to remove the run")
     with Removal(path) as removal:
@@ -39,15 +38,6 @@ def run_rm(options: argparse.Namespace) -> int:
     if left:
         say(f"Left there, for it is not the run's: {', '.join(left)}")
     return 0
-
-
-def _place(options: argparse.Namespace) -> Location:
-    if options.run == "latest":
-        raise InputError("rm: latest is not taken, so that none is removed by mistake; raybench runs has their names")
-    if options.results is None:
-        return parse_location(options.run)
-    results: Location = options.results
-    return results / validate_run_id(options.run)
 
 
 def _described(path: Location) -> str:

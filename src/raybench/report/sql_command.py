@@ -11,9 +11,9 @@ import duckdb
 from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
 from raybench.report.formats import FORMATS
-from raybench.report.latest import add_results_argument, add_run_argument
 from raybench.report.prompt import is_end, is_terminal, open_prompt
 from raybench.report.query import print_as, print_box
+from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import OutputError, complain
 

@@ -11,9 +11,9 @@ from typing import Final
 from raybench.analysis import Tables
 from raybench.records import InputError
 from raybench.report.formats import ENDINGS, FORMATS, Format
-from raybench.report.latest import add_results_argument, add_run_argument
 from raybench.report.numbers import count
 from raybench.report.query import encoded, print_as, print_box
+from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.screen import open_console
 from raybench.report.tables import print_everything
 from raybench.report.terminal import say

@@ -80,9 +80,9 @@ def shell_command(words: Iterable[object]) -> str:
 
 
 def run_argument(root: Location) -> str:
-    """A run's place as an argument, which is not to be taken for an option."""
+    """A run's place as an argument, which is not to be taken for an option, nor for a name that is looked for."""
     text = str(root)
-    return f"./{text}" if text.startswith("-") else text
+    return text if "/" in text else f"./{text}"
 
 
 def shown_place(root: Location) -> Location:

@@ -7,11 +7,11 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.store.description import ConfigurationOfRun, Description, PlanOfRun
     from raybench.store.leaves import differing
-    from raybench.store.location import DEFAULT_RESULTS, Location, location_argument, parse_location
+    from raybench.store.location import DEFAULT_RESULTS, Location, is_run_id, location_argument, parse_location
     from raybench.store.no_pandas import look_for_no_pandas
     from raybench.store.redaction import redact_uris
     from raybench.store.removal import Removal
-    from raybench.store.results import check_writable, open_storage, validate_run_id
+    from raybench.store.results import check_writable, is_run, open_storage, validate_run_id
     from raybench.store.run_list import ListedRun, listed_runs, newest_run
     from raybench.store.storage import DESCRIPTION, exists_already
     from raybench.store.store import Entry, RunStore, StoreError, VisitKey, read_description
@@ -35,6 +35,8 @@ __all__ = [
     "check_writable",
     "differing",
     "exists_already",
+    "is_run",
+    "is_run_id",
     "listed_runs",
     "location_argument",
     "look_for_no_pandas",

@@ -16,6 +16,7 @@ DEFAULT_RESULTS: Final = Path("data", "runs")
 """Where runs are kept, below the current folder, unless it is said otherwise."""
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # What every store takes and no shell, URL or glob reads otherwise. A name that is '.' or '..' leads elsewhere.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._=-]{1,255}")
@@ -88,6 +89,11 @@ def parse_location(text: str) -> Location:
         raise InputError(f"{shown[:120]!r}: names no bucket; give {scheme}://BUCKET/PREFIX")
     uri = ObjectUri(scheme, bucket)
     return uri / key.removesuffix("/") if key else uri
+
+
+def is_run_id(text: str) -> bool:
+    """Whether ``text`` can name a run anywhere."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def location_argument(text: str) -> Location:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from raybench.records import InputError
 from raybench.store.local_storage import LocalStorage, try_to_write
-from raybench.store.location import Location, ObjectUri
+from raybench.store.location import Location, ObjectUri, is_run_id
 from raybench.store.storage import DESCRIPTION, Storage
-
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def validate_run_id(run_id: str) -> str:
     """``run_id`` if it can name a run anywhere; raises `InputError` otherwise."""
-    if not _RUN_ID.fullmatch(run_id):
+    if not is_run_id(run_id):
         raise InputError(
             f"--run-id {run_id[:120]!r}: use 1 to 100 letters, digits, '.', '_', '-', the first a letter or a digit"
         )
@@ -33,14 +30,19 @@ def open_storage(root: Location) -> Storage:
     return LocalStorage(root)
 
 
+def is_run(root: Location) -> bool:
+    """Whether there is a run at ``root``, sound or damaged. Raises `StoreError`."""
+    return open_storage(root).exists(DESCRIPTION)
+
+
 def run_ids(results: Location) -> Iterator[str]:
     """The names of what seem to be runs, sorted. Raises `StoreError`."""
     if isinstance(results, ObjectUri):
         from raybench.store.object_client import ObjectClient
 
-        return iter([name for name in ObjectClient(results).folders() if _RUN_ID.fullmatch(name)])
+        return iter([name for name in ObjectClient(results).folders() if is_run_id(name)])
     names = sorted(path.parent.name for path in results.glob(f"*/{DESCRIPTION}"))
-    return iter([name for name in names if _RUN_ID.fullmatch(name)])
+    return iter([name for name in names if is_run_id(name)])
 
 
 def check_writable(results: Location) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from raybench.deploy import all_traits
 from raybench.model import ModelSpec
 from raybench.records import InputError
-from raybench.store import DESCRIPTION, Location, RunStore, exists_already, newest_run, open_storage
+from raybench.store import Location, RunStore, exists_already, is_run, newest_run
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.describe import describe, differences
 
@@ -38,7 +38,7 @@ def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namesp
     if not named:
         newest, notices = newest_run(results, plan.name)
         run_id = None if newest is None else newest.run_id
-    if run_id is None or (options.new_run and not _is_run(results, run_id)):
+    if run_id is None or (options.new_run and not is_run(results / run_id)):
         if not options.new_run:
             raise InputError(
                 "; ".join([f"{results}: no run of plan {plan.name} to resume; name one by --run-id", *notices])
@@ -66,10 +66,6 @@ def check_same(store: RunStore, description: Mapping[str, Any]) -> None:
 
 
 def _new_run(results: Location, run_id: str, notices: Sequence[str] = ()) -> RunChoice:
-    if _is_run(results, run_id):
+    if is_run(results / run_id):
         raise exists_already(results / run_id)
     return RunChoice(run_id, False, tuple(notices))
-
-
-def _is_run(results: Location, run_id: str) -> bool:
-    return open_storage(results / run_id).exists(DESCRIPTION)
