@@ -41,6 +41,22 @@ def test_of_several_nodes_a_finding_names_them() -> None:
     ]
 
 
+def test_the_disk_of_who_drives_is_no_node_s() -> None:
+    here = Examined("c (this machine)", (SOUND[1],))
+    assert doctor_lines([Examined("a", SOUND), Examined("b", SOUND)], here) == [
+        "4 checks on 2 nodes fine: swap, disk.",
+        "1 check on c (this machine), which is to keep the runs, fine: disk.",
+        "Nothing that was seen stands in the way of measuring.",
+    ]
+    full = Finding("disk", "caution", "1 GB", "free 1 GB")
+    lines = doctor_lines([Examined("a", SOUND)], Examined("c (this machine)", (full,)))
+    assert lines == [
+        "caution: c (this machine): disk: 1 GB. To do: free 1 GB",
+        "2 checks on 1 node fine: swap, disk.",
+        "0 checks on c (this machine), which is to keep the runs, fine: none.",
+    ]
+
+
 @pytest.mark.parametrize(("findings", "code"), [(SOUND, 0), ((*SOUND, UNREAD), 0), ((*SOUND, SWAPPED, UNREAD), 1)])
 def test_it_ends_with_1_where_something_stands_in_the_way(
     findings: tuple[Finding, ...],

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import ray
 
+from raybench.cluster.authentication import check_token
 from raybench.cluster.nodes import check_reachable
 from raybench.records import InputError, RaybenchError
 
@@ -48,6 +49,7 @@ def connect(address: str | None) -> bool:
         return False
     if address != "auto":
         check_reachable(address)
+        check_token(address, os.environ)
     try:
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
