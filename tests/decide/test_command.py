@@ -77,7 +77,7 @@ def test_what_is_missing_is_printed_with_exit_code_1(
     out = capsys.readouterr().out
     assert out.startswith("No advice on 3 tasks")
     assert "adapter_load_ns was not measured" in out
-    assert "Next: python -m raybench.sweep --plan FILE.toml" in out
+    assert "Next: raybench sweep --plan FILE.toml" in out
 
 
 def test_bad_input_is_found_before_the_run_is_read(tmp_path: Path) -> None:

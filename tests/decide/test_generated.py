@@ -79,5 +79,5 @@ def test_a_strategy_that_is_there_in_batches_only_is_lacking(tmp_path: Path) -> 
     text = PLAN.replace(matrix, matrix + "\nbatch = 4")
     advice = advise(Tables(generated(load_generated(tmp_path, text, **LONG), tmp_path, of_batch)))
     assert advice.missing == ("lora_merged: in this run only in batches of 4, not of 1",)
-    assert advice.next_command.startswith("python -m raybench.sweep --plan lm --model micro-lm ")
+    assert advice.next_command.startswith("raybench sweep --plan lm --model micro-lm ")
     assert NEEDS.tasks == 3

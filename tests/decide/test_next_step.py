@@ -33,8 +33,8 @@ def typed(advice: Advice) -> argparse.Namespace:
     command, _, why = advice.next_command.partition("    (")
     assert why.endswith(")")
     words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "raybench.sweep"]
-    return parser().parse_args(words[3:])
+    assert words[:2] == ["raybench", "sweep"]
+    return parser().parse_args(words[2:])
 
 
 def with_failure(run: Path, configuration: str, kind: str) -> Tables:
@@ -114,10 +114,27 @@ def test_a_strategy_that_is_missing_takes_another_plan(tmp_path: Path) -> None:
     advice = advise(Tables(without_last_visit(make_run(tmp_path, LATENCIES_MS, plan, **ROUNDS))))  # lacks visits too
     assert "multi_lora: not in this run" in advice.missing
     assert advice.next_command == (
-        "python -m raybench.sweep --plan rq2 --model micro    "
+        "raybench sweep --plan rq2 --model micro    "
         "(a new run; or one of a plan of your own that has what is missing here)"
     )
     assert typed(advice).plan == "rq2"
+
+
+def test_a_run_of_one_adapter_takes_the_same_with_one_more(tmp_path: Path) -> None:
+    plan = SMALL_PLAN.partition("[[configurations]]")[0]
+    tables = Tables(make_run(tmp_path, LATENCIES_MS, plan, **ROUNDS))
+    own = ("--adapter", "support=/data/support", "--prompt-tokens", "64")
+    tables.description = tables.description.model_copy(update={"written_from": own})
+    advice = advise(tables)
+    assert advice.missing == ("multi_lora: not in this run, which has one adapter",)
+    assert advice.next_command == (
+        "raybench sweep --model micro --adapter support=/data/support --adapter OTHER=DIR --prompt-tokens 64 "
+        "--rounds 2 --requests 4    (a new run; OTHER=DIR: one more adapter of this base, by its name and folder)"
+    )
+    assert typed(advice).adapter == ["support=/data/support", "OTHER=DIR"]
+    several = (*own, "--adapter", "sales=/data/sales")  # which cannot be together: one more would not be, either
+    tables.description = tables.description.model_copy(update={"written_from": several})
+    assert typed(advise(tables)).plan == "rq2"
 
 
 def test_a_strategy_in_a_role_is_there_and_not_advised(tmp_path: Path) -> None:

@@ -21,13 +21,14 @@ from raybench.report import brief_failure, count
 FOR_A_P95: Final = 130
 """`samples_needed` for it; a number, since working it out takes scipy, which takes a second to import."""
 
-Remedy = Literal["another plan", "mend", "report", "longer", "resume"]
+Remedy = Literal["another plan", "another adapter", "mend", "report", "longer", "resume"]
 
 
 class Lack(NamedTuple):
     """What advice needs and a run has not got, in words, and what brings it.
 
-    ``another plan``: one with the strategy, or with tasks in common. ``mend``: what made a configuration fail.
+    ``another plan``: one with the strategy, or with tasks in common. ``another adapter``: beside the one that the run's
+    plan was written from. ``mend``: what made a configuration fail.
     ``report``: a strategy that reports the number. ``longer``: a run ``times`` as long. ``resume``: this run's rest.
     """
 
@@ -114,6 +115,8 @@ class Evidence:
         rows = self.tables.rows(
             f"SELECT DISTINCT role, batch FROM configurations WHERE strategy = '{strategy}' ORDER BY ALL"  # noqa: S608  a fixed name
         )
+        if not rows and strategy == "multi_lora" and self.tables.description.written_from.count("--adapter") == 1:
+            return Lack(f"{strategy}: not in this run, which has one adapter", "another adapter")
         if not rows:
             return Lack(f"{strategy}: not in this run", "another plan")
         roles = ", ".join(dict.fromkeys(row["role"] for row in rows if row["role"] != strategy))

@@ -14,6 +14,7 @@ from raybench.report import are_too_many, round_seconds, run_argument, shell_com
 
 _WHY: Final[dict[Remedy, str]] = {
     "another plan": "a new run; or one of a plan of your own that has what is missing here",
+    "another adapter": "a new run; OTHER=DIR: one more adapter of this base, by its name and folder",
     "mend": "a new run, once the cause is mended: what failed is not tried again, not by --resume either",
     "report": "a new run, once its strategy reports that number: --resume measures nothing again",
     "longer": "a new run: one that was begun keeps its length",
@@ -30,14 +31,13 @@ def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, 
     if lacks:
         remedy = next(one for one in _WHY if any(lack.remedy == one for lack in lacks))
         times = max(lack.times for lack in lacks if lack.remedy == remedy)
-        words = ["python", "-m", "raybench.sweep", *_sweep_options(tables, remedy, times)]
+        words = ["raybench", "sweep", *_sweep_options(tables, remedy, times)]
         return f"{shell_command(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
     command = shell_command(["raybench", "tables", run_argument(tables.root)])
     if best is not None and best.more_rounds:
         rounds = _rounds_taken(tables)
         if best.more_rounds < _TIMES_AS_LONG * rounds and not are_too_many(best.more_rounds, round_seconds(tables)):
-            words = ["python", "-m", "raybench.sweep"]
-            words += _sweep_options(tables, "longer", 1 + best.more_rounds / rounds)
+            words = ["raybench", "sweep", *_sweep_options(tables, "longer", 1 + best.more_rounds / rounds)]
             return f"{shell_command(words)}    (settles how many GPUs; {_WHY['longer']}{_file_words(tables, 'longer')})"
     if best is not None:
         return f"{command}    (all numbers behind this)"
@@ -57,7 +57,10 @@ def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     named = [] if own else ["--model", model.location or model.name]
     if remedy == "another plan":
         return ["--plan", whole_plan(tables), *named]
-    of_adapters = tables.description.written_from
+    of_adapters = list(tables.description.written_from)
+    if remedy == "another adapter":
+        place = of_adapters.index("--adapter") + 2
+        of_adapters[place:place] = ["--adapter", "OTHER=DIR"]
     words = [*named, *of_adapters] if of_adapters else ["--plan", _plan(tables), *named]
     if remedy == "resume":
         words += ["--results", str(tables.root.parent), "--run-id", tables.root.name, "--resume"]
