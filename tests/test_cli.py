@@ -76,7 +76,7 @@ def test_plan_shows_what_would_run(capsys: Capture) -> None:
         "10 rounds of 50 requests: 110 visits, 500 samples a configuration, 15,500 in all "
         "(and 3 warm-ups a configuration and visit)"
     )
-    assert lines[18] == "Run it: python -m raybench.sweep --plan rq2"
+    assert lines[18] == "Run it: raybench sweep --plan rq2"
 
 
 def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) -> None:
@@ -84,7 +84,7 @@ def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) ->
     out = capsys.readouterr().out
     assert "29 configurations in 29 blocks (independent design)" in out
     assert "1 rounds of 500 requests: 29 visits, 500 samples a configuration, 14,500 in all" in out
-    assert out.splitlines()[-1] == "Run it: python -m raybench.sweep --plan rq2 --design independent"
+    assert out.splitlines()[-1] == "Run it: raybench sweep --plan rq2 --design independent"
 
 
 def test_plan_as_json_is_what_a_run_keeps_of_it_and_how_long_it_would_take(
@@ -106,7 +106,7 @@ def test_plan_as_json_is_what_a_run_keeps_of_it_and_how_long_it_would_take(
     assert (found["visits"], found["samples_of_a_configuration"], found["samples"]) == (6, 8, plan.expected_samples())
     assert [one["machine"] for one in found["estimates"]] == ["this core", "L4", "A10G", "A100", "H100"]
     assert all(one["time_s"] > 0 and one["memory_bytes"] > 0 for one in found["estimates"])
-    assert found["command"] == ["python", "-m", "raybench.sweep", "--plan", str(small_plan_path), "--model", "micro"]
+    assert found["command"] == ["raybench", "sweep", "--plan", str(small_plan_path), "--model", "micro"]
     assert [adapter["name"] for adapter in found["adapters"]] == ["mrpc_seed42", "sst2_seed42"]
 
 
@@ -175,7 +175,7 @@ def test_prepare_writes_a_folder_once_and_says_how_to_use_it(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{folder}: written; 2 adapters, 2 fully fine-tuned models"
     words = shlex.split(lines[1].removeprefix("Use it: "))
-    assert words == ["python", "-m", "raybench.sweep", "--plan", str(small_plan_path), "--model", str(folder)]
+    assert words == ["raybench", "sweep", "--plan", str(small_plan_path), "--model", str(folder)]
     assert resolve_model(str(folder)).kind == "prepared"
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out.startswith(f"{folder}: there already; ")

@@ -76,7 +76,7 @@ def _prepare(options: argparse.Namespace) -> int:
         f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
         f"{len(recipe.full_ft)} fully fine-tuned models"
     )
-    command = ["python", "-m", "raybench.sweep", "--plan", options.plan, "--model", str(folder)]
+    command = ["raybench", "sweep", "--plan", options.plan, "--model", str(folder)]
     report.say(f"Use it: {report.shell_command(command)}")
     return 0
 
@@ -106,7 +106,7 @@ class _Command(NamedTuple):
 # and what runs it where it is run.
 _COMMANDS: Final = {
     "sweep": _Command(
-        "run a plan and print its tables (also: python -m raybench.sweep)",
+        "run a plan and print its tables",
         lambda p: sweep.add_arguments(p),
         lambda options: sweep.run(options),
         examples=(

@@ -70,7 +70,7 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
     with user.submitted("study", *options) as job:
         job.wait_until_committed(run, 1)
         said = job.stop()
-        assert "Go on: python -m raybench.sweep --results" in said
+        assert "Go on: ray job submit --working-dir . -- python -m raybench.sweep --results" in said
         job.wait(60)
         assert "was stopped" in job.output()
     kept = {path: path.read_bytes() for path in run.glob("samples/*.parquet")}

@@ -108,7 +108,7 @@ def test_the_whole_plans_are_checked_against_models_and_adapters(
         ("lora_separate", c.name) for c in plan.configurations if c.strategy == "multi_lora"
     }
     assert cli.main(["plan", str(path)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].rstrip() == f"Run it: python -m raybench.sweep --plan {path}"
+    assert capsys.readouterr().out.splitlines()[-1].rstrip() == f"Run it: raybench sweep --plan {path}"
 
 
 def test_the_figures_of_estimates_are_those_of_the_code() -> None:

@@ -103,7 +103,7 @@ def test_a_plan_without_faults_shows_what_was_read(base: str, adapter: str, tmp_
     assert main(["plan", str(plan), "--model", base]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"  adapter mine: r 4, alpha 0.5, on q_proj, v_proj; {adapter}" in [line.rstrip() for line in lines]
-    assert lines[-1].rstrip() == f"Run it: python -m raybench.sweep --plan {plan} --model {base}"
+    assert lines[-1].rstrip() == f"Run it: raybench sweep --plan {plan} --model {base}"
 
 
 def test_the_adapters_base_is_a_caution_of_the_plan_and_of_the_sweep(

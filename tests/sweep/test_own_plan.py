@@ -515,17 +515,20 @@ def test_the_command_to_go_on_says_all_that_the_plan_was_written_from(root: Path
     ]
     options = cli.parser().parse_args(["sweep", *arguments])
     again = command_words(options, root / "runs", "one")
-    assert again[:8] == (
-        "python",
-        "-m",
-        "raybench.sweep",
+    assert again[:7] == (
+        "raybench",
+        "sweep",
         "--results",
         str(root / "runs"),
         "--run-id",
         "one",
         "--resume",
     )
-    resumed = cli.parser().parse_args(["sweep", *again[3:]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+        job = ("ray", "job", "submit", "--working-dir", ".", "--", "python", "-m", "raybench.sweep")
+        assert command_words(options, root / "runs", "one") == (*job, *again[2:])
+    resumed = cli.parser().parse_args(["sweep", *again[2:]])
     same = {key: value for key, value in vars(options).items() if key not in ("results", "run_id", "resume")}
     assert {key: vars(resumed)[key] for key in same} == same
 
@@ -539,7 +542,7 @@ def test_a_plan_says_its_model_and_the_command_line_may_say_another(
     assert cli.main(["plan", str(mine)]) == 0
     shown = capsys.readouterr().out
     assert f"  adapter support: r 4, alpha 8, on q_proj, v_proj; {root}/support" in shown
-    assert shown.splitlines()[-1].rstrip() == f"Run it: python -m raybench.sweep --plan {mine}"
+    assert shown.splitlines()[-1].rstrip() == f"Run it: raybench sweep --plan {mine}"
     assert cli.main(["plan", str(mine), "--model", str(root / "lm")]) == 0
     mine.write_text(mine.read_text().replace(f'model = "{root}/classifier"', 'model = "nothing here"'))
     assert cli.main(["plan", str(mine)]) == 2
@@ -587,7 +590,7 @@ def test_from_adapter_folders_to_the_tables_without_a_line_of_toml(root: Path, t
     advice = ["decide", str(tmp_path / "runs" / "mine"), "--tasks", "4", "--gpu-memory", "24GB", "--slo-p95", "1s"]
     assert cli.main([*advice, "--requests-per-second", "1"]) == 1
     next_words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").partition("    (")[0])
-    longer = check_sweep(cli.parser().parse_args(["sweep", *next_words[3:], "--results", str(tmp_path / "runs")]))
+    longer = check_sweep(cli.parser().parse_args(["sweep", *next_words[2:], "--results", str(tmp_path / "runs")]))
     assert longer.plan.name == "chat-code"
     assert longer.plan.rounds * longer.plan.requests >= 130
     assert longer.written_from == description.written_from

@@ -376,10 +376,10 @@ def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path, ur
     sweep = check_sweep(options)
     command = command_words(options, tmp_path, "mine")
     assert shlex.join(command) == (
-        f"python -m raybench.sweep --results {tmp_path} --run-id mine --resume --adapter a --adapter b --engine openai "
+        f"raybench sweep --results {tmp_path} --run-id mine --resume --adapter a --adapter b --engine openai "
         f"--url {url} --concurrency 1,8 --rate 0.5,2.0"
     )
-    again = check_sweep(cli.parser().parse_args(["sweep", *(w for w in command[3:] if w != "--resume")]))
+    again = check_sweep(cli.parser().parse_args(["sweep", *(w for w in command[2:] if w != "--resume")]))
     assert again.plan == sweep.plan
     assert sweep.written_from == (
         *("--adapter", "a", "--adapter", "b", "--engine", "openai", "--url", url),

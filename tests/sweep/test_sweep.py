@@ -62,7 +62,7 @@ def test_a_run_that_is_killed_then_stopped_is_resumed_to_the_end(
     second.wait_for_visit(after=begun)
     second.process.send_signal(signal.SIGTERM)
     assert second.wait() == 128 + signal.SIGTERM, second.output()
-    assert "Go on: python -m raybench.sweep --results" in second.output()
+    assert "Go on: raybench sweep --results" in second.output()
     assert "Traceback" not in second.output()
     assert len(before) < len(RunStore.open(first.root).committed()) < VISITS
 
@@ -109,12 +109,15 @@ def _output_says_what_a_person_needs(output: str, root: Path) -> None:
 def test_a_visit_that_is_killed_is_tried_again_and_one_that_crashes_ends_its_configuration(
     signum: signal.Signals, kind: str, plan: Path, tmp_path: Path, drivers: list[Driver]
 ) -> None:
-    driver = Driver(plan, tmp_path / "results", "--run-id", "two", "--requests", "250", "--rounds", "1")
+    driver = Driver(plan, tmp_path / "results", "--run-id", "two", "--requests", "250", "--rounds", "1", "--no-report")
     drivers.append(driver)
     victim = driver.wait_for_visit()
     time.sleep(1.0)  # of the four or so that the visit takes: its models are loaded
     victim.send_signal(signum)
     assert driver.wait() == (kind == "crashed"), driver.output()
+    assert not (driver.root / "report.html").exists()
+    last = driver.output().splitlines()[-1]
+    assert last == f"  raybench report {driver.root}        all of it on one page, for a browser"
     tables = Tables(driver.root)
     (attempt,) = tables.rows("SELECT * FROM attempts")
     assert (attempt["kind"], attempt["message"], attempt["attempt"]) == (kind, f"signal {signum.name}", 0)

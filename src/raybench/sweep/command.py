@@ -1,4 +1,4 @@
-"""``python -m raybench.sweep``, also ``raybench sweep``: run a plan and print its tables."""
+"""``raybench sweep``, in a Ray job ``python -m raybench.sweep``: run a plan and print its tables."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from raybench.sweep.stop_signals import Stopped, StopSignals
 def parser() -> Parser:
     """The command line of a sweep."""
     p = Parser(
-        prog="python -m raybench.sweep",
+        prog="raybench sweep",
         description="Run a plan and print its tables.",
-        examples=("python -m raybench.sweep --plan smoke",),
+        examples=("raybench sweep --plan smoke",),
     )
     add_arguments(p)
     return p

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from typing import Final
 
+from raybench.machine import in_ray_job
 from raybench.plan import Overrides, shipped_plans
 from raybench.report import completed
 from raybench.store import Location, location_argument
@@ -38,6 +39,9 @@ _TO_GO_ON = (
     "wait",
 )
 """Options that must be given again to go on with a run."""
+
+_AS_A_JOB: Final = (*("ray", "job", "submit", "--working-dir", "."), *("--", "python", "-m", "raybench.sweep"))
+"""What was a job goes on as one; there the package need not be installed, and has no program."""
 
 DEFAULT_PLAN: Final = "rq2"
 _DEFAULTS = {"plan": DEFAULT_PLAN, "design": "paired", "workers_per_node": 1}
@@ -120,7 +124,8 @@ def cluster_options(options: argparse.Namespace) -> ClusterOptions:
 
 def command_words(options: argparse.Namespace, results: Location, run_id: str) -> tuple[str, ...]:
     """The command line that goes on with the run."""
-    words = ["python", "-m", "raybench.sweep", "--results", str(results), "--run-id", run_id, "--resume"]
+    words = [*(_AS_A_JOB if in_ray_job() else ("raybench", "sweep"))]
+    words += ["--results", str(results), "--run-id", run_id, "--resume"]
     for name in _TO_GO_ON:
         value = getattr(options, name)
         if value is None or value == _DEFAULTS.get(name):

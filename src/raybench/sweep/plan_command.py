@@ -20,7 +20,7 @@ def show_plan(options: argparse.Namespace) -> int:
     problems.raise_if_any()
     assert checked is not None
     plan = checked.plan
-    words = ["python", "-m", "raybench.sweep", "--plan", options.plan]
+    words = ["raybench", "sweep", "--plan", options.plan]
     words += [] if plan.design == "paired" else ["--design", plan.design]
     words += [] if options.model is None else ["--model", options.model]
     if options.json:

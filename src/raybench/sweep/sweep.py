@@ -79,8 +79,7 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
     print_summary(tables, console)
     say(_time_by_part(tables, time.monotonic() - started, ready - started, measured - ready))
     print_next_commands(tables.root, console)
-    if sweep.keeps_page:
-        say(_page_line(tables))
+    say(_page_line(tables, sweep.keeps_page))
     complete = tables.rows("SELECT bool_and(complete) AS complete FROM completeness")[0]["complete"]
     return 0 if complete else 1
 
@@ -99,13 +98,18 @@ def _open_store(sweep: CheckedSweep, job: Job, workers: list[dict[str, Any]]) ->
     return store
 
 
-def _page_line(tables: Tables) -> str:
-    """Write the page of the run; where that fails, the run is no less measured: the line says why."""
+def _page_line(tables: Tables, keep: bool) -> str:
+    """Write the page of the run; where that fails, the run is no less measured: the line says why.
+
+    Without ``keep`` it is the command that writes it.
+    """
+    again = shell_command(["raybench", "report", run_argument(shown_place(tables.root))])
+    if not keep:
+        return f"  {again}        all of it on one page, for a browser"
     try:
         kept = keep_page(tables)
     except Exception as error:  # noqa: BLE001  whatever a plot or a storage may raise
         why = " ".join(str(error).split()) or type(error).__name__
-        again = shell_command(["raybench", "report", run_argument(shown_place(tables.root))])
         return f"The page of the run could not be written: {redact_uris(why)}. {again} tries it again."
     return f"  {shell_command([run_argument(shown_place(kept))])}        all of it on one page, for a browser"
 
