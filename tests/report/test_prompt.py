@@ -14,7 +14,7 @@ import pytest
 
 from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
-from raybench.report.prompt import history_file, is_end, is_whole
+from raybench.report.prompt import history_file, is_whole, open_part, word_of
 from terminals import Terminal, at_terminal
 
 UP, TAB, CTRL_C, CTRL_D = "\x1b[A", "\t", "\x03", "\x04"
@@ -65,8 +65,40 @@ def test_a_statement_ends_by_a_semicolon_that_is_one(text: str, whole: bool) -> 
 
 
 def test_words_end_the_prompt_and_columns_of_that_name_do_not() -> None:
-    assert all(map(is_end, ("exit", "quit;", " \\q ", ".EXIT\n", "Quit ;")))
-    assert not any(map(is_end, ("SELECT exit", "exit now", "", "FROM quit;")))
+    assert {word_of(text) for text in ("exit", "quit;", " \\q ", ".EXIT\n", "Quit ;", ".quit")} == {"end"}
+    assert {word_of(text) for text in ("help", ".HELP ", "?", "help;")} == {"help"}
+    assert word_of(" .tables\n") == "tables"
+    assert {word_of(text) for text in ("SELECT exit", "exit now", "", "FROM quit;", "SELECT help", "tables")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("SELECT 1", "a statement is open: ; ends it"),
+        ("SELECT ';' -- it's", "a statement is open: ; ends it"),
+        ("SELECT 'a;\n", "a text in ' is open: ' ends it, and ; the statement"),
+        ('FROM "a', 'a name in " is open: " ends it, and ; the statement'),
+        ("SELECT /* ' ", "a comment in /* is open: */ ends it, and ; the statement"),
+        ("SELECT $a$ ; $$", "a text in $a$ is open: $a$ ends it, and ; the statement"),
+    ],
+)
+def test_what_is_open_is_told_with_what_ends_it(text: str, what: str) -> None:
+    assert open_part(text) == f"{what}; Ctrl-C throws it away"
+
+
+def test_words_are_answered_at_once_and_ctrl_d_ends_on_an_empty_line_only(terminal: Terminal) -> None:
+    place = terminal.type("help\r")
+    terminal.until("DESCRIBE by_strategy;", ".quit, quit, exit or Ctrl-D", "raybench>", after=place)
+    place = terminal.type(".tables\r")
+    terminal.until("Views: ", "by_strategy", "raybench>", after=place)
+    place = terminal.type("SELECT 40 + 2 AS 'answ")
+    terminal.until("'answ", after=place)
+    place = terminal.type(CTRL_D)
+    terminal.until("a text in ' is open: ' ends it, and ; the statement; Ctrl-C throws it away", "'answ", after=place)
+    place = terminal.type("er';\r")
+    terminal.until("42", "raybench>", after=place)
+    terminal.type(CTRL_D)
+    assert terminal.end() == 0
 
 
 def test_a_statement_of_several_lines_is_answered_once_it_ends(terminal: Terminal) -> None:

@@ -12,15 +12,21 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
+from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import complain
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-ENDS: Final = ("exit", "quit", "\\q", ".quit", ".exit")
-"""Words that end the prompt."""
+Word = Literal["end", "help", "tables"]
+WORDS: Final[dict[str, Word]] = {
+    **dict.fromkeys(("exit", "quit", "\\q", ".quit", ".exit"), "end"),
+    **dict.fromkeys(("help", ".help", "?"), "help"),
+    **dict.fromkeys((".tables", "\\d"), "tables"),
+}
+"""What is no statement, and is done at once, also without a semicolon."""
 
 _FIRST, _NEXT = "raybench> ", "     ...> "
 _PASSED_OVER: Final = re.compile(
@@ -55,9 +61,19 @@ def is_whole(text: str) -> bool:
     return rest.endswith(";") and _OPEN.search(rest) is None
 
 
-def is_end(text: str) -> bool:
-    """Whether it asks for the prompt's end."""
-    return text.strip().rstrip(";").rstrip().lower() in ENDS
+def word_of(text: str) -> Word | None:
+    """What ``text`` asks for where it is one of `WORDS`."""
+    return WORDS.get(text.strip().rstrip(";").rstrip().lower())
+
+
+def open_part(text: str) -> str:
+    """What of a statement that was begun has not ended, and what ends it."""
+    found = _OPEN.search(_PASSED_OVER.sub(" ", text))
+    what = "a statement is open: ; ends it"
+    if found is not None:
+        kind, end = {"'": ("text", "'"), '"': ("name", '"'), "/*": ("comment", "*/")}.get(found[0], ("text", found[0]))
+        what = f"a {kind} in {found[0]} is open: {end} ends it, and ; the statement"
+    return f"{what}; Ctrl-C throws it away"
 
 
 def history_file() -> Path | None:
@@ -78,7 +94,7 @@ def history_file() -> Path | None:
 
 def _edited(names: Callable[[], Sequence[str]]) -> NextStatement:
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.application import get_app
+    from prompt_toolkit.application import get_app, run_in_terminal
     from prompt_toolkit.completion import WordCompleter
     from prompt_toolkit.filters import Condition, is_searching
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -90,11 +106,21 @@ def _edited(names: Callable[[], Sequence[str]]) -> NextStatement:
     @Condition
     def may_be_answered() -> bool:
         text = get_app().current_buffer.text
-        return not text.strip() or is_whole(text) or is_end(text)
+        return not text.strip() or is_whole(text) or word_of(text) is not None
+
+    @Condition
+    def has_begun() -> bool:
+        buffer = get_app().current_buffer
+        return bool(buffer.text.strip()) and buffer.cursor_position == len(buffer.text)
 
     @keys.add("enter", filter=may_be_answered & ~is_searching)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
+
+    @keys.add("c-d", filter=has_begun)  # within a line it removes a character, on an empty one it ends the prompt
+    def _(event: KeyPressEvent) -> None:
+        text = event.current_buffer.text
+        run_in_terminal(lambda: print_line(open_console(), open_part(text)))
 
     session: PromptSession[str] = PromptSession(
         _FIRST,
@@ -134,7 +160,7 @@ def _read() -> str:
     while True:
         line = _line(_NEXT if text.strip() else _FIRST)
         text += line
-        if is_whole(text) or (text.strip() and not line) or is_end(text):
+        if is_whole(text) or (text.strip() and not line) or word_of(text) is not None:
             return text
         if not line:
             raise EOFError

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from raybench.records import RaybenchError
+from raybench.report.box import narrowed
 from raybench.report.formats import Format, csv_text, json_text, markdown_text, parquet_bytes
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import write_bytes, write_text
@@ -22,6 +23,8 @@ from raybench.report.terminal import write_bytes, write_text
 T = TypeVar("T")
 
 _BOX_ROWS: Final = 200
+_ONE_ROW: Final = re.compile(r"^( +1 )rows( .*)?$")
+"""DuckDB's last line of an answer of one."""
 _NUMBERS: Final = frozenset(
     ["float", "double", "decimal"]
     + [f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint", "hugeint")]
@@ -43,8 +46,8 @@ def print_box(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
                 relation.show(max_rows=_BOX_ROWS, max_width=console.width)
         return shown.getvalue()
 
-    for line in _answer(connection, ask).rstrip("\n").split("\n"):
-        print_line(console, line)
+    for line in narrowed(_answer(connection, ask).rstrip("\n").split("\n"), console.width):
+        print_line(console, _ONE_ROW.sub(r"\1row\2", line))
 
 
 def print_as(connection: duckdb.DuckDBPyConnection, sql: str, format_: Format) -> None:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Final
 
 import duckdb
 
 from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
 from raybench.report.formats import FORMATS
-from raybench.report.prompt import is_end, is_terminal, open_prompt
+from raybench.report.prompt import Word, is_terminal, open_prompt, word_of
 from raybench.report.query import print_as, print_box
 from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import OutputError, complain
+
+_ENDS: Final = "A statement ends by ; and may have several lines."
+_HELP: Final = (
+    f"{_ENDS} Such as: FROM by_strategy;",
+    ".tables                  which views there are",
+    "DESCRIBE by_strategy;    what columns one has; docs/sql.md says what each is",
+    "Tab completes names, the arrows bring back what was typed, Ctrl-C throws away what is typed or ends a query.",
+    ".quit, quit, exit or Ctrl-D on an empty line ends.",
+)
 
 
 def add_sql_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,14 +65,18 @@ def _prompt(connection: duckdb.DuckDBPyConnection, answer: Callable[[str], None]
     console, typed, failed = open_console(), is_terminal(), False
     next_statement = open_prompt(cache(lambda: _names(connection)))
     if typed:
-        views = connection.execute("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'").fetchall()
-        print_line(console, f"Views: {', '.join(name for (name,) in views)}.")
-        print_line(console, "A statement ends by ; and may have several lines. Tab completes names; Ctrl-D ends.")
+        for line in (*_told(connection, "tables"), f"{_ENDS} Tab completes names; help says more; Ctrl-D ends."):
+            print_line(console, line)
     while True:
         try:
             text = next_statement()
-            if is_end(text):
+            word = word_of(text)
+            if word == "end":
                 break
+            if word is not None:
+                for line in _told(connection, word):
+                    print_line(console, line)
+                continue
             for statement in _apart(connection, text):
                 answer(statement)
         except EOFError:
@@ -78,6 +92,14 @@ def _prompt(connection: duckdb.DuckDBPyConnection, answer: Callable[[str], None]
             else:
                 complain(str(error))
     return 1 if failed and not typed else 0
+
+
+def _told(connection: duckdb.DuckDBPyConnection, word: Word) -> tuple[str, ...]:
+    """What is said where ``word`` was typed."""
+    if word == "help":
+        return _HELP
+    views = connection.execute("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%'").fetchall()
+    return (f"Views: {', '.join(name for (name,) in views)}.",)
 
 
 def _apart(connection: duckdb.DuckDBPyConnection, text: str) -> list[str]:
