@@ -83,7 +83,7 @@ def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) ->
     assert cli.main(["plan", "rq2", "--design", "independent"]) == 0
     out = capsys.readouterr().out
     assert "29 configurations in 29 blocks (independent design)" in out
-    assert "1 rounds of 500 requests: 29 visits, 500 samples a configuration, 14,500 in all" in out
+    assert "1 round of 500 requests: 29 visits, 500 samples a configuration, 14,500 in all" in out
     assert out.splitlines()[-1] == "Run it: raybench sweep --plan rq2 --design independent"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from raybench import __version__, compare, decide, deploy, model, page, plan, report, store, sweep
-from raybench.records import InputError
+from raybench.records import InputError, count
 from raybench.report import Parser, run_command
 
 
@@ -73,8 +73,8 @@ def _prepare(options: argparse.Namespace) -> int:
     folder: Path = options.out or model.cache_folder() / f"{recipe.preset}-{recipe.digest()}"
     made = model.write_preset(recipe, folder)
     report.say(
-        f"{folder}: {'written' if made else 'there already'}; {len(recipe.adapters)} adapters, "
-        f"{len(recipe.full_ft)} fully fine-tuned models"
+        f"{folder}: {'written' if made else 'there already'}; {count(len(recipe.adapters), 'adapter')}, "
+        f"{count(len(recipe.full_ft), 'fully fine-tuned model')}"
     )
     command = ["raybench", "sweep", "--plan", options.plan, "--model", str(folder)]
     report.say(f"Use it: {report.shell_command(command)}")

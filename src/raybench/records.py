@@ -1,4 +1,4 @@
-"""The vocabulary of the rows that raybench keeps (`schemas`), and the errors that a person is told.
+"""The vocabulary of the rows that raybench keeps (`schemas`), errors that a person is told, how many of a thing.
 
 No library is imported here: everything needs it, `raybench --help` too.
 """
@@ -114,3 +114,8 @@ class Problems:
             raise InputError(found[0])
         if found:
             raise SeveralProblemsError(found)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 GPU``, ``2 GPUs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

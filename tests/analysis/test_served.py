@@ -137,7 +137,7 @@ def test_servers_of_several_versions_are_cautioned_with_how_many_visits_each_had
     (row,) = Tables(root).rows("FROM cautions WHERE code = 'other_versions'")
     assert (row["configuration"], row["message"]) == (
         None,
-        "server of full_c1 and of 1 more had several versions of vllm: 0.11.0 in 2 and 0.12.0 in 1 visits",
+        "server of full_c1 and of 1 more had several versions of vllm: 0.11.0 in 2 visits and 0.12.0 in 1 visit",
     )
 
 
@@ -159,7 +159,7 @@ def test_what_visits_kept_of_their_servers_may_be_anything() -> None:
     assert list(version_cautions(nonsense)) == []
     odd = '{"servers": [{"name": ["x"], "versions": {"\\ud800": "VERSION"}}]}'
     ((_, caution),) = version_cautions([odd.replace("VERSION", version) for version in ("1", "2" * 999)])
-    assert caution.message == f"a server had several versions of ?: 1 in 1 and {'2' * 100} in 1 visits"
+    assert caution.message == f"a server had several versions of ?: 1 in 1 visit and {'2' * 100} in 1 visit"
 
 
 def test_what_was_held_to_no_weights_is_cautioned(tmp_path: Path) -> None:

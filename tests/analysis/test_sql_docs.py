@@ -11,6 +11,7 @@ import pytest
 from generated_runs import batched, even_cost, generated, load_generated
 from loaded_runs import FULL, HEAD, at, load_loaded, loaded
 from raybench.analysis.schemas import SCHEMAS
+from raybench.analysis.shipped import table_names
 from raybench.analysis.tables import LATER_VIEW_FILES, VIEW_FILES, Tables, shipped_sql, write_derived
 from raybench.plan.plan import Plan
 from runs import measure
@@ -98,3 +99,8 @@ def test_the_overhead_by_length_is_the_one_that_was_put_in(tables: Tables) -> No
     rows = tables.connection.execute(query).fetchall()
     assert {row[2] for row in rows} == {25.0}
     assert sum(row[1] for row in rows) == 2 * 3 * 4
+
+
+def test_the_names_of_all_tables_are_known_without_a_run(tables: Tables) -> None:
+    there = tables.rows("SELECT name FROM (SHOW TABLES) WHERE name NOT LIKE 'raybench_%' ORDER BY name")
+    assert table_names() == [row["name"] for row in there]

@@ -134,7 +134,7 @@ def test_a_cluster_without_the_wanted_gpu_says_what_it_has_and_gives_up(address:
         with pytest.raises(RaybenchError, match=r"no worker on a GPU of type L4 came up within 3 s: the cluster has"):
             cluster.start(work.model, work.recipe, wanted=2, note=told.append)
         assert cluster.state() == [{"state": "starting"}] * 2
-    has = "the cluster has 2 node(s) with 2 CPU(s) and 0 GPU(s)"
+    has = "the cluster has 2 nodes with 2 CPUs and 0 GPUs"
     assert told == [f"waiting for a GPU of type L4: {has}; giving up after 3 s (--wait)"]
 
 

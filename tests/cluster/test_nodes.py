@@ -20,8 +20,8 @@ def test_gpus_are_counted_by_type() -> None:
 
 
 def test_what_a_cluster_has_in_words() -> None:
-    assert describe_nodes([HEAD, L4, T4]) == "the cluster has 3 node(s) with 14 CPU(s) and 5 GPU(s) of type L4, T4"
-    assert describe_nodes([HEAD]) == "the cluster has 1 node(s) with 2 CPU(s) and 0 GPU(s)"
+    assert describe_nodes([HEAD, L4, T4]) == "the cluster has 3 nodes with 14 CPUs and 5 GPUs of type L4, T4"
+    assert describe_nodes([HEAD]) == "the cluster has 1 node with 2 CPUs and 0 GPUs"
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://x:10001", ":6379", "host:port", "http://a:1"])

@@ -149,6 +149,6 @@ def test_a_plan_that_no_node_can_satisfy_says_what_the_cluster_has(
     command = ["--plan", str(small_plan_path), "--results", str(tmp_path / "results"), "--address", nodes.address]
     assert sweep.main([*command, "--accelerator-type", "L4", "--wait", "2"]) == 1
     said = capsys.readouterr().err
-    assert "no worker on a GPU of type L4 came up within 2 s: the cluster has 2 node(s)" in said
-    assert "1 GPU(s) of type T4" in said
+    assert "no worker on a GPU of type L4 came up within 2 s: the cluster has 2 nodes" in said
+    assert "1 GPU of type T4" in said
     assert len(said.splitlines()) == 1

@@ -122,7 +122,7 @@ def test_a_name_that_nothing_has(install: Install) -> None:
             "takes True to 1 adapters: it must be from 0 to 10000, the lesser number first",
         ),
         (SOUND.replace("0, 1)", "0, 1, 1)"), "has traits.mixes '1': it must be True or False"),
-        (SOUND.replace("0, 1)", "0, 1, True)"), "has traits.mixes and takes at most 1 adapters: to mix takes 2"),
+        (SOUND.replace("0, 1)", "0, 1, True)"), "has traits.mixes and takes at most 1 adapter: to mix takes 2"),
         (
             SOUND.replace("    traits", "    adapter_alone = True\n    traits"),
             "has adapter_alone and takes 0 to 1 adapters: one alone is 1",

@@ -252,7 +252,7 @@ def test_a_run_of_more_prompts_than_can_be_made_is_refused(path: Path) -> None:
     many = GOOD.replace(HEAD, HEAD + "rounds = 20\nrequests = 50000\n")
     assert read(path, many + "batch = 16\n")[0].rounds == 20
     assert refusal(path, many.replace('"both"', '"both_{batch}"') + "batch = [1, 17]\n") == (
-        "1000000 requests of 17 prompts are more than 16000000 prompts; ask for fewer requests, or for a smaller batch"
+        "1,000,000 requests of 17 prompts: more than 16000000 prompts; ask for fewer requests, or for a smaller batch"
     )
 
 

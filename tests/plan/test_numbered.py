@@ -141,7 +141,7 @@ def test_rows_of_a_mixed_batch_are_of_one_adapter_after_the_other(path: Path) ->
             '["{task}_1"]',
             "resident: goes with numbered adapters; name them in adapters once, with {number}",
         ),
-        ("multi_lora", "lora_separate", "adapters: lora_separate takes 1 adapters, got 2"),
+        ("multi_lora", "lora_separate", "adapters: lora_separate takes 1 adapter, got 2"),
         (
             '["{task}_{number}"]',
             '["many_{number}"]',

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raybench.analysis.running import RunningRatios, RunningRow
     from raybench.analysis.sandbox import shut_off
     from raybench.analysis.sequential import FIRST_LOOK, LEAST_ROUNDS, HalfwidthRule
-    from raybench.analysis.shipped import shipped_sql
+    from raybench.analysis.shipped import shipped_sql, table_names
     from raybench.analysis.significance import holm
     from raybench.analysis.stats import (
         ROUNDING,
@@ -62,6 +62,7 @@ __all__ = [
     "samples_needed",
     "shipped_sql",
     "shut_off",
+    "table_names",
     "verdict",
     "write_derived",
     "write_views",

@@ -14,6 +14,7 @@ from raybench.analysis.percentiles import over_devices
 from raybench.analysis.ratios import WALL
 from raybench.analysis.repeats import repeat_cautions
 from raybench.analysis.run_order import Level, diagnose_run
+from raybench.records import count
 
 
 def percentile_rows(configuration: str, measure: str, visits: Sequence[Visit]) -> list[dict[str, Any]]:
@@ -100,6 +101,5 @@ def _equal_visits(rows: Sequence[Mapping[str, Any]]) -> Caution:
             row["clock"] if row["measure"] == WALL.measure else f"{row['measure']} {row['clock']}" for row in rows
         )
     )
-    return no_spread(
-        f"the ratio to {references} is the same to the last digit in all of {rows[0]['visits']:,} visits, by {clocks}"
-    )
+    visits = count(rows[0]["visits"], "visit")
+    return no_spread(f"the ratio to {references} is the same to the last digit in all of {visits}, by {clocks}")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from raybench.analysis.diagnostics import Caution, Code
 from raybench.analysis.kept_text import kept_object, shown
+from raybench.records import count
 
 STEAL_SHARE: Final = 0.01
 _STEAL_LEAST_NS: Final = 20_000_000
@@ -162,7 +163,7 @@ def _changed(rows: Sequence[Row]) -> Iterator[Caution]:
 def _caution(code: Code, what: str, of: Sequence[Row], rows: Sequence[Row], hint: str) -> Caution:
     names = ", ".join(shown(str(row["visit"]), _LONGEST) for row in of[:_NAMED])
     more = f" and {len(of) - _NAMED:,} more" if len(of) > _NAMED else ""
-    return Caution(code, f"{what} in {len(of):,} of {len(rows):,} visits: {names}{more}", hint)
+    return Caution(code, f"{what} in {len(of):,} of {count(len(rows), 'visit')}: {names}{more}", hint)
 
 
 def _above(rows: Sequence[Row], column: str, limit: float) -> list[Row]:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raybench.analysis.distributions import beta_ppf, binomial_sf, normal_ppf, t_ppf
 from raybench.analysis.stats import Interval
+from raybench.records import count
 
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -107,7 +108,7 @@ def _pool(visits: Sequence[ArrayLike]) -> _Pool:
 def _percentile(pool: _Pool, percent: float, confidence: float) -> Percentile:
     needed, n, groups = samples_needed(percent), pool.samples.size, pool.sizes.size
     if n < needed:
-        reason = f"p{percent:g} needs {needed:,} samples, there are {n:,}"
+        reason = f"p{percent:g} needs {count(needed, 'sample')}, there {'is' if n == 1 else 'are'} {n:,}"
         return Percentile(percent, None, Interval(0.0, math.inf), n, groups, reason)
     p = percent / 100
     # Hazen's plotting positions, (i - 1/2) / n, both here and for the ends, so that the value lies within them.

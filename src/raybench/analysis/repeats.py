@@ -7,6 +7,7 @@ from typing import Any
 
 from raybench.analysis.diagnostics import Caution
 from raybench.analysis.percentiles import PERCENTILES, samples_needed
+from raybench.records import count
 
 
 def repeat_cautions(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Caution]]:
@@ -19,9 +20,9 @@ def repeat_cautions(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Cautio
         samples, distinct = row["samples"], row["distinct_requests"]
         resting = [p for p in PERCENTILES if distinct < samples_needed(p) <= samples]
         if resting:
-            times = f"{distinct:,} distinct request{'s' if distinct > 1 else ''}"
+            times = count(distinct, "distinct request")
             needed = f"p{resting[0]:g} needs {samples_needed(resting[0]):,}"
-            message = f"{samples:,} samples serve {times} again and again: too few for a tail ({needed})"
+            message = f"{count(samples, 'sample')} serve {times} again and again: too few for a tail ({needed})"
             hint = "percentiles, means and intervals are of these requests alone; bring more texts to speak of others"
             found.append((row["configuration"], Caution("few_requests", message, hint)))
     return found

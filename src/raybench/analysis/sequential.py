@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from raybench.analysis.stats import Estimate
+    from raybench.records import count
+from raybench.analysis.stats import Estimate
 
 FIRST_LOOK: Final = 8
 """Rounds before a narrow interval counts: the spread of fewer visits is too easily small by chance."""
@@ -80,14 +81,15 @@ class HalfwidthRule:
 
     def out_of_reach(self) -> str | None:
         """For a person: why over its devices the target cannot be met; None where it can."""
-        instead = f"all {self.max_rounds} rounds are measured"
+        instead = "the one round is measured" if self.max_rounds == 1 else f"all {self.max_rounds} rounds are measured"
         if 1 < self.devices < LEAST_DEVICES:
             return (
                 f"Intervals over {self.devices} GPUs are too unsure to stop by: {instead}. The target can be met on "
                 f"one GPU, or on {LEAST_DEVICES} and more."
             )
         if self.max_rounds < self.least_rounds:
-            return f"Over {self.devices} GPUs it takes {self.least_rounds} rounds to be sure (--max-rounds): {instead}."
+            least = count(self.least_rounds, "round")
+            return f"Over {count(self.devices, 'GPU')} it takes {least} to be sure (--max-rounds): {instead}."
         return None
 
     def is_narrow(self, rounds: int, halfwidth: float) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from raybench.analysis.diagnostics import Caution
 from raybench.analysis.server_versions import never_idle_cautions, version_cautions
+from raybench.records import count
 from raybench.store import redact_uris
 
 LATE_MS: Final = 1.0
@@ -45,10 +46,11 @@ def served_cautions(
     found += _not_held(notes, {visit["configuration"]: visit["deployment"] for visit in visits})
     if prompts:
         one = prompts[0]
-        count = len({(row["task"], row["request"]) for row in prompts})
+        unlike = len({(row["task"], row["request"]) for row in prompts})
         message = (
-            f"{count:,} requests have prompts of other lengths by server: request {one['request']} of {one['task']} "
-            f"has {one['least']} tokens in {one['least_of']} and {one['most']} in {one['most_of']}"
+            f"{count(unlike, 'request')} {'has' if unlike == 1 else 'have'} prompts of other lengths by server: "
+            f"request {one['request']} of {one['task']} has {count(one['least'], 'token')} in {one['least_of']} and "
+            f"{one['most']} in {one['most_of']}"
         )
         hint = "what is compared was not given the same prompt: send token ids, or texts to servers of one template"
         found.append((None, Caution("other_prompts", message, hint)))
@@ -82,17 +84,17 @@ def _at_once(visits: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, Caut
         of_configuration.setdefault(visit["configuration"], []).append(visit)
     found: list[tuple[str | None, Caution]] = []
     for name, own in of_configuration.items():
-        if count := sum(visit["at_once"] for visit in own):
+        if at_once := sum(visit["at_once"] for visit in own):
             asked = sum(len(v["ttft_ms"]) for v in own)
             message = (
-                f"{own[0]['deployment']}: of {count:,} of {asked:,} requests all tokens came in one read, so that "
-                "their TPOT is not told and their TTFT has all of it"
+                f"{own[0]['deployment']}: of {at_once:,} of {count(asked, 'request')} all tokens came in one read, so "
+                "that their TPOT is not told and their TTFT has all of it"
             )
             # Of an answer of one token there is nothing to tell.
             further = sum(visit["further"] for visit in own)
             hint = (
                 "the server does not stream, or not token by token: compare whole requests only, or let it stream"
-                if count == further
+                if at_once == further
                 else "the client came to read too late, or the server does not stream each answer: give the client a "
                 "core of its own, or leave other work off the machine"
             )
@@ -129,8 +131,8 @@ def _caching_unknown(
         word = command[0] if isinstance(command, list) and command else ""
         message = (
             f"{redact_uris(str(one.get('url') or word))} does not say which prompt tokens came out of a cache, of "
-            f"{untold[name]:,} requests: where it keeps prompts that begin alike, or were asked before, a TTFT may be "
-            "that of a cached one"
+            f"{count(untold[name], 'request')}: where it keeps prompts that begin alike, or were asked before, a TTFT "
+            "may be that of a cached one"
         )
         hint = (
             "start it so that it says so, or without such a cache: vLLM with --enable-prompt-tokens-details, and with "

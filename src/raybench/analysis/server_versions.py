@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from raybench.analysis.diagnostics import Caution
 from raybench.analysis.kept_text import kept_object, shown
+from raybench.records import count
 
 _LONGEST: Final = 100
 """Characters of a name or version that are told."""
@@ -28,8 +29,8 @@ def version_cautions(environments: Sequence[object]) -> Iterator[tuple[None, Cau
     servers: dict[str, list[str]] = {}
     for (server, package), of in visits.items():
         if len(of) > 1:
-            told = " and ".join(f"{version} in {count:,}" for version, count in of.items())
-            servers.setdefault(f"{package}: {told} visits", []).append(server)
+            told = " and ".join(f"{version} in {count(visits_of, 'visit')}" for version, visits_of in of.items())
+            servers.setdefault(f"{package}: {told}", []).append(server)
     for several, names in servers.items():
         more = f" and of {len(names) - 1:,} more" if len(names) > 1 else ""
         hint = (
@@ -48,8 +49,8 @@ def never_idle_cautions(environments: Sequence[object]) -> Iterator[tuple[None, 
     for environment in environments:
         for name in dict.fromkeys(_text(s.get("name")) for s in _servers(environment) if s.get("never_idle") is True):
             visits[name] = visits.get(name, 0) + 1
-    for name, count in visits.items():
-        message = f"{name} computed without a pause in {count:,} visits, also while others beside it were asked"
+    for name, busy in visits.items():
+        message = f"{name} computed without a pause in {count(busy, 'visit')}, also while others beside it were asked"
         hint = (
             "others shared the machine with it: give each server cores of its own (servers.cores), or a visit of its "
             "own (--design independent)"

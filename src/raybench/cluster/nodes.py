@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from raybench.records import InputError
+from raybench.records import InputError, count
 
 _CONNECT_S: Final = 10.0
 
@@ -38,5 +38,5 @@ def describe_nodes(nodes: Sequence[Node]) -> str:
     named = "accelerator_type:"
     types = sorted({r.removeprefix(named) for n in nodes for r in n["Resources"] if r.startswith(named)})
     cores = sum(n["Resources"].get("CPU", 0) for n in nodes)
-    gpus = f"{gpu_count(nodes, None)} GPU(s)" + (f" of type {', '.join(types)}" if types else "")
-    return f"the cluster has {len(nodes)} node(s) with {cores:g} CPU(s) and {gpus}"
+    gpus = count(gpu_count(nodes, None), "GPU") + (f" of type {', '.join(types)}" if types else "")
+    return f"the cluster has {count(len(nodes), 'node')} with {cores:g} CPU{'' if cores == 1 else 's'} and {gpus}"

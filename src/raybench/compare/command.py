@@ -21,7 +21,15 @@ from raybench.compare.pairing import Measured, Pair, Parts, common_parts, compar
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.compare.requests import compared_requests
 from raybench.records import InputError
-from raybench.report import add_results_argument, add_run_argument, open_console, print_line, round_seconds, write_json
+from raybench.report import (
+    add_results_argument,
+    add_run_argument,
+    completed,
+    open_console,
+    print_line,
+    round_seconds,
+    write_json,
+)
 
 FAIL_ON: Final = ("slower", "faster", "inconclusive")
 
@@ -132,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_argument(parser, "a", "RUN_A", "; what was")
     add_run_argument(parser, "b", "RUN_B", "; what is compared with it")
     add_results_argument(parser)
-    parser.add_argument(
+    fail_on = parser.add_argument(
         "--fail-on",
         type=_verdicts,
         action="extend",
@@ -141,6 +149,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"exit 1 if a deployment is that: {', '.join(FAIL_ON)}, several by commas or by repeating it; also if "
         "one cannot be judged, or a configuration that is complete in A is not in B",
     )
+    completed(fail_on, lambda _: FAIL_ON, None)
     parser.add_argument(
         "--each", action="store_true", help="--fail-on looks at each configuration, not at the deployments' averages"
     )

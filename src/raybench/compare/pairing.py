@@ -17,7 +17,7 @@ from raybench.analysis import Views, make_kept, shipped_sql
 from raybench.compare.changes import Visit
 from raybench.compare.comparison import LeftOut
 from raybench.compare.requests import Part
-from raybench.records import InputError
+from raybench.records import InputError, count
 from raybench.report import brief_failure
 
 Pair = tuple[str, str]
@@ -137,4 +137,4 @@ def _missing(row: Mapping[str, Any] | None, label: str) -> str:
     if row["complete"]:
         return ""
     why = brief_failure(row["failure"]) if row["failure"] else "not measured yet"
-    return f"incomplete in {label}: {row['rounds_done']} of {row['rounds_planned']} rounds; {why}"
+    return f"incomplete in {label}: {row['rounds_done']} of {count(row['rounds_planned'], 'round')}; {why}"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raybench.analysis import Views, shipped_sql
+from raybench.records import count
 
 _REQUEST = ("configuration", "task", "request")
 _SIZE = ("tokens", "batch", "output_tokens")
@@ -65,8 +66,8 @@ def compared_requests(a: Views, b: Views, names: Collection[str]) -> Chosen:
     if in_a != in_b:
         # Numbers run on over the rounds: what both served is the longer rounds' first few visits.
         return _all(
-            f"A round is {in_a} requests of each configuration in A, {in_b} in B, so rounds are not of the same ones: "
-            "all requests of each run are compared."
+            f"A round is {count(in_a, 'request')} of each configuration in A, {in_b} in B, so rounds are not of the "
+            "same ones: all requests of each run are compared."
         )
     served = [_served(run, names) for run in (a, b)]
     same = {r for r, of_a in served[0].items() if (of_b := served[1].get(r)) and of_a.requests == of_b.requests}

@@ -23,8 +23,8 @@ from raybench.decide.options import add_needs
 from raybench.decide.report import deciding_numbers, render
 from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
-from raybench.records import InputError
-from raybench.report import add_results_argument, add_run_argument, count, open_console, round_seconds, write_json
+from raybench.records import InputError, count
+from raybench.report import add_results_argument, add_run_argument, open_console, round_seconds, write_json
 from raybench.store import Location, StoreError, read_description
 
 
@@ -85,7 +85,9 @@ def cautions(
     held = evidence.rows["multi_lora"]["adapters"]
     several = next(way for way in ways if way.way == "multi_adapter")
     if several.feasible and min(needs.tasks, several.tasks_per_gpu or 0) > held:
-        found.append(f"At most {held} adapters shared a base in this run; more are taken to be as fast as those.")
+        found.append(
+            f"At most {count(held, 'adapter')} shared a base in this run; more are taken to be as fast as those."
+        )
     loads = evidence.rows["lora_separate"]["adapter_loads"]
     if loads < FOR_A_P95 and needs.switch_share:
         # The longest of n lies below the true p95 where all n do.

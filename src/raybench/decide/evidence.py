@@ -15,8 +15,8 @@ from raybench.analysis import Estimate, Tables, shipped_sql
 from raybench.decide.capacity import STRATEGIES, WAYS, Measured
 from raybench.decide.queueing import Service
 from raybench.decide.speed import speed_of
-from raybench.records import INFRASTRUCTURE, InputError
-from raybench.report import brief_failure, count
+from raybench.records import INFRASTRUCTURE, InputError, count
+from raybench.report import brief_failure
 
 FOR_A_P95: Final = 130
 """`samples_needed` for it; a number, since working it out takes scipy, which takes a second to import."""
@@ -100,7 +100,7 @@ class Evidence:
 
     def _incomplete(self, row: Mapping[str, Any]) -> Lack:
         """Whether a deployment's configurations can still become complete, and if not, why."""
-        what = f"{row['deployment']}: {row['complete']} of {row['configurations']} configurations complete"
+        what = f"{row['deployment']}: {row['complete']} of {count(row['configurations'], 'configuration')} complete"
         failed = [
             f"{one['configuration']} failed ({brief_failure(str(one['failure']), 120)})"
             for one in self.tables.rows(shipped_sql("decide_incomplete"))

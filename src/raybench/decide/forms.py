@@ -13,6 +13,7 @@ from raybench.analysis import Tables, shipped_sql
 from raybench.decide.advice import Comparison, FormGain
 from raybench.decide.capacity import STRATEGIES
 from raybench.decide.telling import surest, through, told_by, within_margin
+from raybench.records import count
 from raybench.report import round_seconds
 
 _GIVEN: Final = {
@@ -80,7 +81,7 @@ def _gain(form: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], margin: fl
     if form["usual"] is None:
         return dataclasses.replace(gain, lacks=_no_usual(form))
     missing = [
-        f"{of}{form[complete]} of {form[configurations]} configurations complete"
+        f"{of}{form[complete]} of {count(form[configurations], 'configuration')} complete"
         for of, complete, configurations in (
             ("", "complete", "configurations"),
             (f"of {form['usual']} ", "usual_complete", "usual_configurations"),

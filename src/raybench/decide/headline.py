@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from raybench.decide.advice import WayResult, gigabytes, milliseconds
 from raybench.decide.needs import Needs
-from raybench.report import NOT_BY_ROUNDS, are_too_many, count, more_rounds
+from raybench.records import count
+from raybench.report import NOT_BY_ROUNDS, are_too_many, more_rounds
 
 
 def sentence(

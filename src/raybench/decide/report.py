@@ -12,7 +12,8 @@ from raybench.decide.advice import Advice, Comparison, Growth, Number, WayResult
 from raybench.decide.gains import gain_lines
 from raybench.decide.headline import gpu_range
 from raybench.decide.needs import MOST_TASKS
-from raybench.report import Screen, count, percent, print_line
+from raybench.records import count
+from raybench.report import Screen, percent, print_line
 
 
 def render(advice: Advice, console: Screen) -> None:

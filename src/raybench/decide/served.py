@@ -16,8 +16,8 @@ from raybench.analysis import Tables, goodput_rows, limits_of, shipped_sql
 from raybench.decide.advice import as_json
 from raybench.decide.capacity import STRATEGIES
 from raybench.decide.carried import GOOD, ServedNeeds, ServedWay, best_served, limit_words, served_ways
-from raybench.records import InputError
-from raybench.report import Screen, count, print_line, run_argument, shell_command
+from raybench.records import InputError, count
+from raybench.report import Screen, print_line, run_argument, shell_command
 
 _BASES: Final = ("full_ft", "lora_merged", "lora_separate")
 """What the base beside adapters is held against, the plainest first."""
@@ -203,7 +203,8 @@ def _cautions(
     several = next((way for way in ways if way.way == "multi_adapter" and way.gpus is not None), None)
     if several is not None and min(needs.tasks, several.tasks_per_gpu) > several.adapters:
         found.append(
-            f"At most {several.adapters} adapters shared a server in this run; more are taken to be as fast as those."
+            f"At most {count(several.adapters, 'adapter')} shared a server in this run; more are taken to be as fast "
+            "as those."
         )
     if any(way.gpus is not None and way.way != "multi_adapter" and way.tasks_per_gpu > 1 for way in ways):
         found.append("Several servers on one GPU are taken to carry together what one carries alone.")

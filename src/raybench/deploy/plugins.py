@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from raybench.deploy.strategy import Strategy
-from raybench.records import InputError, StrategyTraits
+from raybench.records import InputError, StrategyTraits, count
 
 GROUP: Final = "raybench.strategies"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -96,5 +96,5 @@ def _wrong(name: str, cls: object) -> str | None:
     if cls.adapter_alone and (low, high) != (1, 1):
         return f"has adapter_alone and takes {low} to {high} adapters: one alone is 1"
     if traits.mixes and high < 2:
-        return f"has traits.mixes and takes at most {high} adapters: to mix takes 2"
+        return f"has traits.mixes and takes at most {count(high, 'adapter')}: to mix takes 2"
     return None

@@ -206,7 +206,8 @@ def memory_errors(gpu: Gpu) -> Look:
     wrong = any(counts.values())
     with contextlib.suppress(CannotRead):  # only newer ones remap
         corrected, uncorrected, pending, failed = map(int, gpu.ask("nvmlDeviceGetRemappedRows"))
-        told += f"; {corrected + uncorrected:,} rows remapped"
+        rows = corrected + uncorrected
+        told += f"; {rows:,} row{'' if rows == 1 else 's'} remapped"
         told += ", more at the next reset" if pending else ""
         told += ", and a remapping has failed" if failed else ""
         wrong = wrong or bool(pending or failed)

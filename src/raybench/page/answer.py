@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from raybench.analysis import Tables
-from raybench.report import count, interval, why_no_interval
+from raybench.records import count
+from raybench.report import interval, why_no_interval
 from raybench.store import redact_uris
 
 State = Literal["nothing", "failed", "undecided", "open", "settled"]

@@ -8,7 +8,8 @@ from raybench.compare import WHY_UNKNOWN, By, Row, RunComparison, change_interva
 from raybench.page.answer import NAMED, Answer, State
 from raybench.page.values import p_value
 from raybench.page.verdicts import Reason
-from raybench.report import are_too_many, count, more_rounds
+from raybench.records import count
+from raybench.report import are_too_many, more_rounds
 
 
 def by_which(found: RunComparison) -> By:

@@ -10,7 +10,8 @@ from raybench.compare import By, Change, Changed, Row, RunComparison, change_int
 from raybench.page.change_answer import by_which, reason_of_change
 from raybench.page.parts import Columns, Forest, Grid, Item, Limits, Mark, Section, cut, grid, grids
 from raybench.page.values import fixed
-from raybench.report import MEASURES, count, measures_of
+from raybench.records import count
+from raybench.report import MEASURES, measures_of
 from raybench.store import redact_uris
 
 _KINDS: Final = {

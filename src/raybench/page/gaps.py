@@ -8,7 +8,7 @@ from typing import Any, Final
 from raybench.analysis import Tables
 from raybench.page.parts import Item, Limits, Section, cut, grid, grids
 from raybench.page.values import whole
-from raybench.report import count
+from raybench.records import count
 from raybench.store import redact_uris
 
 _NAMED: Final = 3

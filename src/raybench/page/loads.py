@@ -9,7 +9,8 @@ from raybench.analysis import Tables
 from raybench.page.latencies import is_wide
 from raybench.page.parts import Chart, Limits, Section, Series, cut, grid, grids
 from raybench.page.values import fixed, shares, whole
-from raybench.report import count, share
+from raybench.records import count
+from raybench.report import share
 
 _LOADED = "FROM goodput WHERE load IS NOT NULL"
 

@@ -8,7 +8,8 @@ from typing import Any
 from raybench.analysis import Tables, shipped_sql
 from raybench.page.parts import Chart, Limits, Section, Series, cut
 from raybench.page.queries import text_of
-from raybench.report import count, duration, percent
+from raybench.records import count
+from raybench.report import duration, percent
 
 
 def time_section(tables: Tables, limits: Limits) -> Section:

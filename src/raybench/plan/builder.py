@@ -32,7 +32,7 @@ from raybench.plan.served import (
     problems_of_servers,
     servers_of,
 )
-from raybench.records import Problems, StrategyTraits
+from raybench.records import Problems, StrategyTraits, count
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -144,7 +144,8 @@ class PlanBuilder:
             self.problems.found.append("--max-rounds goes with --until-halfwidth; use --rounds for a fixed number")
         if rounds * requests > MAX_REQUESTS:
             self.problems.found.append(
-                f"{self.where}: {rounds} rounds of {requests} requests are more than {MAX_REQUESTS}; ask for fewer"
+                f"{self.where}: {count(rounds, 'round')} of {count(requests, 'request')}: more than {MAX_REQUESTS}; "
+                "ask for fewer"
             )
         return rounds, requests, halfwidth
 
@@ -152,8 +153,8 @@ class PlanBuilder:
         largest = max((c.batch for c in configurations), default=1)
         if requests <= MAX_REQUESTS and requests * largest > MAX_PROMPTS:
             self.problems.found.append(
-                f"{self.where}: {requests} requests of {largest} prompts are more than {MAX_PROMPTS} prompts; ask for "
-                "fewer requests, or for a smaller batch"
+                f"{self.where}: {count(requests, 'request')} of {count(largest, 'prompt')}: more than {MAX_PROMPTS} "
+                "prompts; ask for fewer requests, or for a smaller batch"
             )
 
     def check_served(self, configurations: Iterable[Configuration], python: str | None) -> None:
@@ -339,8 +340,11 @@ class PlanBuilder:
         """Whether the strategy takes that many adapters, and mixes them where that is asked for."""
         low, high = traits.min_adapters, traits.max_adapters
         if not low <= adapters <= high:
-            expected = f"{low}" if low == high else f"{low} to {high}"
-            self.problem(f"{key}.adapters", f"{table.strategy} takes {expected} adapters, got {adapters}")
+            expected = count(low, "adapter") if low == high else f"{low} to {high} adapters"
+            self.problem(
+                f"{key}.adapters",
+                f"{table.strategy} takes {expected}, got {adapters}",
+            )
         if table.form is not None:
             self.check_choice(table.form, traits.forms, f"{key}.form", f"form of {table.strategy}")
         if table.execution != "eager":

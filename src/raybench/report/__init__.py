@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         run_completion,
     )
     from raybench.report.failures import all_of_it, brief_failure, told_failure
+    from raybench.report.fitted import fit_columns
     from raybench.report.numbers import (
-        count,
         duration,
         interval,
         percent,
@@ -74,10 +74,10 @@ __all__ = [
     "complete",
     "completed",
     "completed_command",
-    "count",
     "duration",
     "explained",
     "fidelity_lines",
+    "fit_columns",
     "harmless",
     "interval",
     "is_completing",

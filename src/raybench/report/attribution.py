@@ -6,7 +6,8 @@ import statistics
 from typing import Any
 
 from raybench.analysis import Tables, shipped_sql
-from raybench.report.numbers import count, percent
+from raybench.records import count
+from raybench.report.numbers import percent
 
 
 def attribution_lines(tables: Tables) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from raybench.store import DEFAULT_RESULTS
 
 SHELLS: Final = ("bash", "zsh", "fish")
 
+_PLACE: Final = re.compile("DIR|FILE|PATH|URI")
 _ASKED: Final = "_ARGCOMPLETE"
 """Of the environment in which a shell asks."""
 
@@ -40,21 +42,34 @@ def complete(parser: Parser) -> None:
     """Tell the shell, and end the process."""
     import argcomplete
 
-    argcomplete.autocomplete(parser, always_complete_options="long")
+    by_default: Any = _places
+    argcomplete.autocomplete(parser, always_complete_options="long", default_completer=by_default)
 
 
-def completed(action: argparse.Action, words: Words, kinds: tuple[str, ...] = ()) -> None:
-    """Let ``action`` be completed by ``words``, and by folders and files; ``kinds``: only files that end so."""
+def completed(action: argparse.Action, words: Words, kinds: tuple[str, ...] | None = ()) -> None:
+    """Let ``action`` be completed by ``words``, and by folders and files.
+
+    ``kinds``: only files that end so; None: no files.
+    """
 
     def found(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         from argcomplete.completers import FilesCompleter
 
         known = list(words(parsed_args))
-        files = (str(name) for name in FilesCompleter(kinds)(prefix))
+        files = () if kinds is None else (str(name) for name in FilesCompleter(kinds)(prefix))
         # What a terminal acts on completes nothing: names of folders are foreign.
         return [word for word in (*known, *(f for f in files if f.rstrip("/") not in known)) if word.isprintable()]
 
     vars(action)["completer"] = found  # which is how argcomplete is told
+
+
+def _places(prefix: str, action: argparse.Action, **_: Any) -> list[str]:
+    """Files and folders, for what is a place by its metavar; for a number, a rate or a name nothing."""
+    from argcomplete.completers import FilesCompleter
+
+    if not _PLACE.search(str(action.metavar)):
+        return []
+    return [word for word in map(str, FilesCompleter()(prefix)) if word.isprintable()]
 
 
 def names_and_latest(options: argparse.Namespace) -> list[str]:
@@ -77,5 +92,5 @@ def run_completion(options: argparse.Namespace) -> int:
     """``raybench completion``: 0."""
     from argcomplete.shell_integration import shellcode
 
-    write_text(shellcode(["raybench"], shell=options.shell).strip() + "\n")
+    write_text(shellcode(["raybench"], use_defaults=False, shell=options.shell).strip() + "\n")
     return 0

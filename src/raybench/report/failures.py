@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from raybench.report.numbers import count
+from raybench.records import count
 from raybench.report.terminal import run_argument, shell_command
 from raybench.store import Location, redact_uris
 
@@ -59,7 +59,9 @@ def incomplete_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         why = brief_failure(row["failure"]) if row["failure"] else "not measured yet"
         alike.setdefault((row["rounds_done"], row["rounds_planned"], why), []).append(row["configuration"])
-    return [f"{_names(names)}: {done} of {planned} rounds; {why}" for (done, planned, why), names in alike.items()]
+    return [
+        f"{_names(names)}: {done} of {count(planned, 'round')}; {why}" for (done, planned, why), names in alike.items()
+    ]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from raybench.records import InputError, RaybenchError
-from raybench.report.numbers import count
+from raybench.records import InputError, RaybenchError, count
 from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.terminal import harmless, say, shown_place, write_text
 from raybench.store import Location, Removal, read_description

@@ -8,9 +8,12 @@ import sys
 from typing import Any, Final, TextIO
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
+from raybench.report.fitted import fit_columns, listed
 from raybench.report.terminal import Output, harmless
+from raybench.report.wrapping import wrapped
 
 _LOG_WIDTH: Final = 180
 _BLANKS: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*\n)")
@@ -26,6 +29,13 @@ class Screen(Console):
         """``options``: those of rich's Console."""
         tidy: Any = _Tidy(file)
         super().__init__(file=tidy, **options, markup=False, highlight=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, but that a table that is too narrow for its words is a list of its rows."""
+        if len(objects) == 1 and isinstance(objects[0], Table) and objects[0].columns:
+            table = objects[0]
+            objects = (table if fit_columns(table, self.width) else listed(table),)
+        super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """What becomes of each string: a line, a cell, a title."""
@@ -67,5 +77,6 @@ def open_console() -> Screen:
 
 
 def print_line(console: Screen, text: str) -> None:
-    """One line, not wrapped, so that a command in it can be copied."""
-    console.print(text, soft_wrap=True)
+    """One line; on a terminal broken at blanks where it is longer, but for one with a command to copy."""
+    for line in wrapped(harmless(text), console.width) if console.is_terminal else [text]:
+        console.print(line, soft_wrap=True)

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from raybench.analysis import Views, shipped_sql
-from raybench.report.numbers import count
+from raybench.records import count
 
 NOT_BY_ROUNDS: Final = "not to be settled by more rounds on this machine"
 

@@ -10,7 +10,8 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
-from raybench.report.numbers import count, interval, share, size
+from raybench.records import count
+from raybench.report.numbers import interval, share, size
 from raybench.report.screen import Screen, print_line
 from raybench.report.settling import NOT_BY_ROUNDS, Settling, more_rounds
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Tables
+from raybench.records import count
 from raybench.report.attribution import attribution_lines
 from raybench.report.failures import all_of_it, failed_headline, has_failed, incomplete_lines
 from raybench.report.load import load_tables
@@ -314,7 +315,7 @@ def caution_lines(tables: Tables, console: Screen) -> None:
         by_hint.setdefault((row["code"], row["hint"]), []).append(row)
     for (code, hint), found in by_hint.items():
         of_run = found[0]["configuration"] is None
-        where = "the run" if of_run else f"{len(found)} configuration(s)"
+        where = "the run" if of_run else count(len(found), "configuration")
         print_line(console, f"Caution, {code} in {where}. {hint[0].upper()}{hint[1:]}.")
         for row in found[:3]:
             print_line(console, f"  {row['message']}" if of_run else f"  {row['configuration']}: {row['message']}")
@@ -326,7 +327,7 @@ def completeness_lines(tables: Tables, console: Screen) -> bool:
     """How many configurations are complete, and in brief why the others are not. Returns whether all are."""
     rows = tables.rows("FROM completeness")
     complete = sum(row["complete"] for row in rows)
-    print_line(console, f"{complete} of {len(rows)} configurations complete.")
+    print_line(console, f"{complete:,} of {count(len(rows), 'configuration')} complete.")
     incomplete = [row for row in rows if not row["complete"]]
     lines = incomplete_lines(incomplete)
     for line in lines[:ROWS_SHOWN]:

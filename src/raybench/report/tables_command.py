@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from raybench.analysis import Tables
-from raybench.records import InputError
+from raybench.analysis import Tables, table_names
+from raybench.records import InputError, count
+from raybench.report.completion import completed
 from raybench.report.formats import ENDINGS, FORMATS, Format
-from raybench.report.numbers import count
 from raybench.report.query import encoded, print_as, print_box
 from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.screen import open_console
@@ -34,7 +34,10 @@ def add_tables_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``raybench tables``."""
     add_run_argument(parser)
     add_results_argument(parser)
-    parser.add_argument("--table", metavar="NAME", help="this one alone, any view of docs/sql.md, as by_strategy")
+    table = parser.add_argument(
+        "--table", metavar="NAME", help="this one alone, any view of docs/sql.md, as by_strategy"
+    )
+    completed(table, lambda _: table_names(), None)
     parser.add_argument("--format", choices=FORMATS, help="as data: --table to standard output, or into --out")
     parser.add_argument(
         "--out",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from raybench.records import RaybenchError
+from raybench.report.wrapping import lines_for
 from raybench.store import Location, redact_uris
 
 
@@ -37,16 +38,16 @@ def harmless(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on standard output, `harmless`."""
-    write_text(harmless(text) + "\n")
+    """One line on standard output, `harmless`; on a terminal as many as it takes."""
+    write_text("\n".join(lines_for(harmless(text), sys.stdout)) + "\n")
 
 
 def complain(text: str) -> None:
-    """One line on standard error, without the secrets of URIs."""
+    """One line on standard error, without the secrets of URIs; on a terminal as many as it takes."""
     if sys.stderr is not None:  # where it is closed nobody can be told
         line = harmless(redact_uris(re.sub(r"\s*\n\s*", " ", text.strip())))
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"raybench: {line}\n")
+            sys.stderr.write("\n".join(lines_for(f"raybench: {line}", sys.stderr)) + "\n")
             sys.stderr.flush()
 
 

@@ -173,5 +173,5 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _line(where: str, old: Any, new: Any) -> str:
     if isinstance(old, list) and isinstance(new, list):
-        return f"{where}: {len(old)} entries, now {len(new)}"
+        return f"{where}: {len(old)} {'entry' if len(old) == 1 else 'entries'}, now {len(new)}"
     return f"{where}: {old!r}, now {new!r}"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from raybench.machine import Examined, Finding, examine, examine_results
-from raybench.report import add_results_argument, count, say, write_json
+from raybench.records import count
+from raybench.report import add_results_argument, say, write_json
 
 _DESCRIPTION: Final = (
     "What on this machine, or with --address on each node of a Ray cluster, would spoil a measurement, and what to do "

@@ -8,8 +8,8 @@ from typing import Literal
 from raybench.machine import measure_core
 from raybench.model import ModelFiles, adapter_size, model_shape
 from raybench.plan import COMPILED, Plan
-from raybench.records import InputError
-from raybench.report import count, duration
+from raybench.records import InputError, count
+from raybench.report import duration
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.estimate import GPUS, Estimate, Machine, estimate, this_core
 
@@ -30,7 +30,7 @@ def estimate_lines(checked: CheckedPlan) -> list[str]:
         "Estimate, worked out and not measured; half as long or twice as long would be no surprise:",
         f"  with one worker {duration(core.time_s)} on a core of this machine{of_core}; {gpus}{of_gpu}",
         f"  memory {_bytes(core.memory_bytes)} on a CPU{of_core}, {_bytes(gpu.memory_bytes)} on a GPU{of_gpu}, besides "
-        f"activations and what libraries take: block {gpu.block} holds {gpu.models} models at once",
+        f"activations and what libraries take: block {gpu.block} holds {count(gpu.models, 'model')} at once",
     ]
     if core.untied_bytes:
         lines.append(

@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Estimate, RunningRatios, RunningRow
-from raybench.report import interval, label_of
+from raybench.report import fit_columns, interval, label_of
 
 EVERY_S: Final = 5.0
 """Between two looks, at least."""
@@ -84,6 +84,7 @@ class LiveTable:
             table.add_row(row.deployment, f"{row.n:,}", *cells)
         if len(shown) < len(self._rows):
             table.caption = f"and {len(self._rows) - len(shown):,} more"
+        fit_columns(table, width)
         return table
 
 

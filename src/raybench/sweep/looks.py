@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from raybench.analysis import HalfwidthRule, Views
 from raybench.plan import Plan
+from raybench.records import count
 from raybench.store import RunStore
 
 
@@ -30,6 +31,6 @@ def last_rounds(plan: Plan, store: RunStore, say: Callable[[str], None]) -> Iter
         said_of = rule.devices
         confirming = decision == "continue" and widths and rule.is_narrow(rounds, widths[-1])
         found = "narrow so far, to be confirmed by further rounds" if confirming else decision
-        say(f"After {rounds} rounds the widest half-width is {widest} (target {rule.target:.2%}): {found}.")
+        say(f"After {count(rounds, 'round')} the widest half-width is {widest} (target {rule.target:.2%}): {found}.")
         if decision != "continue":
             return

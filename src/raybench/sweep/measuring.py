@@ -8,6 +8,7 @@ from functools import partial
 
 from raybench.analysis import RunningRatios, Views
 from raybench.cluster import Agenda, Cluster, Job
+from raybench.records import count
 from raybench.report import Screen, print_line, shell_command
 from raybench.store import RunStore, StoreError
 from raybench.sweep.live import Live, State
@@ -33,8 +34,8 @@ def measure(
     served = [(row["block"], row["device"]) for row in store.read("visits").to_pylist()]
     agenda = Agenda(job, store.committed(), failed, served)
     if sweep.resuming:
-        again = f"; {len(failed)} failed configuration(s) are not tried again" if failed else ""
-        say(f"Resuming: {len(store.committed())} visits are done, {len(agenda)} are left{again}.")
+        again = f"; {count(len(failed), 'failed configuration')} not tried again" if failed else ""
+        say(f"Resuming: {count(len(store.committed()), 'visit')} done, {len(agenda):,} left{again}.")
     progress = RunProgress(
         console, plan.expected_samples(), plan.rounds, store.timed_samples(), table=_live_table(store, console)
     )
@@ -67,7 +68,7 @@ def measure(
                     recorder.commit()
                     _compact(store, progress.note)
                 go_on = shell_command(sweep.command)
-                progress.note(f"{state}; {len(store.committed())} visits are kept. Go on: {go_on}")
+                progress.note(f"{state}; {count(len(store.committed()), 'visit')} kept. Go on: {go_on}")
             else:
                 _compact(store, progress.note)
             live.end(state)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
-from raybench.records import InputError, Problems
-from raybench.report import count, explained, say, shell_command, write_json, write_text
+from raybench.records import InputError, Problems, count
+from raybench.report import explained, say, shell_command, write_json, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.estimate_lines import estimate_lines
 
@@ -29,7 +29,8 @@ def show_plan(options: argparse.Namespace) -> int:
         write_json(plan_json(checked, words))
         return 0
     say(f"{plan.name}: {' '.join(plan.description.split())}")
-    say(f"{len(plan.configurations)} configurations in {count(len(plan.blocks), 'block')} ({plan.design} design)")
+    blocks, visits = len(plan.blocks), len(plan.blocks) * plan.rounds
+    say(f"{count(len(plan.configurations), 'configuration')} in {count(blocks, 'block')} ({plan.design} design)")
     for block in plan.blocks:
         guests = f"  (compared with {', '.join(c.name for c in block.guests)})" if block.guests else ""
         say(f"  {block.name}: {', '.join(c.name for c in block.members)}{guests}")
@@ -37,9 +38,9 @@ def show_plan(options: argparse.Namespace) -> int:
         if adapter.path is not None:
             say(f"  adapter {adapter.name}: {_read(adapter)}")
     say(
-        f"{plan.rounds} rounds of {plan.requests} requests: {len(plan.blocks) * plan.rounds} visits, "
-        f"{plan.rounds * plan.requests} samples a configuration, {plan.expected_samples():,} in all "
-        f"(and {plan.warmups} warm-ups a configuration and visit)"
+        f"{count(plan.rounds, 'round')} of {count(plan.requests, 'request')}: {count(visits, 'visit')}, "
+        f"{count(plan.rounds * plan.requests, 'sample')} a configuration, {plan.expected_samples():,} in all "
+        f"(and {count(plan.warmups, 'warm-up')} a configuration and visit)"
     )
     say(explained("block", "visit"))
     for line in estimate_lines(checked):
@@ -61,7 +62,7 @@ def _print_text(name: str) -> int:
 def _read(adapter: Adapter) -> str:
     """What was read of an adapter's files."""
     targets = adapter.target_modules or ()
-    shown = repr(targets) if isinstance(targets, str) else f"{len(targets)} target modules"
+    shown = repr(targets) if isinstance(targets, str) else count(len(targets), "target module")
     if isinstance(targets, tuple) and len(targets) <= 4:
         shown = ", ".join(targets)
     if adapter.target_parameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from raybench.model import presets
 from raybench.plan import shipped_plans
 from raybench.report import completed
 
@@ -13,7 +14,10 @@ def add_plan_arguments(p: argparse.ArgumentParser) -> None:
     plan = p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
     completed(plan, lambda _: shipped_plans(), (".toml",))
     p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
-    p.add_argument("--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too")
+    model = p.add_argument(
+        "--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too"
+    )
+    completed(model, lambda _: presets())
     instead = p.add_mutually_exclusive_group()
     instead.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
     instead.add_argument("--json", action="store_true", help="everything as JSON")

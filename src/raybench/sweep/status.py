@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
+from raybench.records import count
 from raybench.report import (
     add_results_argument,
     add_run_argument,
@@ -162,7 +163,8 @@ def _lines(found: Status, where: Location) -> list[str]:
     at_most = "at most " if found.until_halfwidth is not None else ""
     lines.append(
         f"Visits: {found.visits_done:,} of {at_most}{found.visits_planned:,} done, {len(found.running)} running, "
-        f"{found.visits_waiting:,} waiting; {found.lost_attempts:,} attempts lost. {found.samples:,} samples."
+        f"{found.visits_waiting:,} waiting; "
+        f"{count(found.lost_attempts, 'attempt')} lost. {count(found.samples, 'sample')}."
     )
     lines.append(explained("visit", "block"))
     lines.append(
@@ -181,7 +183,7 @@ def _lines(found: Status, where: Location) -> list[str]:
         for worker in found.running
     ]
     if found.visits_per_hour is not None:
-        lines.append(f"Rate: {found.visits_per_hour:,.0f} visits an hour" + _end(found))
+        lines.append(f"Rate: {count(round(found.visits_per_hour), 'visit')} an hour" + _end(found))
     lines.append(_next(found, where))
     return lines
 

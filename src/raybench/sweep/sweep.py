@@ -12,6 +12,7 @@ from raybench.deploy import all_traits
 from raybench.machine import doctor_notice, priority_notice
 from raybench.model import Recipe
 from raybench.page import keep_page
+from raybench.records import count
 from raybench.report import (
     Screen,
     duration,
@@ -39,8 +40,9 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
     for notice in sweep.notices:
         say(notice)
     say(
-        f"{plan.name}: {len(plan.configurations)} configurations, {len(plan.blocks)} blocks x {plan.rounds} rounds, "
-        f"{plan.expected_samples():,} samples. Starting Ray."
+        f"{plan.name}: {count(len(plan.configurations), 'configuration')}, {count(len(plan.blocks), 'block')} x "
+        f"{count(plan.rounds, 'round')}, "
+        f"{count(plan.expected_samples(), 'sample')}. Starting Ray."
     )
     say(explained("block", "visit"))
     asked = sweep.cluster
@@ -59,7 +61,7 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
         job = Job(plan, sweep.checked.workload(model), model, recipe, cluster.device_kind)
         workers = cluster.start(model, recipe, len(plan.blocks) * plan.rounds, signals.check, say)
         names = ", ".join(sorted({w["device_name"] for w in workers}))
-        say(f"{len(workers)} worker(s) on {names}; model {model.name}. Results: {sweep.root}")
+        say(f"{count(len(workers), 'worker')} on {names}; model {model.name}. Results: {sweep.root}")
         low = priority_notice({w["machine"]["host"]: w["machine"]["niceness"] for w in workers})
         if low is not None:
             say(low)
