@@ -73,7 +73,7 @@ def test_plan_shows_what_would_run(capsys: Capture) -> None:
     assert lines[14].startswith("A block: configurations that are compared")
     assert lines[15].startswith("Estimate, worked out and not measured")
     assert lines[13] == (
-        "10 rounds of 50 requests: 110 visits, 500 samples a configuration, 15,500 in all "
+        "10 rounds of 50 requests: 110 visits, 500 samples a configuration, 15,500 samples (1,000 of guests) in all "
         "(and 3 warm-ups a configuration and visit)"
     )
     assert lines[18] == "Run it: raybench sweep --plan rq2"
@@ -83,7 +83,7 @@ def test_plan_shows_the_independent_design_and_how_to_run_it(capsys: Capture) ->
     assert cli.main(["plan", "rq2", "--design", "independent"]) == 0
     out = capsys.readouterr().out
     assert "29 configurations in 29 blocks (independent design)" in out
-    assert "1 round of 500 requests: 29 visits, 500 samples a configuration, 14,500 in all" in out
+    assert "1 round of 500 requests: 29 visits, 500 samples a configuration, 14,500 samples in all" in out
     assert out.splitlines()[-1] == "Run it: raybench sweep --plan rq2 --design independent"
 
 

@@ -15,7 +15,7 @@ from raybench.plan.plan import Plan
 from raybench.report import Screen
 from raybench.report.tables import print_everything
 from raybench.store.store import RunStore
-from raybench.sweep.counted import timed_samples
+from raybench.sweep.counted import Counted, timed_samples
 from raybench.sweep.status import read
 from runs import measure
 
@@ -24,7 +24,7 @@ MS = 1_000_000
 
 def counted(root: Path) -> int:
     store = RunStore.open(root)
-    return timed_samples(store.description, store.read("loads").to_pylist())
+    return timed_samples(store.description, store.read("loads").to_pylist()).samples
 
 
 @pytest.fixture
@@ -49,7 +49,14 @@ def test_a_complete_run_has_as_many_everywhere(
     assert tables.rows("SELECT count(*) AS n FROM timed") == [{"n": plan.expected_samples()}]
     own = tables.rows("SELECT sum(n) AS n FROM by_configuration")[0]["n"]
     assert own == plan.rounds * plan.requests * len(plan.configurations)
+    assert read(root).guest_samples == plan.guest_samples() == counted(root) - own
     assert tables.rows("SELECT sum(n) AS n FROM deployments")[0]["n"] == own
+
+
+def test_in_words_guests_are_named_where_there_are_any() -> None:
+    assert [Counted(*numbers).words() for numbers in ((1_240, 30), (210, 0), (1, 0))] == [
+        *("1,240 samples (30 of guests)", "210 samples", "1 sample"),
+    ]
 
 
 @pytest.mark.usefixtures("costs")

@@ -283,6 +283,10 @@ class Plan:
             for configuration in block.configurations
         )
 
+    def guest_samples(self) -> int:
+        """Those of them that guests take, which no configuration's own number has."""
+        return self.expected_samples() - len(self.configurations) * self.rounds * self.requests
+
 
 def homes(blocks: Iterable[Block]) -> dict[str, Block]:
     """Of each configuration the block whose samples are its own."""

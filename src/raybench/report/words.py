@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Word = Literal["block", "visit"]
+Word = Literal["block", "visit", "guest"]
 
 _MEANINGS: Final[dict[Word, str]] = {
     "block": "configurations that are compared, side by side in one process",
     "visit": "one block in one round, in a process of its own",
+    "guest": "a configuration measured in another block only to be compared with",
 }
 
 

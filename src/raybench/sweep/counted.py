@@ -5,14 +5,26 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from raybench.plan import DRAWN, Routing, places
+from raybench.records import count
 from raybench.store import ConfigurationOfRun, Description
 
 
-def timed_samples(description: Description, loads: Iterable[Mapping[str, Any]]) -> int:
-    """Guests' included; ``loads``: rows of that table, which has those that measured all of their round and no others.
+class Counted(NamedTuple):
+    """Timed samples, guests' included, and how many of them are guests'."""
+
+    samples: int
+    of_guests: int
+
+    def words(self) -> str:
+        """``240 samples (30 of guests)``."""
+        return count(self.samples, "sample") + (f" ({self.of_guests:,} of guests)" if self.of_guests else "")
+
+
+def timed_samples(description: Description, loads: Iterable[Mapping[str, Any]]) -> Counted:
+    """Those of a run; ``loads``: rows of that table, which has those that measured all of their round and no others.
 
     A configuration of the visit's own block serves all requests of a round, a guest those that its hosts serve for it.
     """
@@ -26,19 +38,19 @@ def timed_samples(description: Description, loads: Iterable[Mapping[str, Any]]) 
     def of_guest(name: str, block: str, first: int) -> int:
         return _of_guest(known[name], hosts[block], first, requests)
 
-    found = 0
+    own = guests = 0
     for row in loads:
         name, block, first = row["configuration"], row["block"], row["round"] * requests
         if name not in known:
             continue
         if known[name].block == block:
-            found += requests
+            own += requests
         elif any(host.routing in DRAWN for host in hosts[block]):
-            found += of_guest(name, block, first)
+            guests += of_guest(name, block, first)
         else:  # which comes again once all have had their turns
             turns = max((len(host.tasks) for host in hosts[block]), default=1)
-            found += of_guest(name, block, first % turns if len(hosts[block]) == 1 else first)
-    return found
+            guests += of_guest(name, block, first % turns if len(hosts[block]) == 1 else first)
+    return Counted(own + guests, guests)
 
 
 def _of_guest(guest: ConfigurationOfRun, hosts: Sequence[ConfigurationOfRun], first: int, requests: int) -> int:

@@ -75,7 +75,7 @@ class LiveTable:
         labels = [{"deployment": row.deployment, "strategy": row.role} for row in self._rows]
         table = Table(title=_TITLE, box=box.SIMPLE, title_justify="left")
         table.add_column("Configuration", overflow="fold")
-        table.add_column("samples", justify="right")
+        table.add_column("n", justify="right")
         for reference in references:
             table.add_column(f"vs {label_of(reference, labels)}", justify="right", overflow="fold")
         shown = self._rows[: max(_LEAST, height - _BESIDE)]

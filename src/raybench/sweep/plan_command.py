@@ -8,6 +8,7 @@ from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems, count
 from raybench.report import explained, say, shell_command, write_json, write_text
 from raybench.sweep.checked_plan import check_plan
+from raybench.sweep.counted import Counted
 from raybench.sweep.estimate_lines import estimate_lines
 
 
@@ -29,6 +30,7 @@ def show_plan(options: argparse.Namespace) -> int:
         write_json(plan_json(checked, words))
         return 0
     say(f"{plan.name}: {' '.join(plan.description.split())}")
+    samples = Counted(plan.expected_samples(), plan.guest_samples())
     blocks, visits = len(plan.blocks), len(plan.blocks) * plan.rounds
     say(f"{count(len(plan.configurations), 'configuration')} in {count(blocks, 'block')} ({plan.design} design)")
     for block in plan.blocks:
@@ -39,10 +41,10 @@ def show_plan(options: argparse.Namespace) -> int:
             say(f"  adapter {adapter.name}: {_read(adapter)}")
     say(
         f"{count(plan.rounds, 'round')} of {count(plan.requests, 'request')}: {count(visits, 'visit')}, "
-        f"{count(plan.rounds * plan.requests, 'sample')} a configuration, {plan.expected_samples():,} in all "
+        f"{count(plan.rounds * plan.requests, 'sample')} a configuration, {samples.words()} in all "
         f"(and {count(plan.warmups, 'warm-up')} a configuration and visit)"
     )
-    say(explained("block", "visit"))
+    say(explained("block", "visit", "guest") if samples.of_guests else explained("block", "visit"))
     for line in estimate_lines(checked):
         say(line)
     for note in checked.notes:

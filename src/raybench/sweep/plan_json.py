@@ -38,6 +38,7 @@ def plan_json(checked: CheckedPlan, command: Sequence[str]) -> dict[str, Any]:
         "visits": len(plan.blocks) * plan.rounds,
         "samples_of_a_configuration": plan.rounds * plan.requests,
         "samples": plan.expected_samples(),
+        "guest_samples": plan.guest_samples(),
         "estimates": [] if plan.servers else _estimates(checked),
         "cautions": list(checked.notes),
         "command": list(command),

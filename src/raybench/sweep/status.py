@@ -23,7 +23,7 @@ from raybench.report import (
     write_json,
 )
 from raybench.store import Entry, Location, RunStore
-from raybench.sweep.counted import timed_samples
+from raybench.sweep.counted import Counted, timed_samples
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
 
 SILENT_S: Final = 60.0
@@ -39,7 +39,7 @@ class Status:
     ``visits_planned``: at most so many, where rounds are added ``until_halfwidth``. ``silent_s``: seconds since
     the driver's last word, None where it has said none. ``visits_per_hour``: committed since that driver began, None
     where nothing was. ``failed``: configuration and reason. ``resumable``: whether ``--resume`` would measure anything.
-    ``samples``: timed ones, guests' included.
+    ``samples``: timed ones, guests' included, of which ``guest_samples`` are theirs.
     """
 
     run_id: str
@@ -56,6 +56,7 @@ class Status:
     resumable: bool
     lost_attempts: int
     samples: int
+    guest_samples: int
     devices: dict[str, int]
     workers: tuple[LiveWorker, ...]
     visits_per_hour: float | None
@@ -101,6 +102,7 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
     # A run until its intervals are narrow that has not ended by itself may want further rounds.
     last = plan.rounds if state != "incomplete" else rounds
     rate = None if live is None else _visits_per_hour(entries, live)
+    counted = timed_samples(description, store.read("loads").to_pylist())
     left_s = 3600 * left / rate if rate and state == "running" else None
     return Status(
         run_id=description.run_id,
@@ -116,7 +118,8 @@ def read(path: Location, now: datetime.datetime | None = None) -> Status:
         failed=_failed(store, complete),
         resumable=state != "complete" and _is_anything_left(store, last),
         lost_attempts=store.read("attempts").num_rows,
-        samples=timed_samples(description, store.read("loads").to_pylist()),
+        samples=counted.samples,
+        guest_samples=counted.of_guests,
         devices=_devices(store),
         workers=workers,
         visits_per_hour=rate,
@@ -164,7 +167,7 @@ def _lines(found: Status, where: Location) -> list[str]:
     lines.append(
         f"Visits: {found.visits_done:,} of {at_most}{found.visits_planned:,} done, {len(found.running)} running, "
         f"{found.visits_waiting:,} waiting; "
-        f"{count(found.lost_attempts, 'attempt')} lost. {count(found.samples, 'sample')}."
+        f"{count(found.lost_attempts, 'attempt')} lost. {Counted(found.samples, found.guest_samples).words()}."
     )
     lines.append(explained("visit", "block"))
     lines.append(

@@ -25,6 +25,7 @@ from raybench.report import (
     shown_place,
 )
 from raybench.store import RunStore, redact_uris
+from raybench.sweep.counted import Counted
 from raybench.sweep.describe import describe
 from raybench.sweep.measuring import measure
 from raybench.sweep.preflight import CheckedSweep
@@ -39,12 +40,12 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
 
     for notice in sweep.notices:
         say(notice)
+    samples = Counted(plan.expected_samples(), plan.guest_samples())
     say(
         f"{plan.name}: {count(len(plan.configurations), 'configuration')}, {count(len(plan.blocks), 'block')} x "
-        f"{count(plan.rounds, 'round')}, "
-        f"{count(plan.expected_samples(), 'sample')}. Starting Ray."
+        f"{count(plan.rounds, 'round')}, {samples.words()}. Starting Ray."
     )
-    say(explained("block", "visit"))
+    say(explained("block", "visit", "guest") if samples.of_guests else explained("block", "visit"))
     asked = sweep.cluster
     with Cluster(
         asked.address,
