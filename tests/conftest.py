@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -15,13 +14,9 @@ import pytest
 os.environ.pop("COLUMNS", None)  # readline, which pytest imports, tells its workers a width that nobody asked for
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before anything else is
 
-from fake_device import known_strategy
-from raybench.deploy import strategies
-from raybench.model.workload import glue_tasks
-from raybench.plan import file as plan_file
-from raybench.plan.builder import Overrides
+from fake_device import make_known
 from raybench.plan.plan import Plan
-from small_plans import SMALL_PLAN
+from small_plans import SMALL_PLAN, loaded_plan
 
 # The same examples in every run, however long one takes: a machine that stalls fails nothing.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -55,13 +50,7 @@ def small_plan_path(tmp_path: Path) -> Path:
 def load_plan(small_plan_path: Path) -> Callable[..., Plan]:
     """Load the small plan, with overrides."""
 
-    def load(**overrides: Any) -> Plan:
-        plan, _ = plan_file.load_plan(
-            str(small_plan_path), strategies.all_traits(), glue_tasks(), Overrides(**overrides)
-        )
-        return plan
-
-    return load
+    return lambda **overrides: loaded_plan(small_plan_path, **overrides)
 
 
 def pytest_configure() -> None:
@@ -81,10 +70,4 @@ def known_latencies(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Call
     ``calls`` counts that configuration's forwards in its visit, from 0.
     """
 
-    def give(costs: dict[str, Callable[..., tuple[int, int, int | None]]], switch_ns: int = 0) -> None:
-        for name, cost in costs.items():
-            monkeypatch.setitem(
-                strategies.STRATEGIES, name, known_strategy(strategies.STRATEGIES[name].traits, cost, switch_ns)
-            )
-
-    return give
+    return lambda costs, switch_ns=0: make_known(monkeypatch, costs, switch_ns)

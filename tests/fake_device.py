@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
 from raybench.deploy import strategies
 from raybench.machine.device import Times
 
@@ -102,6 +104,15 @@ def known_strategy(
 
     Known.traits = traits
     return Known
+
+
+def make_known(
+    patch: pytest.MonkeyPatch, costs: Mapping[str, Callable[..., tuple[int, int, int | None]]], switch_ns: int = 0
+) -> None:
+    """Give strategies, by name, known costs, while ``patch`` lasts."""
+    for name, cost in costs.items():
+        traits = strategies.STRATEGIES[name].traits
+        patch.setitem(strategies.STRATEGIES, name, known_strategy(traits, cost, switch_ns))
 
 
 def uneven(cost: Callable[..., tuple[int, int, int | None]]) -> Callable[..., tuple[int, int, int | None]]:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fake_device import make_known
 from generated_runs import batched, even_cost, generated, load_generated
 from loaded_runs import FULL, HEAD, at, load_loaded, loaded
 from raybench.analysis.schemas import SCHEMAS
 from raybench.analysis.shipped import table_names
 from raybench.analysis.tables import LATER_VIEW_FILES, VIEW_FILES, Tables, shipped_sql, write_derived
-from raybench.plan.plan import Plan
 from runs import measure
+from small_plans import load_small
 
 DOCS = Path(__file__).parents[2] / "docs" / "sql.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", DOCS.read_text("utf-8"), flags=re.DOTALL)
 MS = 1_000_000
 
 
-@pytest.fixture
-def tables(known_latencies: Callable[..., None], load_plan: Callable[..., Plan], tmp_path: Path) -> Tables:
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    folder = tmp_path_factory.mktemp("classified")
     costs = {"full_ft": 4, "lora_separate": 5, "lora_merged": 4, "multi_lora": 5.5}
-    known_latencies(
-        {name: lambda tokens, calls, ms=ms: (MS, int(ms * MS), None) for name, ms in costs.items()}, switch_ns=MS
-    )
-    found = Tables(measure(load_plan(rounds=3), tmp_path))
+    known = {name: lambda tokens, calls, ms=ms: (MS, int(ms * MS), None) for name, ms in costs.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, known, switch_ns=MS)
+        found = Tables(measure(load_small(folder, rounds=3), folder))
     write_derived(found)
     return found
 

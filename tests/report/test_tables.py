@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fake_device import uneven
+from fake_device import make_known, uneven
 from raybench.analysis.tables import Tables
 from raybench.plan.plan import Plan
 from raybench.report import Screen
 from raybench.report import tables as report
 from runs import measure
+from small_plans import load_small
 
 MS = 1_000_000
 Known = Callable[..., None]
@@ -30,11 +31,19 @@ def shown(show: Callable[[Screen], object]) -> str:
     return out.getvalue()
 
 
-@pytest.fixture
-def tables(known_latencies: Known, load_plan: Callable[..., Plan], tmp_path: Path) -> Tables:
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classified")
     costs = {"full_ft": 4, "lora_separate": 5, "lora_merged": 4.02, "multi_lora": 5.5}
-    known_latencies({name: constant(ms) for name, ms in costs.items()})
-    return Tables(measure(load_plan(rounds=3), tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, {name: constant(ms) for name, ms in costs.items()})
+        return measure(load_small(folder, rounds=3), folder)
+
+
+@pytest.fixture
+def tables(classified: Path) -> Tables:
+    """Opened for each test, some of which change what is in them."""
+    return Tables(classified)
 
 
 def test_the_verdicts_are_said_in_words(tables: Tables) -> None:
