@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fake_device import FakeDevice
-from raybench.analysis.tables import write_views
+from raybench.analysis.tables import _KEPT, Views, make_kept, write_views
 from raybench.cluster.agenda import Agenda, Job
 from raybench.deploy.strategies import all_traits
 from raybench.model.prepare import Recipe
@@ -88,3 +88,10 @@ def _go_on(
             if isinstance(message, Failed | Died) and message.configuration:
                 agenda.drop(message.configuration)
     recorder.commit()
+
+
+def judge_anew(views: Views) -> None:
+    """Where a view over the samples has been changed: what is kept of other views, and what statistics make of them."""
+    for file in (file for file in _KEPT if file != "raw"):
+        make_kept(views.connection, file)
+    views.judge()

@@ -22,7 +22,7 @@ from raybench.analysis.tables import VIEW_FILES, Tables, views_sql, write_derive
 from raybench.plan.plan import Plan
 from raybench.records import InputError, RaybenchError
 from raybench.store.store import RunStore, StoreError
-from runs import measure
+from runs import judge_anew, measure
 
 MS = 1_000_000
 Known = Callable[..., None]
@@ -297,7 +297,7 @@ def test_shuffling_rows_changes_no_table(known_latencies: Known, load_plan: Load
         table = connection.sql(f"SELECT * FROM {name}").to_arrow_table()
         connection.register(f"shuffled_{name}", table.take(pa.array(rng.permutation(table.num_rows))))
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM shuffled_{name}")
-    tables.judge()
+    judge_anew(tables)
     assert _contents(tables) == before
 
 

@@ -17,6 +17,7 @@ from generated_runs import MS, Took, generated, load_generated
 from raybench.analysis.shipped import shipped_sql
 from raybench.analysis.tables import Views
 from raybench.plan.plan import Configuration
+from runs import judge_anew
 
 MEASURES = ("end_to_end", "ttft", "tpot")
 
@@ -49,7 +50,7 @@ def test_ratios_are_of_the_requests_that_both_sides_served(root: Path, left_out:
     views = Views(root)
     views.connection.execute(f"CREATE TABLE kept AS FROM timed WHERE NOT ({left_out})")
     views.connection.execute("CREATE OR REPLACE VIEW timed AS FROM kept")
-    views.judge()
+    judge_anew(views)
     expected = ratios(views)
     rows = views.rows("FROM visit_ratios")
     found = {(r["configuration"], r["reference_strategy"], r["round"], r["measure"]): r for r in rows}

@@ -19,7 +19,7 @@ from raybench.deploy import strategies
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
-from runs import measure
+from runs import judge_anew, measure
 from small_plans import SMALL_PLAN
 
 MS = 1_000_000
@@ -116,5 +116,5 @@ def as_if(tables: Tables, factors: Mapping[tuple[str, int], float]) -> Tables:
         LEFT JOIN factors AS f ON f.strategy = c.strategy AND f.round = t.round
         """
     )
-    tables.judge()
+    judge_anew(tables)
     return tables

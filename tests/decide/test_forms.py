@@ -29,6 +29,7 @@ from raybench.decide.forms import COMPILED, FIXED, ON_CPU, lines_of
 from raybench.decide.gains import gain_lines, gain_words
 from raybench.deploy import compiling
 from raybench.deploy.strategies import STRATEGIES
+from runs import judge_anew
 from small_plans import SMALL_PLAN
 
 SEPARATE = """
@@ -69,7 +70,7 @@ def made(folder: Path, plan: str, factors: Mapping[str, tuple[float, ...]], **ov
         LEFT JOIN factors AS f ON f.role = c.role AND f.round = t.round
         """
     )
-    tables.judge()
+    judge_anew(tables)
     return tables
 
 

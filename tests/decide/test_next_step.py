@@ -22,7 +22,7 @@ from raybench.records import INFRASTRUCTURE
 from raybench.store.store import RunStore
 from raybench.sweep.command import parser
 from raybench.sweep.describe import describe, differences
-from runs import MODEL
+from runs import MODEL, judge_anew
 from small_plans import SMALL_PLAN
 
 ROUNDS = {"rounds": 2, "requests": 4}
@@ -103,7 +103,7 @@ def test_what_was_lost_with_its_worker_is_gone_on_with_unless_its_round_is_there
         "CREATE TABLE some_samples AS FROM samples; CREATE OR REPLACE VIEW samples AS FROM some_samples"
         " WHERE NOT (configuration = 'lora_merged_sst2_seed42' AND round = 0)"
     )
-    lost.judge()
+    judge_anew(lost)
     advice = advise(lost)
     assert f"lora_merged_sst2_seed42 failed ({kind}: gone)" in "".join(advice.missing)
     assert not typed(advice).resume
