@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from compare.compared_runs import USUAL, Edit, Make, of
+from raybench.analysis.stats import Estimate
+from raybench.compare.changes import Change
 from raybench.compare.comparison import RunComparison
-from raybench.compare.report import show
+from raybench.compare.report import change_interval, show
 from raybench.report import Screen
 
 
@@ -93,10 +95,16 @@ def test_what_is_left_out_is_named_with_what_to_do(incomplete_pair: tuple[Path, 
     assert "--resume" not in text(failed)
 
 
-def test_one_launch_each_decides_nothing(make: Make) -> None:
+def test_one_visit_each_decides_nothing(make: Make) -> None:
     a, b = make(design="independent", rounds=1), make({"lora_separate": 50.0}, design="independent", rounds=1)
     shown = text(of(a, b))
     assert "+900.0 % [unknown]" in shown
     assert (
         "Nothing can be judged: one visit in a run says nothing of how far visits differ; run more --rounds." in shown
     )
+
+
+def test_an_interval_that_says_nothing_is_said_to() -> None:
+    change = Change(Estimate(0.0, 1.0, 1.0, 2), "welch", 1.0, 1.0, 0.5, 1.0, "inconclusive", None)
+    assert change_interval(change) == "+0.0 % [no usable interval: visits differ too much]"
+    assert change.as_json()["high"] > 1000

@@ -151,7 +151,7 @@ def test_what_is_not_settled_says_so_and_what_would(tmp_path: Path) -> None:
     one = by_role(made(tmp_path / "one", SMALL_PLAN + FUSED, {"lora_separate_fused": (0.8,)}, rounds=1))
     (gain,) = one.values()
     assert (gain.ratio, gain.settled, gain.no_interval) == (pytest.approx(0.8, rel=1e-6), False, "one visit")
-    assert "0.8 times LoRA Separate [no interval] (4 ms for 5 ms): inconclusive, not settled: one launch" in gain_words(
+    assert "0.8 times LoRA Separate [no interval] (4 ms for 5 ms): inconclusive, not settled: one visit" in gain_words(
         gain
     )
 

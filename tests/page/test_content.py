@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from page.reading import opened
+from raybench.analysis.tables import Tables
 from raybench.page.answer import answer_of
 from raybench.page.latencies import by_length, distribution
 from raybench.page.parts import Limits
 from raybench.page.provenance import flat
 from raybench.page.queries import text_of
-from raybench.page.study import forest_of
+from raybench.page.study import forest_of, study_section
 from raybench.page.verdicts import raw_query, reason_of, verdict_rows
 
 LIMITS = Limits()
@@ -44,6 +45,22 @@ def test_a_forest_plot_has_the_ratios_of_the_study_s_table(of_a_language_model: 
     assert {frozenset((mark.label, mark.against)) for mark in forest.marks} == pairs
     assert len(forest.marks) == len(pairs)
     assert forest.margin == tables.margin
+
+
+def test_an_interval_that_says_nothing_is_said_to_and_not_drawn(of_a_language_model: Path) -> None:
+    tables = Tables(of_a_language_model)
+    where = "strategy = 'lora_merged' AND reference_strategy = 'full_ft' AND clock = 'wall' AND measure = 'end_to_end'"
+    tables.connection.execute(f"UPDATE by_strategy SET low = 0.01, high = 1001, verdict = 'inconclusive' WHERE {where}")
+    words = "+0.2 % [no usable interval: visits differ too much]"
+    assert f"LoRA Merged cannot be told from Full FT, {words}" in answer_of(tables).sentence
+    (grid,) = [one for one in study_section(tables, LIMITS).grids if one.caption == "End to end"]
+    assert f"{words} inconclusive" in {cell for row in grid.rows for cell in row}
+    forest = forest_of(tables, "end_to_end", LIMITS)
+    assert forest is not None
+    assert [(one.low, one.high) for one in forest.marks if one.label == "LoRA Merged" and one.against == "Full FT"] == [
+        (None, None)
+    ]
+    assert words in forest.told
 
 
 def test_a_distribution_has_exact_quantiles(of_lengths: Path) -> None:

@@ -102,7 +102,7 @@ def test_equal_visits_are_said_to_be_that_and_nothing_is_nan_or_inf(
         (
             "one visit",
             "strategy = 'lora_merged'",
-            "[no interval: one launch]; only repeated launches, or further GPUs, can settle it",
+            "[no interval: one visit]; only repeated launches, or further GPUs, can settle it",
         ),
         (
             "devices apart",
@@ -159,7 +159,7 @@ def test_a_run_of_one_round_gives_no_verdicts_and_says_how_many_would(
         "No verdicts yet: one round gives no interval, and up to 30 are planned; go on by --resume."
     ]
     text = shown(lambda console: report.print_everything(short, console))
-    assert "+25.0 % [no interval: one launch]" in text
+    assert "+25.0 % [no interval: one visit]" in text
     assert "inconclusive" not in text
     assert "These verdicts hold" not in text
 

@@ -16,6 +16,7 @@ from raybench.report import (
     MEASURES,
     Screen,
     are_too_many,
+    ends,
     measures_of,
     more_rounds,
     percent,
@@ -188,7 +189,7 @@ def change_interval(change: Change) -> str:
     interval = change.estimate.interval()
     if math.isinf(interval.high):
         return f"{percent(change.estimate.ratio)} [unknown]"
-    return f"{percent(change.estimate.ratio)} [{percent(interval.low)}, {percent(interval.high)}]"
+    return f"{percent(change.estimate.ratio)} {ends(interval.low, interval.high)}"
 
 
 def _p(value: float) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from raybench.decide.advice import FormGain
-from raybench.report import are_too_many, duration, settled_by, why_no_interval
+from raybench.report import are_too_many, duration, is_usable, settled_by, why_no_interval
 
 
 def gain_lines(forms: Sequence[FormGain]) -> Iterator[str]:
@@ -23,7 +23,11 @@ def gain_words(gain: FormGain) -> str:
     """``0.62 times LoRA Separate [0.6, 0.64] (3.1 ms for 5 ms): faster, settled``."""
     if gain.lacks is not None or gain.ratio is None:
         return gain.lacks or ""
-    interval = "no interval" if gain.no_interval else f"{_times(gain.low)}, {_times(gain.high)}"
+    interval = f"{_times(gain.low)}, {_times(gain.high)}"
+    if gain.no_interval:
+        interval = "no interval"
+    elif gain.low is not None and gain.high is not None and not is_usable(gain.low, gain.high):
+        interval = "no usable interval"
     means = ""
     if gain.mean_ms is not None and gain.usual_ms is not None:
         means = f" ({gain.mean_ms:.4g} ms for {gain.usual_ms:.4g} ms)"

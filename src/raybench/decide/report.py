@@ -13,7 +13,7 @@ from raybench.decide.gains import gain_lines
 from raybench.decide.headline import gpu_range
 from raybench.decide.needs import MOST_TASKS
 from raybench.records import count
-from raybench.report import Screen, percent, print_line
+from raybench.report import Screen, ends, percent, print_line
 
 
 def render(advice: Advice, console: Screen) -> None:
@@ -83,10 +83,12 @@ def growth_words(way: WayResult, growth: Growth) -> str:
 
 def comparison_words(compared: Comparison) -> str:
     """A comparison with its interval and verdict."""
-    interval = f"{_percent(compared.ratio)} [{_percent(compared.low)}, {_percent(compared.high)}]"
+    interval = f"[{_percent(compared.low)}, {_percent(compared.high)}]"
+    if math.isfinite(compared.high):
+        interval = ends(compared.low, compared.high)
     through = f", both against {compared.through}" if compared.through else ""
     who = f"{compared.strategy} against {compared.reference}"
-    return f"{who}: {interval} {compared.verdict}{through} (by_strategy)"
+    return f"{who}: {_percent(compared.ratio)} {interval} {compared.verdict}{through} (by_strategy)"
 
 
 def _table(advice: Advice) -> Table:

@@ -97,7 +97,7 @@ def _before(
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    who, reference, seen = row["deployment"], reference_of(row), interval(dict(row))
+    who, reference, seen = row["deployment"], reference_of(row), interval(row)
     return {
         "slower": f"{who} is slower than {reference}, {seen}",
         "faster": f"{who} is faster than {reference}, {seen}",
@@ -109,7 +109,7 @@ def _words(row: Mapping[str, Any]) -> str:
 def _told(rows: Sequence[Mapping[str, Any]], what: str) -> str:
     by_verdict = Counter(row["verdict"] for row in rows)
     if by_verdict["inconclusive"] == len(rows) > 1:
-        named = [f"{row['deployment']} against {reference_of(row)} {interval(dict(row))}" for row in rows[:NAMED]]
+        named = [f"{row['deployment']} against {reference_of(row)} {interval(row)}" for row in rows[:NAMED]]
         more = f", and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
         return f"none of {count(len(rows), what)} is settled: {', '.join(named)}{more}"
     if len(rows) <= NAMED:

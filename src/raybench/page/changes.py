@@ -11,7 +11,7 @@ from raybench.page.change_answer import by_which, reason_of_change
 from raybench.page.parts import Columns, Forest, Grid, Item, Limits, Mark, Section, cut, grid, grids
 from raybench.page.values import fixed
 from raybench.records import count
-from raybench.report import MEASURES, measures_of
+from raybench.report import MEASURES, is_usable, measures_of
 from raybench.store import redact_uris
 
 _KINDS: Final = {
@@ -151,6 +151,7 @@ def _forest(found: RunComparison, by: By, measure: str, limits: Limits) -> Fores
 def _mark(row: Row, change: Change, limits: Limits) -> Mark:
     interval = change.estimate.interval()
     known = change.unknown is None and interval.low > 0 and math.isfinite(interval.high)
+    known = known and is_usable(interval.low, interval.high)
     low, high = (interval.low, interval.high) if known else (None, None)
     return Mark(cut(row.name, limits.characters), "", change.estimate.ratio, low, high, change.verdict)
 

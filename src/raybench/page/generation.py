@@ -11,7 +11,7 @@ from raybench.page.parts import Limits, Plot, Section, grid, grids
 from raybench.page.study import forest_of
 from raybench.page.token_gaps import token_gaps
 from raybench.page.values import end, fixed
-from raybench.report import percent
+from raybench.report import percent, with_open_ends
 
 
 def generation_section(tables: Tables, quantiles: Sequence[Mapping[str, Any]], limits: Limits) -> Section:
@@ -44,7 +44,7 @@ def generation_section(tables: Tables, quantiles: Sequence[Mapping[str, Any]], l
     query = "FROM throughput WHERE ratio IS NOT NULL"
     rates = grid(
         "Tokens a second, on the same requests in the same visits",
-        tables.rows(query),
+        [with_open_ends(row) for row in tables.rows(query)],
         {
             "deployment": ("deployment", str),
             "reference_deployment": ("against", str),

@@ -8,7 +8,7 @@ from typing import Any
 from raybench.analysis import Tables
 from raybench.page.answer import once, reference_of
 from raybench.page.parts import Forest, Grid, Limits, Mark, Section, cut
-from raybench.report import MEASURES, fidelity_lines, interval, label_of, measures_of
+from raybench.report import MEASURES, fidelity_lines, interval, is_usable, label_of, measures_of
 
 
 def study_section(tables: Tables, limits: Limits) -> Section:
@@ -53,9 +53,10 @@ def _mark(row: Mapping[str, Any], limits: Limits) -> Mark:
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    if row["unknown"] is not None or row["low"] is None or row["high"] is None:
+    low, high = row["low"], row["high"]
+    if row["unknown"] is not None or low is None or high is None or not is_usable(low, high):
         return None, None
-    return row["low"], row["high"]
+    return low, high
 
 
 def _grid(
@@ -92,4 +93,4 @@ def _cell(row: Mapping[str, Any] | None, rows: Sequence[dict[str, Any]], limits:
     if row["ratio"] is None:
         return "-"
     chained = f"by {cut(label_of(row['via'], rows), limits.characters)}: " if row["via"] else ""
-    return f"{chained}{interval(dict(row))} {row['verdict']}"
+    return f"{chained}{interval(row)} {row['verdict']}"

@@ -93,5 +93,5 @@ def _item(row: Mapping[str, Any], margin: float, limits: Limits) -> Item:
     measure = "" if row["measure"] == "end_to_end" else f"{MEASURES[row['measure']]} of "
     reason = reason_of(row, margin)
     claim = "claimed by the plan; " if row["claim"] else ""
-    text = f"{measure}{who} against {reference}: {interval(dict(row))}"
+    text = f"{measure}{who} against {reference}: {interval(row)}"
     return Item(row["verdict"], text, (f"{reason.code}: {claim}{reason.words}.",), raw_query(row))

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from raybench.report.fitted import fit_columns
     from raybench.report.numbers import (
         duration,
+        ends,
         interval,
+        is_usable,
         percent,
         share,
         why_no_interval,
+        with_open_ends,
     )
     from raybench.report.rm_command import add_rm_arguments, run_rm
     from raybench.report.run_names import add_results_argument, add_run_argument, named_run
@@ -75,12 +78,14 @@ __all__ = [
     "completed",
     "completed_command",
     "duration",
+    "ends",
     "explained",
     "fidelity_lines",
     "fit_columns",
     "harmless",
     "interval",
     "is_completing",
+    "is_usable",
     "json_text",
     "label_of",
     "measures_of",
@@ -105,6 +110,7 @@ __all__ = [
     "shown_place",
     "told_failure",
     "why_no_interval",
+    "with_open_ends",
     "write_json",
     "write_text",
 ]

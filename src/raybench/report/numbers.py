@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
+_MOST_TIMES: Final = 10.0
+"""An interval that reaches further than that many times either way, and has no change in it, tells nobody anything."""
+_UNUSABLE: Final = "no usable interval: visits differ too much"
+
 _NO_INTERVAL: Final[dict[str, str]] = {
-    "one visit": "one launch",
+    "one visit": "one visit",
     "equal visits": "all visits equal",
     "devices apart": "GPUs not told from blocks",
 }
@@ -26,11 +31,31 @@ def percent(ratio: float | None) -> str:
     return f"{(ratio - 1) * 100:+.1f} %"
 
 
-def interval(row: dict[str, Any]) -> str:
+def interval(row: Mapping[str, Any]) -> str:
     """The overhead of a row of ratios with its interval, or with why there is none."""
     if row["unknown"] is not None:
         return f"{percent(row['ratio'])} [no interval: {why_no_interval(row['unknown'])}]"
-    return f"{percent(row['ratio'])} [{percent(row['low'])}, {percent(row['high'])}]"
+    return f"{percent(row['ratio'])} {ends(row['low'], row['high'])}"
+
+
+def ends(low: float, high: float) -> str:
+    """Both ends of an interval of ratios: ``[+21.5 %, +22.5 %]``; in words where it is too wide to say anything."""
+    return f"[{percent(low)}, {percent(high)}]" if is_usable(low, high) else f"[{_UNUSABLE}]"
+
+
+def is_usable(low: float, high: float) -> bool:
+    """Whether an interval of ratios, both ends known, says more than that nothing is known.
+
+    One that leaves out 0 % says at least which of two is slower.
+    """
+    return not low < 1 < high or high <= low * _MOST_TIMES**2
+
+
+def with_open_ends(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ratios for a table that has a column for either end: both are open where it is not usable."""
+    low, high = row["low"], row["high"]
+    known = low is not None and high is not None
+    return dict(row) if not known or is_usable(low, high) else {**row, "low": 0.0, "high": math.inf}
 
 
 def share(value: float) -> str:

@@ -15,7 +15,7 @@ from raybench.records import count
 from raybench.report.attribution import attribution_lines
 from raybench.report.failures import all_of_it, failed_headline, has_failed, incomplete_lines
 from raybench.report.load import load_tables
-from raybench.report.numbers import percent
+from raybench.report.numbers import percent, with_open_ends
 from raybench.report.screen import Screen, print_line
 from raybench.report.study import MEASURES, fidelity_lines, is_too_short, measures_of, study_table, verdict_lines
 from raybench.report.terminal import run_argument, shell_command, shown_place
@@ -93,7 +93,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
             console,
             "Tokens a second (change: on the same requests in the same visits)",
             "FROM throughput WHERE ratio IS NOT NULL",
-            tables.rows("FROM throughput WHERE ratio IS NOT NULL"),
+            [with_open_ends(row) for row in tables.rows("FROM throughput WHERE ratio IS NOT NULL")],
             {
                 "deployment": ("deployment", str),
                 "tokens_per_second": ("tokens/s", _one),
@@ -108,7 +108,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
         console,
         "Overhead of each configuration (wall time, same requests in the same visits)",
         "FROM overhead WHERE clock = 'wall'",
-        tables.rows("FROM overhead WHERE clock = 'wall'"),
+        [with_open_ends(row) for row in tables.rows("FROM overhead WHERE clock = 'wall'")],
         {
             "configuration": ("configuration", str),
             "reference_strategy": ("against", str),
@@ -230,7 +230,7 @@ def residents_tables(tables: Tables, console: Screen) -> None:
 
 def axis_table(tables: Tables, console: Screen) -> None:
     """Times and throughput along the axes of the plan: where a strategy is there at several of their values."""
-    rows = tables.rows("FROM by_axis")
+    rows = [with_open_ends(row) for row in tables.rows("FROM by_axis")]
     by_strategy: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_strategy.setdefault(row["strategy"], []).append(row)
