@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 from functools import cache
 from pathlib import Path
@@ -13,11 +15,17 @@ from hostile_runs import hostile_copy
 from page.reading import check, opened
 from raybench import cli
 from raybench.compare import changed, compare
+from raybench.compare.changes import Change
 from raybench.compare.comparison import RunComparison
+from raybench.compare.report import show
 from raybench.page.between import numbers_of_two, page_of_two
 from raybench.page.change_answer import answer_of_two, reason_of_change
+from raybench.page.changes import change_verdicts
 from raybench.page.parts import Forest, Limits, Page
 from raybench.page.rendering import html_of, markdown_of
+from raybench.report.screen import Screen
+from raybench.report.settling import settled_by
+from raybench.report.words import NOT_ADJUSTED
 
 LIMITS = Limits()
 Capture = pytest.CaptureFixture[str]
@@ -83,8 +91,43 @@ def test_plots_and_verdicts_have_what_compare_computes(of_two: tuple[Path, Path]
         row.relative.verdict for row in found.deployments if row.relative is not None
     ]
     slower = next(row for row in rows if row.name == "LoRA Separate")
-    assert reason_of_change(slower, "relative", found.margin).code == "significant"
-    assert reason_of_change(rows[-1], "relative", found.margin).code == "within-margin"
+    assert reason_of_change(slower, "relative", found).code == "significant"
+    assert reason_of_change(rows[-1], "relative", found).code == "within-margin"
+
+
+def test_what_would_settle_a_change_is_said_as_in_one_run(of_two: tuple[Path, Path]) -> None:
+    found = dataclasses.replace(compared(*of_two), round_s=None)
+    row = next(row for row in found.deployments if row.relative is not None)
+    assert row.relative is not None
+
+    def words(more: int) -> str:
+        open_ = dataclasses.replace(row.relative, verdict="inconclusive", more_rounds=more)
+        return reason_of_change(dataclasses.replace(row, relative=open_), "relative", found).words.partition("; ")[2]
+
+    assert words(3) == "about 3 more rounds of each run would settle it, if ratio and spread stay as they are"
+    assert words(101) == settled_by(101)
+    slow = dataclasses.replace(found, round_s=40_000.0)
+    open_ = dataclasses.replace(row.relative, verdict="inconclusive", more_rounds=3)
+    told = reason_of_change(dataclasses.replace(row, relative=open_), "relative", slow).words
+    assert told.endswith(settled_by(101))
+
+
+def test_an_interval_that_its_verdict_seems_to_deny_is_explained(of_two: tuple[Path, Path]) -> None:
+    found = compared(*of_two)
+    assert NOT_ADJUSTED not in change_verdicts(found, LIMITS).lines
+    rows = [
+        row if row.relative is None else dataclasses.replace(row, relative=_inconclusive(row.relative))
+        for row in found.deployments
+    ]
+    found = dataclasses.replace(found, deployments=tuple(rows))
+    assert change_verdicts(found, LIMITS).lines.count(NOT_ADJUSTED) == 1
+    out = io.StringIO()
+    show(found, Screen(file=out, width=500))
+    assert out.getvalue().count(NOT_ADJUSTED) == 1
+
+
+def _inconclusive(change: Change) -> Change:
+    return dataclasses.replace(change, verdict="inconclusive")
 
 
 def test_numbers_are_those_of_compare(of_two: tuple[Path, Path]) -> None:

@@ -14,7 +14,9 @@ from raybench.page.parts import Limits
 from raybench.page.provenance import flat
 from raybench.page.queries import text_of
 from raybench.page.study import forest_of, study_section
-from raybench.page.verdicts import raw_query, reason_of, verdict_rows
+from raybench.page.verdicts import raw_query, reason_of, verdict_rows, verdict_section
+from raybench.report.study import verdict_lines
+from raybench.report.words import NOT_ADJUSTED
 
 LIMITS = Limits()
 
@@ -114,7 +116,7 @@ def test_each_verdict_has_a_reason_and_the_ratios_that_it_is_drawn_from(of_a_lan
         ({"unknown": "devices apart"}, "devices-apart", "met the devices"),
         ({"disputed": True}, "disputed", "a few slow requests"),
         ({"more_rounds": 3}, "too-wide", "about 3 more rounds would settle it"),
-        ({}, "too-wide", "only repeated launches"),
+        ({}, "too-wide", "only repeated visits"),
         ({"verdict": "slower"}, "significant", "p 0.2000 after Holm"),
         ({"verdict": "equivalent"}, "within-margin", "within ±2 %, p below 0.0001"),
     ],
@@ -125,6 +127,25 @@ def test_a_reason_in_words(changes: dict[str, object], code: str, words: str) ->
     reason = reason_of(row | changes, 0.02)
     assert reason.code == code
     assert words in reason.words
+
+
+def test_an_interval_that_its_verdict_seems_to_deny_is_explained(of_a_language_model: Path) -> None:
+    tables = Tables(of_a_language_model)
+    assert NOT_ADJUSTED not in verdict_section(tables, LIMITS).lines
+    assert NOT_ADJUSTED not in verdict_lines(tables)
+    change = (
+        "UPDATE by_strategy SET verdict = 'inconclusive', low = {}, high = {}, disputed = {} WHERE claim AND clock "
+    )
+    change += "= 'wall' AND verdict IS NOT NULL"
+    for low, high, disputed, told in ((0.9, 1.1, False, 0), (1.01, 1.1, True, 0), (1.01, 1.1, False, 1)):
+        tables.connection.execute(change.format(low, high, disputed))
+        assert verdict_section(tables, LIMITS).lines.count(NOT_ADJUSTED) == told
+        assert verdict_lines(tables).count(NOT_ADJUSTED) == told
+
+
+@pytest.mark.parametrize("page", ["reading.md", "words.md"])
+def test_the_documents_explain_it_by_the_same_words(page: str) -> None:
+    assert NOT_ADJUSTED in Path("docs", page).read_text()
 
 
 def test_quotes_in_a_name_stay_in_it(of_a_language_model: Path) -> None:

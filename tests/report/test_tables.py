@@ -102,7 +102,7 @@ def test_equal_visits_are_said_to_be_that_and_nothing_is_nan_or_inf(
         (
             "one visit",
             "strategy = 'lora_merged'",
-            "[no interval: one visit]; only repeated launches, or further GPUs, can settle it",
+            "[no interval: one visit]; only repeated visits, or further GPUs, can settle it",
         ),
         (
             "devices apart",

@@ -36,8 +36,8 @@ def served_cautions(
     for url in dict.fromkeys(str(one["url"]) for one in servers if one.get("url")):
         message = f"{redact_uris(url)} ran already: no visit started it anew"
         hint = (
-            "intervals are over visits to one launch and say nothing of others, which differ more; to speak of "
-            "those let raybench start servers"
+            "intervals are over visits to servers that were started once and say nothing of other starts, which differ "
+            "more; to speak of those let raybench start servers"
         )
         found.append((None, Caution("running_server", message, hint)))
     found += version_cautions(environments)

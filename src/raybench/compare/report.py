@@ -15,10 +15,9 @@ from raybench.compare.comparison import By, Row, RunComparison
 from raybench.report import (
     MEASURES,
     Screen,
-    are_too_many,
     ends,
     measures_of,
-    more_rounds,
+    not_adjusted,
     percent,
     print_line,
     run_argument,
@@ -109,6 +108,7 @@ def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
         for row in found.with_verdict(["inconclusive"], by, each)
         if row not in unjudged
     ]
+    lines += not_adjusted(change.as_row() for row in rows if (change := row.judged(by)) is not None)
     for why, alike in _causes(unjudged, by).items():
         lines.append(f"Cannot be judged, {against}: {row_names(alike)}: {why}.")
     if not each:
@@ -162,9 +162,7 @@ def _hidden(found: RunComparison, by: By) -> list[str]:
 def _more(change: Change | None, round_s: float | None) -> str:
     if change is None or change.more_rounds is None:
         return ": rounds alone would not settle it; more GPUs, or visits that differ less, may."
-    if are_too_many(change.more_rounds, round_s):
-        return f": {settled_by(change.more_rounds, round_s)}."
-    return f": about {more_rounds(change.more_rounds)} of each run would settle it (--rounds)."
+    return f": {settled_by(change.more_rounds, round_s, of_each_run=True)}."
 
 
 def _next_steps(found: RunComparison, by: By, each: bool) -> list[str]:

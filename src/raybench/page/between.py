@@ -48,7 +48,7 @@ def numbers_of_two(
     rows: dict[str, list[dict[str, Any]]] = {}
     for name, each in (("deployments", False), ("configurations", True)):
         rows[name] = [
-            row.as_json() | {"reason": None if row.judged(by) is None else reason_of_change(row, by, found.margin).code}
+            row.as_json() | {"reason": None if row.judged(by) is None else reason_of_change(row, by, found).code}
             for row in found.rows(each)
         ]
     rows["changed"] = changed_rows(changed)

@@ -9,7 +9,7 @@ from raybench.page.answer import NAMED, Answer, State
 from raybench.page.values import p_value
 from raybench.page.verdicts import Reason
 from raybench.records import count
-from raybench.report import are_too_many, more_rounds
+from raybench.report import are_too_many, more_rounds, settled_by
 
 
 def by_which(found: RunComparison) -> By:
@@ -31,8 +31,9 @@ def answer_of_two(found: RunComparison) -> Answer:
     return Answer(state, f"{lost}{_told(found, rows, by, against)}.", _certainty(found, rows, by), len(found.left_out))
 
 
-def reason_of_change(row: Row, by: By, margin: float) -> Reason:
-    """Why a row's change has its verdict; ``margin``: 0.02 is 2 %."""
+def reason_of_change(row: Row, by: By, found: RunComparison) -> Reason:
+    """Why a row's change has its verdict."""
+    margin = found.margin
     change = row.judged(by)
     assert change is not None
     if change.unknown is not None:
@@ -45,9 +46,7 @@ def reason_of_change(row: Row, by: By, margin: float) -> Reason:
     told = f"neither different (p {p_value(change.p_holm)} after Holm) nor surely within ±{margin * 100:g} %"
     if change.more_rounds is None:
         return Reason("too-wide", f"{told}; rounds alone would not settle it, more GPUs may")
-    if are_too_many(change.more_rounds):
-        return Reason("too-wide", f"{told}; a wider margin would settle it, or visits that differ less")
-    return Reason("too-wide", f"{told}; about {more_rounds(change.more_rounds)} of each run would settle it")
+    return Reason("too-wide", f"{told}; {settled_by(change.more_rounds, found.round_s, of_each_run=True)}")
 
 
 def _told(found: RunComparison, rows: Sequence[Row], by: By, against: str) -> str:

@@ -11,7 +11,7 @@ from raybench.page.change_answer import by_which, reason_of_change
 from raybench.page.parts import Columns, Forest, Grid, Item, Limits, Mark, Section, cut, grid, grids
 from raybench.page.values import fixed
 from raybench.records import count
-from raybench.report import MEASURES, is_usable, measures_of
+from raybench.report import MEASURES, is_usable, measures_of, not_adjusted
 from raybench.store import redact_uris
 
 _KINDS: Final = {
@@ -94,8 +94,9 @@ def change_verdicts(found: RunComparison, limits: Limits) -> Section:
     items = [_item(row, by, found, limits) for row in rows[: limits.rows]]
     items += [_item(row, by, found, limits, hidden=True) for row in alone[: limits.rows]]
     left = max(0, len(rows) - limits.rows) + max(0, len(alone) - limits.rows)
-    lines = (f"{left:,} more, by raybench compare.",) if left else ()
-    return Section("verdicts", "Verdicts, and why", lines, items=tuple(items))
+    lines = not_adjusted(change.as_row() for row in [*rows, *alone] if (change := row.judged(by)) is not None)
+    lines += [f"{left:,} more, by raybench compare."] if left else []
+    return Section("verdicts", "Verdicts, and why", tuple(lines), items=tuple(items))
 
 
 _RELATIVE: Final = (
@@ -112,7 +113,7 @@ _METHODS: Final = {
 def _item(row: Row, by: By, found: RunComparison, limits: Limits, hidden: bool = False) -> Item:
     change = row.judged(by)
     assert change is not None
-    reason = reason_of_change(row, by, found.margin)
+    reason = reason_of_change(row, by, found)
     shown = f"{cut(row.label, limits.characters)}: {by} {change_interval(change)}"
     if by == "relative":
         shown += f", absolute {change_interval(row.absolute)} {row.absolute.verdict}"

@@ -10,7 +10,7 @@ from raybench.page.answer import reference_of
 from raybench.page.parts import Item, Limits, Section, cut
 from raybench.page.queries import text_of
 from raybench.page.values import p_value
-from raybench.report import MEASURES, Settling, interval, run_argument, settled_by, shell_command
+from raybench.report import MEASURES, Settling, interval, not_adjusted, run_argument, settled_by, shell_command
 
 
 class Reason(NamedTuple):
@@ -29,6 +29,7 @@ def verdict_section(tables: Tables, limits: Limits) -> Section:
     lines = [
         "Open one for the query of its raw numbers, a line a visit. It runs by this, or in any DuckDB by views.sql:"
     ]
+    lines += not_adjusted(rows)
     if len(rows) > limits.rows:
         lines.append(f"{len(rows) - limits.rows:,} more: FROM by_strategy WHERE clock = 'wall'")
     command = shell_command(["raybench", "sql", run_argument(tables.root), "QUERY"])
@@ -62,7 +63,7 @@ def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
         return Reason("significant", f"p {p_value(row['p_holm'])} after Holm's adjustment, below 0.05")
     told = f"neither different (p {p_value(row['p_holm'])} after Holm) nor surely within ±{margin * 100:g} %"
     if row["more_rounds"] is None:
-        return Reason("too-wide", f"{told}; only repeated launches, or further devices, can settle it")
+        return Reason("too-wide", f"{told}; only repeated visits, or further devices, can settle it")
     return Reason("too-wide", f"{told}; {row.get('settled_by') or settled_by(row['more_rounds'])}")
 
 
@@ -81,7 +82,7 @@ def _literals(values: Sequence[str]) -> str:
 
 def _unknown(why: str) -> Reason:
     words = {
-        "one visit": "one launch says nothing of how far launches differ: more --rounds",
+        "one visit": "one visit says nothing of how far visits differ: more --rounds",
         "equal visits": "all visits are equal to the last digit: a clock too coarse for this, or a made-up run",
         "devices apart": "blocks met the devices so that these cannot be told apart: rounds that mix them settle it",
     }

@@ -6,6 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.report.attribution import attribution_lines
+    from raybench.report.cautions import told_in_brief
     from raybench.report.command import Parser, run_command
     from raybench.report.completion import (
         add_completion_arguments,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
-    from raybench.report.words import explained
+    from raybench.report.words import explained, not_adjusted
 else:
     __getattr__ = names_of(__name__)
 
@@ -91,6 +92,7 @@ __all__ = [
     "measures_of",
     "more_rounds",
     "named_run",
+    "not_adjusted",
     "open_console",
     "percent",
     "print_line",
@@ -109,6 +111,7 @@ __all__ = [
     "shell_command",
     "shown_place",
     "told_failure",
+    "told_in_brief",
     "why_no_interval",
     "with_open_ends",
     "write_json",

@@ -46,11 +46,17 @@ def more_rounds(rounds: int) -> str:
     return count(rounds, "more round")
 
 
-def settled_by(rounds: int, round_s: float | None = None, part: Part | None = None) -> str:
-    """What would settle a comparison for which ``rounds`` more are forecast, in words."""
+def settled_by(
+    rounds: int, round_s: float | None = None, part: Part | None = None, *, of_each_run: bool = False
+) -> str:
+    """What would settle a comparison for which ``rounds`` more are forecast, in words.
+
+    ``of_each_run``: two runs are compared, and either needs so many.
+    """
     if are_too_many(rounds, round_s):
         return f"{NOT_BY_ROUNDS}: {_WOULD[part]}"
-    return f"about {more_rounds(rounds)} would settle it, if ratio and spread stay as they are"
+    of_each = " of each run" if of_each_run else ""
+    return f"about {more_rounds(rounds)}{of_each} would settle it, if ratio and spread stay as they are"
 
 
 def round_seconds(views: Views) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from rich import box
@@ -11,24 +11,11 @@ from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
 from raybench.records import count
+from raybench.report.cautions import caution_lines
 from raybench.report.numbers import interval, share, size
 from raybench.report.screen import Screen, print_line
 from raybench.report.settling import NOT_BY_ROUNDS, Settling, more_rounds
-
-_SERVED_CODES: Final = frozenset(
-    {
-        *("running_server", "other_versions", "other_prompts", "caching_unknown", "not_held"),
-        *("late_client", "at_once", "together", "never_idle"),
-    }
-)
-"""Cautions that belong to every verdict of a run of servers."""
-
-_MACHINE_CODES: Final = frozenset(
-    {
-        *("stolen_time", "busy_machine", "cpu_quota", "swapping"),
-        *("gpu_throttled", "gpu_clocks", "gpu_shared", "machine_changed"),
-    }
-)
+from raybench.report.words import not_adjusted
 
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
 """What measures are called, in the order in which people read them."""
@@ -95,7 +82,7 @@ def verdict_lines(tables: Tables) -> list[str]:
         lines = _lines_by_measure(rows, measures, margin, settling)
     else:
         lines = [f"{row['deployment']} {_words(row, margin, settling)}" for row in rows]
-    lines += [*_outlier_lines(tables), *served_caution_lines(tables), *machine_caution_lines(tables)]
+    lines += [*not_adjusted(rows), *caution_lines(tables)]
     device = tables.rows("SELECT count(DISTINCT device) AS n FROM visits")[0]["n"]
     if rows and device == 1:
         lines.append("These verdicts hold on this device; with several GPUs they are drawn over GPUs.")
@@ -251,41 +238,6 @@ def _what_percentages_are_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def served_caution_lines(tables: Tables) -> list[str]:
-    """What every reader of a run of servers should know, a line for each kind."""
-    return _caution_lines(tables, _SERVED_CODES) if tables.description.plan.servers else []
-
-
-def machine_caution_lines(tables: Tables) -> list[str]:
-    """What befell the machine while it was measured, a line for each kind."""
-    return _caution_lines(tables, _MACHINE_CODES)
-
-
-def _caution_lines(tables: Tables, codes: Collection[str]) -> list[str]:
-    found: dict[str, list[str]] = {}
-    for row in tables.rows("SELECT code, message FROM cautions ORDER BY code, configuration NULLS FIRST, message"):
-        if row["code"] in codes:
-            found.setdefault(row["code"], []).append(row["message"])
-    return [
-        f"Caution: {messages[0]}" + ("." if len(messages) == 1 else f"; {len(messages) - 1} more of that kind.")
-        for messages in found.values()
-    ]
-
-
-def _outlier_lines(tables: Tables) -> list[str]:
-    """The caution that belongs to every verdict: of how many configurations the means are of requests unlike others."""
-    found = tables.rows(
-        "SELECT count(*) FILTER (c.code = 'outliers') AS n, count(DISTINCT name) AS of_all "
-        "FROM configurations LEFT JOIN cautions AS c ON c.configuration = name"
-    )[0]
-    if not found["n"]:
-        return []
-    return [
-        f"Caution: {found['n']} of {count(found['of_all'], 'configuration')} had many requests unlike the others, as "
-        "where something shares the machine: raybench tables shows them under outliers."
-    ]
-
-
 def _briefly(row: dict[str, Any], settling: Settling) -> str:
     """What would settle an inconclusive row, where a line below says more of it."""
     if not _is_told_by_rounds(row):
@@ -307,7 +259,7 @@ def _more(row: dict[str, Any], settling: Settling) -> str:
     if row["unknown"] == "devices apart":
         return "rounds in which blocks meet other GPUs would settle it"
     if row["more_rounds"] is None:
-        return "only repeated launches, or further GPUs, can settle it"
+        return "only repeated visits, or further GPUs, can settle it"
     return settling.words(row)
 
 

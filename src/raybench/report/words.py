@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
 
 Word = Literal["block", "visit", "guest"]
 
@@ -17,3 +18,23 @@ def explained(*words: Word) -> str:
     """``A block: ...; a visit: ....``, in a line."""
     found = "; ".join(f"a {word}: {_MEANINGS[word]}" for word in words)
     return f"{found[0].upper()}{found[1:]}."
+
+
+NOT_ADJUSTED: Final = (
+    "Intervals are of one comparison each and not adjusted, verdicts are (Holm): an interval that leaves out 0 may "
+    "stand beside inconclusive, since among many comparisons some intervals do so by chance."
+)
+
+
+def not_adjusted(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """`NOT_ADJUSTED`, where one of the rows is such: inconclusive by nothing but the adjustment."""
+    there = any(
+        row["verdict"] == "inconclusive" and row["unknown"] is None and not row.get("disputed") and _leaves_out_0(row)
+        for row in rows
+    )
+    return [NOT_ADJUSTED] if there else []
+
+
+def _leaves_out_0(row: Mapping[str, Any]) -> bool:
+    low, high = row["low"], row["high"]
+    return low is not None and high is not None and (low > 1 or high < 1)
