@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from page.reading import opened
+from page.reading import check, opened
+from raybench.analysis.diagnostics import Code
 from raybench.analysis.tables import Tables
 from raybench.page.answer import answer_of
+from raybench.page.build import page_of
 from raybench.page.latencies import by_length, distribution
 from raybench.page.parts import Limits
 from raybench.page.provenance import flat
 from raybench.page.queries import text_of
+from raybench.page.rendering import html_of, markdown_of
 from raybench.page.study import forest_of, study_section
 from raybench.page.verdicts import raw_query, reason_of, verdict_rows, verdict_section
+from raybench.report.cautions import OF_MACHINES, OF_SERVERS
 from raybench.report.study import verdict_lines
 from raybench.report.words import NOT_ADJUSTED
+from raybench.store.description import ClaimOfPlan
 
 LIMITS = Limits()
 
@@ -26,8 +32,113 @@ def test_the_answer_is_what_the_claims_came_to(of_a_language_model: Path) -> Non
     assert answer.state == "settled"  # the chain has most visits: 4 of its one link, 8 of the other
     assert answer.sentence.startswith("Full FT is faster than LoRA Separate, -19.2 % [-19.2 %, -19.2 %]; ")
     assert "Multi-adapter (2) is slower than LoRA Separate, +8.1 % [+8.1 %, +8.1 %]." in answer.sentence
-    assert answer.certainty.startswith("Settled: ")
+    assert answer.certainty.startswith("Settled: all 6 comparisons, by 95 % intervals ")
+    assert (answer.comparisons, answer.unsettled, answer.incomplete, answer.failed) == (6, 0, 0, 0)
+    assert len([line for line in verdict_lines(opened(of_a_language_model)) if " against " in line]) == 6
     assert "by 95 % intervals over up to 12 visits" in answer.certainty
+
+
+def with_claims(run: Path, *claims: tuple[str, str], written_from: tuple[str, ...] = ()) -> Tables:
+    """The run's tables, had its plan these claims; as if raybench had written the plan itself: ``written_from``."""
+    tables = Tables(run)
+    claimed = tuple(ClaimOfPlan(strategy=one, reference=other) for one, other in claims)
+    plan = tables.description.plan.model_copy(update={"claims": claimed})
+    tables.description = tables.description.model_copy(update={"plan": plan, "written_from": written_from})
+    pairs = ", ".join(f"('{one}', '{other}')" for one, other in claims)
+    tables.connection.execute(f"UPDATE by_strategy SET claim = (strategy, reference_strategy) IN ({pairs})")
+    return tables
+
+
+CLAIMS = (("lora_separate", "full_ft"), ("multi_lora", "lora_separate"))
+
+
+def test_claims_are_those_that_somebody_wrote(of_a_language_model: Path) -> None:
+    tables = with_claims(of_a_language_model, *CLAIMS)
+    answer = answer_of(tables)
+    assert answer.certainty.startswith("Settled: both claims, by 95 % intervals over up to 8 visits, verdicts at 5 % ")
+    assert "after Holm's adjustment over the claims of the plan, equivalent within" in answer.certainty
+    assert answer.sentence.count(" than ") == 2
+    told = [item.lines[0] for item in verdict_section(tables, LIMITS).items]
+    assert sum(": claimed by the plan; " in line for line in told) == 2 * 3  # each by three measures
+    tables.connection.execute("UPDATE by_strategy SET verdict = 'inconclusive' WHERE strategy = 'multi_lora'")
+    assert answer_of(tables).certainty.startswith("Not settled: 1 of 2 claims. By 95 % intervals")
+    one = answer_of(with_claims(of_a_language_model, CLAIMS[0]))
+    assert one.certainty.startswith("Settled: the only claim, by 95 % intervals")
+
+
+def test_a_plan_that_raybench_wrote_claims_nothing(of_a_language_model: Path) -> None:
+    tables = with_claims(of_a_language_model, *CLAIMS, written_from=("--adapter", "a=b"))
+    answer = answer_of(tables)
+    assert answer.certainty.startswith("Settled: all 6 comparisons, by 95 % intervals")
+    assert "after Holm's adjustment, equivalent within" in answer.certainty
+    assert answer.comparisons == 6
+    assert not any("claim" in line for item in verdict_section(tables, LIMITS).items for line in item.lines)
+
+
+def test_many_comparisons_are_counted_as_the_tables_list_them(of_a_language_model: Path) -> None:
+    tables = Tables(of_a_language_model)
+    own = "deployment = 'Multi-adapter (2)' AND clock = 'wall' AND reference_strategy = 'full_ft'"
+    for name in ("x", "y"):
+        tables.connection.execute(
+            f"INSERT INTO by_strategy SELECT * REPLACE ('{name}' AS deployment) FROM by_strategy WHERE {own}"
+        )
+    answer = answer_of(tables)
+    assert answer.sentence.startswith("Of 8 comparisons 5 slower, 2 faster, 1 equivalent; the furthest apart: ")
+    tables.connection.execute("UPDATE by_strategy SET verdict = 'inconclusive' WHERE verdict IS NOT NULL")
+    answer = answer_of(tables)
+    assert answer.sentence.startswith("None of 8 comparisons is settled: Full FT against LoRA Separate -19.2 % [")
+    assert answer.sentence.endswith(", and 2 more pairs.")
+    assert answer.certainty.startswith("Not settled: all 8 comparisons. By 95 % intervals")
+
+
+def test_what_befell_the_machine_stands_beside_the_answer(of_a_language_model: Path) -> None:
+    tables = Tables(of_a_language_model)
+    assert answer_of(tables).cautions == ()
+    for code, configuration in (("busy_machine", None), ("never_idle", None), ("outliers", "multi"), ("drift", None)):
+        tables.connection.execute(
+            "INSERT INTO cautions (configuration, code, message, hint) VALUES (?, ?, 'm', 'h')", [configuration, code]
+        )
+    found = answer_of(tables)
+    assert found.cautions == (
+        ("busy_machine", "others computed on the machine", None),
+        ("outliers", "1 of 7 configurations had many requests unlike the others", None),
+    )  # the run has no servers
+    assert found.as_json()["cautions"][0] == {
+        "code": "busy_machine",
+        "words": "others computed on the machine",
+        "of": None,
+    }
+    written = page_of(tables, None, LIMITS)
+    assert [(note.words, note.key) for note in written.notes] == [
+        ("others computed on the machine", "caution-busy_machine"),
+        ("1 of 7 configurations had many requests unlike the others", "caution-outliers"),
+    ]
+    assert check(html_of(written)).attributes.count(("a", "href", "#caution-busy_machine")) == 1
+    care = "To be read with care: others computed on the machine (busy_machine); 1 of 7 configurations had many"
+    assert care in markdown_of(written)
+    few = page_of(tables, None, Limits(rows=0))
+    assert {note.key for note in few.notes} == {"cautions"}
+
+
+def test_of_servers_their_own_cautions_stand_there_too(of_servers: Path) -> None:
+    tables = Tables(of_servers)
+    before = {one.code for one in answer_of(tables).cautions}
+    tables.connection.execute("INSERT INTO cautions (code, message, hint) VALUES ('never_idle', 'm', 'h')")
+    told = {one.code: one.words for one in answer_of(tables).cautions}
+    assert set(told) - before == {"never_idle"}
+    assert told["never_idle"] == "a server was never idle"
+
+
+def test_every_caution_that_belongs_to_all_verdicts_is_one_that_there_is() -> None:
+    assert {*OF_MACHINES, *OF_SERVERS} < set(get_args(Code))
+
+
+def test_a_visit_is_explained_where_it_is_first_spoken_of(of_a_language_model: Path, without_rounds: Path) -> None:
+    words = "A visit: one block in one round, in a process of its own; a block: configurations that are compared, side"
+    html = html_of(page_of(opened(of_a_language_model), None, LIMITS))
+    assert html.index(" visits, verdicts at 5 %") < html.index(words) < html.index("<nav")
+    assert words in markdown_of(page_of(opened(of_a_language_model), None, LIMITS))
+    assert page_of(opened(without_rounds), None, LIMITS).words == ""
 
 
 def test_a_forest_plot_has_the_ratios_of_the_study_s_table(of_a_language_model: Path) -> None:

@@ -69,6 +69,9 @@ def test_what_failed_is_said_first_and_why(of_which_one_failed: Path) -> None:
     found = page(of_which_one_failed)
     assert found.sentence.startswith("1 of ")
     assert " failed; of the others: " in found.sentence
+    told = found.numbers["answer"]
+    assert (told["state"], told["incomplete"], told["failed"]) == ("incomplete", 1, 1)
+    assert 0 < told["comparisons"] >= told["unsettled"] >= 0
     (left_out,) = [section for section in found.sections if section.key == "left-out"]
     (grid,) = left_out.grids
     assert [row[0] for row in grid.rows] == ["lora_merged_sst2_seed42"]

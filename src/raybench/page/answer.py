@@ -8,48 +8,87 @@ from typing import Any, Final, Literal, NamedTuple
 
 from raybench.analysis import Tables
 from raybench.records import count
-from raybench.report import interval, why_no_interval
+from raybench.report import answering, has_claims, interval, of_all, told_in_brief, why_no_interval
 from raybench.store import redact_uris
 
-State = Literal["nothing", "failed", "undecided", "open", "settled"]
+State = Literal["nothing", "failed", "incomplete", "undecided", "open", "settled"]
 
 NAMED: Final = 5
 """Comparisons that a sentence can name; of more it tells how many there are of each kind."""
 
 
+class Told(NamedTuple):
+    """A caution that belongs to every verdict, in a few words; ``of``: which run of two, A or B."""
+
+    code: str
+    words: str
+    of: str | None = None
+
+
 class Answer(NamedTuple):
-    """``state``: nothing was measured; all that was begun failed; no launch can be told from chance; some verdicts are
-    open; all are settled. ``incomplete``: configurations that are not complete.
+    """``state``: nothing was measured; all that was begun failed; some configurations failed or are not complete, and
+    the answer is of the others; no visit can be told from chance; some verdicts are open; all are settled.
+
+    ``incomplete``: configurations that are not complete, ``failed`` those of them that failed. ``comparisons``: that
+    the answer is of, ``unsettled`` of them. ``cautions``: that belong to each.
     """
 
     state: State
     sentence: str
     certainty: str
-    incomplete: int
+    incomplete: int = 0
+    failed: int = 0
+    comparisons: int = 0
+    unsettled: int = 0
+    cautions: tuple[Told, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """By names, the cautions too."""
+        return {**self._asdict(), "cautions": [one._asdict() for one in self.cautions]}
 
 
 def answer_of(tables: Tables) -> Answer:
-    """What the plan's claims came to, or where it has none all comparisons, by mean wall time end to end."""
+    """What the plan's claims came to, or where nobody wrote any all comparisons, by mean wall time end to end."""
     complete = tables.rows("FROM completeness")
     missing = [row for row in complete if not row["complete"]]
     failed = [row for row in missing if row["failure"] is not None]
     rows = compared(tables)
+    cautions = cautions_of(tables)
     if not rows:
-        return _none(complete, missing, failed)
+        return _none(complete, missing, failed)._replace(cautions=cautions)
     before = _before(complete, missing, failed)
-    claimed = any(row["claim"] for row in rows)
-    told = _told(rows, "claim" if claimed else "comparison")
-    state, certainty = _certainty(tables, rows, claimed)
+    noun = _noun(tables, rows)
+    told = _told(rows, noun)
+    state, certainty = _certainty(tables, rows, noun)
     sentence = f"{before}{told}"
-    return Answer(state, f"{sentence[0].upper()}{sentence[1:]}.", certainty, len(missing))
+    return Answer(
+        "incomplete" if missing else state,
+        f"{sentence[0].upper()}{sentence[1:]}.",
+        certainty,
+        incomplete=len(missing),
+        failed=len(failed),
+        comparisons=len(rows),
+        unsettled=sum(row["verdict"] == "inconclusive" for row in rows),
+        cautions=cautions,
+    )
+
+
+def cautions_of(tables: Tables, of: str | None = None) -> tuple[Told, ...]:
+    """Those of a run that belong to each of its verdicts."""
+    return tuple(Told(code, words, of) for code, words in told_in_brief(tables).items())
 
 
 def compared(tables: Tables) -> list[dict[str, Any]]:
-    """The comparisons that the answer is of: a row of ``by_strategy`` each, and of a pair and its mirror one."""
+    """The comparisons that the answer is of: a row of ``by_strategy`` each, as the terminal lists them."""
     rows = tables.rows(
         "SELECT * FROM by_strategy WHERE clock = 'wall' AND measure = 'end_to_end' AND verdict IS NOT NULL"
     )
-    return once([row for row in rows if row["claim"]] or rows)
+    return answering(rows, tables.description)
+
+
+def _noun(tables: Tables, rows: Sequence[Mapping[str, Any]]) -> str:
+    claimed = has_claims(tables.description) and all(row["claim"] for row in rows)
+    return "claim" if claimed else "comparison"
 
 
 def once(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -71,17 +110,19 @@ def reference_of(row: Mapping[str, Any]) -> str:
 def _none(
     complete: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]
 ) -> Answer:
-    number, of_all = len(missing), count(len(complete), "configuration")
+    number, total = len(missing), len(complete)
     if failed:
         first = f"{failed[0]['configuration']}: {redact_uris(failed[0]['failure'])}"
-        sentence = (
-            f"No answer: {len(failed):,} of {of_all} failed, and nothing is left to compare; the first is {first}."
-        )
-        return Answer("failed", sentence, "A new run once the cause is mended; what failed is not tried again.", number)
+        how_many = of_all(len(failed), total, "configuration")
+        sentence = f"No answer: {how_many} failed, and nothing is left to compare; the first is {first}."
+        certainty = "A new run once the cause is mended; what failed is not tried again."
+        return Answer("failed", sentence, certainty, number, len(failed))
     if any(row["rounds_done"] for row in complete):
-        sentence = f"No answer: nothing in this run is compared yet, and {number:,} of {of_all} are not complete."
+        how_many = of_all(number, total, "configuration")
+        are = "is" if number == 1 else "are"
+        sentence = f"No answer: nothing in this run is compared yet, and {how_many} {are} not complete."
         return Answer("nothing", sentence, "The sweep goes on with --resume.", number)
-    sentence = f"No answer: nothing has been measured yet, of {of_all}."
+    sentence = f"No answer: nothing has been measured yet, of {count(total, 'configuration')}."
     return Answer("nothing", sentence, "The sweep begins, or goes on, with --resume.", number)
 
 
@@ -89,11 +130,11 @@ def _before(
     complete: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]
 ) -> str:
     """What went wrong is said first."""
-    of_all, others = count(len(complete), "configuration"), len(missing) - len(failed)
+    others = len(missing) - len(failed)
     if failed:
         more = f" and {others:,} more are not complete" if others else ""
-        return f"{len(failed):,} of {of_all} failed{more}; of the others: "
-    return f"{len(missing):,} of {of_all} are not complete; so far: " if missing else ""
+        return f"{of_all(len(failed), len(complete), 'configuration')} failed{more}; of the others: "
+    return f"{of_all(len(missing), len(complete), 'configuration')} are not complete; so far: " if missing else ""
 
 
 def _words(row: Mapping[str, Any]) -> str:
@@ -106,36 +147,43 @@ def _words(row: Mapping[str, Any]) -> str:
     }[row["verdict"]]
 
 
-def _told(rows: Sequence[Mapping[str, Any]], what: str) -> str:
-    by_verdict = Counter(row["verdict"] for row in rows)
+def _told(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
+    """Each by its name where there is room for them, a pair and its mirror once; else how many of each verdict."""
+    pairs, by_verdict = once([dict(row) for row in rows]), Counter(row["verdict"] for row in rows)
     if by_verdict["inconclusive"] == len(rows) > 1:
-        named = [f"{row['deployment']} against {reference_of(row)} {interval(row)}" for row in rows[:NAMED]]
-        more = f", and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
-        return f"none of {count(len(rows), what)} is settled: {', '.join(named)}{more}"
-    if len(rows) <= NAMED:
-        return "; ".join(map(_words, rows))
+        named = [f"{row['deployment']} against {reference_of(row)} {interval(row)}" for row in pairs[:NAMED]]
+        if len(pairs) <= NAMED:
+            return f"nothing is settled: {', '.join(named)}"
+        return f"none of {count(len(rows), noun)} is settled: {', '.join(named)}, and {len(pairs) - NAMED:,} more pairs"
+    if len(pairs) <= NAMED:
+        return "; ".join(map(_words, pairs))
     said = {"slower": "slower", "faster": "faster", "equivalent": "equivalent", "inconclusive": "not settled"}
     parts = ", ".join(f"{by_verdict[verdict]:,} {words}" for verdict, words in said.items() if by_verdict[verdict])
     told = [row for row in rows if row["verdict"] in ("slower", "faster")]
     furthest = max(told, key=lambda row: max(row["ratio"], 1 / row["ratio"]), default=None)
     apart = "" if furthest is None else f"; the furthest apart: {_words(furthest)}"
-    return f"of {count(len(rows), what)} {parts}{apart}"
+    return f"of {count(len(rows), noun)} {parts}{apart}"
 
 
-def _certainty(tables: Tables, rows: Sequence[Mapping[str, Any]], claimed: bool) -> tuple[State, str]:
-    what = count(len(rows), "claim" if claimed else "comparison")
+def _certainty(tables: Tables, rows: Sequence[Mapping[str, Any]], noun: str) -> tuple[State, str]:
     if all(row["unknown"] is not None for row in rows):
         reasons = " and ".join(sorted({why_no_interval(row["unknown"]) for row in rows}))
-        return "undecided", f"No verdict: {reasons}, which says nothing of how far launches differ; more rounds may."
+        return "undecided", f"No verdict: {reasons}, which says nothing of how far visits differ; more rounds may."
     unsettled = sum(row["verdict"] == "inconclusive" for row in rows)
     (found,) = tables.rows("SELECT count(DISTINCT device) AS n, min(device_name) AS name FROM visits")
     where = f"this {found['name']}" if found["n"] == 1 else f"devices such as these {found['n']:,}"
     visits = count(max(row["visits"] for row in rows), "visit")
     basis = (
-        f"95 % intervals over up to {visits}, verdicts at 5 % after Holm's adjustment over "
-        f"{'the claims of the plan' if claimed else 'all comparisons'}, equivalent within ±{tables.margin * 100:g} %; "
-        f"it holds for {where}."
+        f"95 % intervals over up to {visits}, verdicts at 5 % after Holm's adjustment{_over(tables, noun)}, equivalent "
+        f"within ±{tables.margin * 100:g} %; it holds for {where}."
     )
     if unsettled:
-        return "open", f"Not settled: {unsettled:,} of {what}. By {basis}"
-    return "settled", f"Settled: {what}, by {basis}"
+        return "open", f"Not settled: {of_all(unsettled, len(rows), noun)}. By {basis}"
+    return "settled", f"Settled: {of_all(len(rows), len(rows), noun)}, by {basis}"
+
+
+def _over(tables: Tables, noun: str) -> str:
+    """Which are adjusted for each other; of a plan that raybench wrote some are, apart from the rest."""
+    if noun == "claim":
+        return " over the claims of the plan"
+    return "" if tables.description.plan.claims else " over all comparisons"

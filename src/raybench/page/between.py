@@ -7,6 +7,7 @@ from typing import Any
 
 from raybench.analysis import Tables
 from raybench.compare import Changed, RunComparison
+from raybench.page.answer import Answer, cautions_of
 from raybench.page.change_answer import answer_of_two, by_which, reason_of_change
 from raybench.page.changes import (
     change_section,
@@ -16,6 +17,7 @@ from raybench.page.changes import (
     configuration_section,
 )
 from raybench.page.gaps import caution_section
+from raybench.page.head import notes_of, words_of
 from raybench.page.numbers import VERSION, run_numbers
 from raybench.page.parts import Columns, Item, Limits, Page, Section, cut, grid, grids
 from raybench.page.repeating import repeat_command, repeat_notes
@@ -26,7 +28,7 @@ from raybench.store import redact_uris
 
 def page_of_two(a: Tables, b: Tables, found: RunComparison, changed: list[Changed], limits: Limits) -> Page:
     """All that the page says. ``found``: B against A; ``changed``: in what they differ besides."""
-    answer = answer_of_two(found)
+    answer = _answer(a, b, found)
     of_a, of_b = a.description, b.description
     sections = tuple(section for section in _sections(a, b, found, changed, limits) if not section.is_empty)
     model = cut(redact_uris(of_b.model.name), limits.characters)
@@ -35,6 +37,8 @@ def page_of_two(a: Tables, b: Tables, found: RunComparison, changed: list[Change
         subtitle=f"A is {of_a.run_id}, B is {of_b.run_id}: {of_b.plan.name}, {of_b.plan.design} design, {model}",
         sentence=answer.sentence,
         certainty=answer.certainty,
+        notes=notes_of(answer, sections),
+        words=words_of(answer),
         sections=sections,
         numbers=numbers_of_two(a, b, found, changed, limits),
     )
@@ -59,7 +63,7 @@ def numbers_of_two(
             "version": VERSION,
             "a": run_numbers(a.description),
             "b": run_numbers(b.description),
-            "answer": answer_of_two(found)._asdict(),
+            "answer": _answer(a, b, found).as_json(),
             "by": by,
             "baseline": found.baseline,
             "margin": found.margin,
@@ -70,6 +74,11 @@ def numbers_of_two(
         }
     )
     return numbers
+
+
+def _answer(a: Tables, b: Tables, found: RunComparison) -> Answer:
+    """With the cautions of both."""
+    return answer_of_two(found)._replace(cautions=(*cautions_of(a, "A"), *cautions_of(b, "B")))
 
 
 def _sections(a: Tables, b: Tables, found: RunComparison, changed: list[Changed], limits: Limits) -> Iterator[Section]:
@@ -88,8 +97,8 @@ def _warnings(a: Tables, b: Tables, found: RunComparison, limits: Limits) -> Sec
         for one in found.left_out[: limits.rows]
     ]
     for letter, tables in (("A", a), ("B", b)):
-        cautions = caution_section(tables, limits).items
-        items += [Item(one.tag, f"{letter}, {one.text}", one.lines) for one in cautions]
+        cautions = caution_section(tables, limits, letter).items
+        items += [Item(one.tag, f"{letter}, {one.text}", one.lines, key=one.key) for one in cautions]
     lines = list(found.notes)
     if len(found.left_out) > limits.rows:
         lines.append(f"{len(found.left_out) - limits.rows:,} more configurations are left out.")

@@ -10,6 +10,7 @@ from raybench.page.answer import answer_of
 from raybench.page.costs import attribution_section, cost_section
 from raybench.page.gaps import caution_section, gap_section
 from raybench.page.generation import generation_section
+from raybench.page.head import notes_of, words_of
 from raybench.page.latencies import by_length, distribution, percentile_grids
 from raybench.page.loads import load_section
 from raybench.page.numbers import numbers_of
@@ -31,6 +32,8 @@ def page_of(tables: Tables, advice: Brief | None, limits: Limits) -> Page:
         subtitle=f"{run.plan.name}, {run.plan.design} design, {cut(redact_uris(run.model.name), limits.characters)}",
         sentence=answer.sentence,
         certainty=answer.certainty,
+        notes=notes_of(answer, sections),
+        words=words_of(answer),
         sections=sections,
         numbers=numbers,
     )

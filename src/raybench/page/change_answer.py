@@ -18,17 +18,29 @@ def by_which(found: RunComparison) -> By:
 
 
 def answer_of_two(found: RunComparison) -> Answer:
-    """What became slower or faster in B, the furthest first; ``incomplete``: configurations that are not compared."""
+    """What became slower or faster in B, the furthest first.
+
+    ``incomplete``: configurations that are not compared, ``failed`` those of them that are complete in A.
+    """
     by = by_which(found)
     rows = [row for row in found.deployments if row.judged(by) is not None]
     lost = f"{_named([one.configuration for one in found.lost])}: complete in A and not in B. " if found.lost else ""
     against = f"relative to {found.baseline}" if by == "relative" else "absolute"
-    state: State = "settled"
-    if found.undecidable(by):
+    unsettled = len(found.with_verdict(["inconclusive"], by))
+    state: State = "open" if unsettled else "settled"
+    if found.lost:
+        state = "incomplete"
+    elif found.undecidable(by):
         state = "undecided"
-    elif found.with_verdict(["inconclusive"], by):
-        state = "open"
-    return Answer(state, f"{lost}{_told(found, rows, by, against)}.", _certainty(found, rows, by), len(found.left_out))
+    return Answer(
+        state,
+        f"{lost}{_told(found, rows, by, against)}.",
+        _certainty(found, rows, by),
+        incomplete=len(found.left_out),
+        failed=len(found.lost),
+        comparisons=len(rows),
+        unsettled=unsettled,
+    )
 
 
 def reason_of_change(row: Row, by: By, found: RunComparison) -> Reason:

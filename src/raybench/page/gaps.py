@@ -9,18 +9,24 @@ from raybench.analysis import Tables
 from raybench.page.parts import Item, Limits, Section, cut, grid, grids
 from raybench.page.values import whole
 from raybench.records import count
+from raybench.report import of_all
 from raybench.store import redact_uris
 
 _NAMED: Final = 3
 _REASONS: Final = 12
 
 
-def caution_section(tables: Tables, limits: Limits) -> Section:
-    """Each finding once, with whom it concerns and what to do about it."""
+def caution_key(code: str, of: str | None = None) -> str:
+    """The place of a caution on the page; ``of``: which run of two."""
+    return f"caution-{code}" if of is None else f"caution-{of.lower()}-{code}"
+
+
+def caution_section(tables: Tables, limits: Limits, of: str | None = None) -> Section:
+    """Each finding once, with whom it concerns and what to do about it. ``of``: which run of two."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in tables.rows("FROM cautions"):
         found.setdefault((row["code"], row["hint"]), []).append(row)
-    items = []
+    items: list[Item] = []
     for (code, hint), rows in list(found.items())[: limits.rows]:
         of_run = rows[0]["configuration"] is None
         where = "the run" if of_run else count(len(rows), "configuration")
@@ -29,7 +35,9 @@ def caution_section(tables: Tables, limits: Limits) -> Section:
             for row in rows[:_NAMED]
         ]
         query = f"FROM cautions WHERE code = '{code}'" if len(rows) > _NAMED else None
-        items.append(Item(code, f"in {where}: {hint}.", tuple(lines), query))
+        key = caution_key(code, of)
+        first = all(one.key != key for one in items)
+        items.append(Item(code, f"in {where}: {hint}.", tuple(lines), query, key if first else None))
     timed = tables.rows("SELECT count(*) AS n FROM visits")[0]["n"]
     nothing = "Of what was timed nothing was found that a reader should know." if timed else "Nothing was timed."
     return Section("cautions", "Cautions", () if items else (nothing,), items=tuple(items))
@@ -56,8 +64,9 @@ def gap_section(tables: Tables, absent: Iterable[str], limits: Limits) -> Sectio
         query,
         wide,
     )
-    of_all = tables.rows("SELECT count(*) AS n FROM configurations")[0]["n"]
-    lines = [f"{of_all - len(rows):,} of {count(of_all, 'configuration')} are complete.", *absent]
+    total = tables.rows("SELECT count(*) AS n FROM configurations")[0]["n"]
+    complete = of_all(total - len(rows), total, "configuration")
+    lines = [f"{complete[0].upper()}{complete[1:]} {'is' if total == 1 else 'are'} complete.", *absent]
     refused = tables.rows("SELECT DISTINCT refused FROM percentiles WHERE refused IS NOT NULL ORDER BY refused")
     if refused:
         lines.append(

@@ -56,7 +56,7 @@ def numbers_of(
         {
             "version": VERSION,
             "run": run_numbers(run),
-            "answer": answer._asdict(),
+            "answer": answer.as_json(),
             "advice": advice,
             "verdicts": _as_table(verdicts, limits),
             "tables": {name: _as_table(tables.rows(query), limits) for name, query in queries.items()},

@@ -101,12 +101,16 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """A verdict or a caution: a word for what it is, what it says, more lines, and SQL that has its raw numbers."""
+    """A verdict or a caution: a word for what it is, what it says, more lines, and SQL that has its raw numbers.
+
+    ``key``: its place, where something links to it.
+    """
 
     tag: str
     text: str
     lines: tuple[str, ...] = ()
     query: str | None = None
+    key: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,13 +131,30 @@ class Section:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Note:
+    """What stands against an answer, in a few words, and the key of the item or the section that says all of it.
+
+    ``code``: the caution that it is.
+    """
+
+    words: str
+    code: str
+    key: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """A whole page. ``sentence``: the answer; ``certainty``: how sure it is. ``numbers``: as JSON values."""
+    """A whole page. ``sentence``: the answer; ``certainty``: how sure it is; ``notes``: what stands against it.
+
+    ``words``: the words of raybench's own in these, explained. ``numbers``: as JSON values.
+    """
 
     title: str
     subtitle: str
     sentence: str
     certainty: str
+    notes: tuple[Note, ...]
+    words: str
     sections: tuple[Section, ...]
     numbers: Mapping[str, Any]
 

@@ -10,7 +10,16 @@ from raybench.page.answer import reference_of
 from raybench.page.parts import Item, Limits, Section, cut
 from raybench.page.queries import text_of
 from raybench.page.values import p_value
-from raybench.report import MEASURES, Settling, interval, not_adjusted, run_argument, settled_by, shell_command
+from raybench.report import (
+    MEASURES,
+    Settling,
+    has_claims,
+    interval,
+    not_adjusted,
+    run_argument,
+    settled_by,
+    shell_command,
+)
 
 
 class Reason(NamedTuple):
@@ -23,7 +32,8 @@ class Reason(NamedTuple):
 def verdict_section(tables: Tables, limits: Limits) -> Section:
     """Every comparison of the study's table by wall time, in its order."""
     rows = verdict_rows(tables)
-    items = tuple(_item(row, tables.margin, limits) for row in rows[: limits.rows])
+    claims = has_claims(tables.description)
+    items = tuple(_item(row, tables.margin, claims and row["claim"], limits) for row in rows[: limits.rows])
     if not items:
         return Section("verdicts", "Verdicts, and why")
     lines = [
@@ -89,10 +99,10 @@ def _unknown(why: str) -> Reason:
     return Reason(why.replace(" ", "-"), words.get(why, why))
 
 
-def _item(row: Mapping[str, Any], margin: float, limits: Limits) -> Item:
+def _item(row: Mapping[str, Any], margin: float, claimed: bool, limits: Limits) -> Item:
     who, reference = cut(row["deployment"], limits.characters), cut(reference_of(row), limits.characters)
     measure = "" if row["measure"] == "end_to_end" else f"{MEASURES[row['measure']]} of "
     reason = reason_of(row, margin)
-    claim = "claimed by the plan; " if row["claim"] else ""
+    claim = "claimed by the plan; " if claimed else ""
     text = f"{measure}{who} against {reference}: {interval(row)}"
     return Item(row["verdict"], text, (f"{reason.code}: {claim}{reason.words}.",), raw_query(row))

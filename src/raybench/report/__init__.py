@@ -7,6 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.report.attribution import attribution_lines
     from raybench.report.cautions import told_in_brief
+    from raybench.report.claims import answering, has_claims
     from raybench.report.command import Parser, run_command
     from raybench.report.completion import (
         add_completion_arguments,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ends,
         interval,
         is_usable,
+        of_all,
         percent,
         share,
         why_no_interval,
@@ -71,6 +73,7 @@ __all__ = [
     "add_sql_arguments",
     "add_tables_arguments",
     "all_of_it",
+    "answering",
     "are_too_many",
     "attribution_lines",
     "brief_failure",
@@ -84,6 +87,7 @@ __all__ = [
     "fidelity_lines",
     "fit_columns",
     "harmless",
+    "has_claims",
     "interval",
     "is_completing",
     "is_usable",
@@ -93,6 +97,7 @@ __all__ = [
     "more_rounds",
     "named_run",
     "not_adjusted",
+    "of_all",
     "open_console",
     "percent",
     "print_line",

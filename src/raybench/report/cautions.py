@@ -8,7 +8,7 @@ from typing import Final
 from raybench.analysis import Tables
 from raybench.report.numbers import count
 
-_OF_SERVERS: Final[Mapping[str, str]] = {
+OF_SERVERS: Final[Mapping[str, str]] = {
     "running_server": "a server ran already and was not started anew",
     "other_versions": "servers changed between visits",
     "other_prompts": "prompts differ in length by server",
@@ -19,7 +19,7 @@ _OF_SERVERS: Final[Mapping[str, str]] = {
     "together": "tokens came together",
     "never_idle": "a server was never idle",
 }
-_OF_MACHINES: Final[Mapping[str, str]] = {
+OF_MACHINES: Final[Mapping[str, str]] = {
     "stolen_time": "a hypervisor took processor time",
     "busy_machine": "others computed on the machine",
     "cpu_quota": "a CPU quota held it up",
@@ -36,7 +36,7 @@ def told_in_brief(tables: Tables) -> dict[str, str]:
     """Those that a run has, by code, in a few words each."""
     rows = tables.rows("SELECT DISTINCT code FROM cautions")
     there = {row["code"] for row in rows}
-    words = {**_OF_MACHINES, **(_OF_SERVERS if tables.description.plan.servers else {})}
+    words = {**OF_MACHINES, **(OF_SERVERS if tables.description.plan.servers else {})}
     found = {code: brief for code, brief in words.items() if code in there}
     outliers = _outliers(tables)
     return found | ({"outliers": outliers} if outliers else {})
@@ -47,8 +47,8 @@ def caution_lines(tables: Tables) -> list[str]:
     found = _outliers(tables)
     lines = [] if found is None else [_OUTLIERS.format(found)]
     if tables.description.plan.servers:
-        lines += _lines(tables, _OF_SERVERS)
-    return lines + _lines(tables, _OF_MACHINES)
+        lines += _lines(tables, OF_SERVERS)
+    return lines + _lines(tables, OF_MACHINES)
 
 
 _OUTLIERS: Final = "Caution: {}, as where something shares the machine: raybench tables shows them under outliers."

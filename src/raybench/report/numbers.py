@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from raybench.records import count
+
 _MOST_TIMES: Final = 10.0
 """An interval that reaches further than that many times either way, and has no change in it, tells nobody anything."""
 _UNUSABLE: Final = "no usable interval: visits differ too much"
@@ -66,6 +68,13 @@ def share(value: float) -> str:
 def size(count: float) -> str:
     """Of 10^3 each, as in the tables: ``131.1 MB``, ``4.1 KB``."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} KB"
+
+
+def of_all(number: int, total: int, noun: str) -> str:
+    """``2 of 5 claims``, ``all 5 claims``, ``both claims``, ``the only claim``."""
+    if number < total:
+        return f"{number:,} of {count(total, noun)}"
+    return {1: f"the only {noun}", 2: f"both {noun}s"}.get(total, f"all {count(total, noun)}")
 
 
 def duration(seconds: float) -> str:

@@ -14,8 +14,17 @@ from rich.table import Table
 
 from raybench.analysis import kept_table
 from raybench.records import RaybenchError
-from raybench.report import add_results_argument, brief_failure, explained, open_console, print_line, say, write_json
-from raybench.store import ListedRun, Location, RunStore, listed_runs
+from raybench.report import (
+    add_results_argument,
+    answering,
+    brief_failure,
+    explained,
+    open_console,
+    print_line,
+    say,
+    write_json,
+)
+from raybench.store import Description, ListedRun, Location, RunStore, listed_runs
 from raybench.sweep.live import read_report
 from raybench.sweep.status import silent_s_of, state_of
 
@@ -30,7 +39,7 @@ class RunLine:
     """One run. What cannot be read of it is None, and ``problem`` says why; ``state`` is ``unreadable`` then.
 
     ``at_most``: whether rounds are added until intervals are narrow, so that fewer visits may be enough. ``verdicts``:
-    how many of each, of the plan's claims or, where it has none, of all comparisons, end to end by wall time; None
+    how many of each, of the plan's claims or, where nobody wrote any, of all comparisons, end to end by wall time; None
     where its sweep has not ended by itself. ``too_short``: one round, which gives none.
     """
 
@@ -94,7 +103,7 @@ def _line_of(run: ListedRun, now: datetime.datetime) -> RunLine:
     except (RaybenchError, OSError) as error:
         return dataclasses.replace(line, problem=str(error))
     state = state_of(live, silent_s_of(live, now))
-    verdicts, too_short = _verdicts(run.root) if state in ("complete", "incomplete") else (None, False)
+    verdicts, too_short = _verdicts(run.root, description) if state in ("complete", "incomplete") else (None, False)
     return dataclasses.replace(
         line,
         state=state,
@@ -106,7 +115,7 @@ def _line_of(run: ListedRun, now: datetime.datetime) -> RunLine:
     )
 
 
-def _verdicts(root: Location) -> tuple[dict[str, int] | None, bool]:
+def _verdicts(root: Location, description: Description) -> tuple[dict[str, int] | None, bool]:
     """How many there are of each, and whether the run is too short for any."""
     table = kept_table(root, "by_strategy")
     if table is None or not set(_COLUMNS) <= set(table.column_names):
@@ -116,7 +125,7 @@ def _verdicts(root: Location) -> tuple[dict[str, int] | None, bool]:
         for row in table.select(_COLUMNS).to_pylist()
         if row["clock"] == "wall" and row["measure"] == "end_to_end" and row["verdict"] is not None
     ]
-    rows = [row for row in rows if row["claim"]] or rows
+    rows = answering(rows, description)
     if rows and all(row["unknown"] == "one visit" for row in rows):
         return None, True
     found = Counter(row["verdict"] for row in rows)

@@ -1,0 +1,21 @@
+"""Of which comparisons a run's answer is: the plan's claims where somebody wrote some, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from raybench.store import Description
+
+_Row = TypeVar("_Row", bound=Mapping[str, Any])
+
+
+def has_claims(run: Description) -> bool:
+    """Whether somebody wrote into the plan what it sets out to show; of adapters raybench writes the plan itself."""
+    return bool(run.plan.claims) and not run.written_from
+
+
+def answering(rows: Sequence[_Row], run: Description) -> list[_Row]:
+    """Of rows of ``by_strategy`` with a verdict those that count: claims, or all where there are none."""
+    claimed = [row for row in rows if row["claim"]] if has_claims(run) else []
+    return claimed or list(rows)
