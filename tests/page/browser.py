@@ -23,6 +23,23 @@ _FOUND = """() => {
   const box = (one) => one.getBoundingClientRect();
   const outside = (one, all) => one.width > 0 && (one.left < all.left - 1 || one.right > all.right + 1
       || one.top < all.top - 1 || one.bottom > all.bottom + 1);
+  const meet = (one, other) => Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1
+      && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 3;
+  const parted = () => {
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const piece = /[-+]?[\\d.,]*\\d\\s(%|ms|s|min|[kMG]B)(?!\\w)|\\[[-+][\\d.,]+\\s%,\\s[-+][\\d.,]+\\s%\\]/g;
+    for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+      if (node.parentElement.closest('svg, pre, script')) continue;
+      for (const one of node.textContent.matchAll(piece)) {
+        const range = document.createRange();
+        range.setStart(node, one.index);
+        range.setEnd(node, one.index + one[0].length);
+        const lines = new Set([...range.getClientRects()].map((line) => Math.round(line.top)));
+        if (lines.size > 1) found.push(one[0]);
+      }
+    }
+    return found;
+  };
   const texts = (svg) => [...svg.querySelectorAll('text')];
   const scrolls = (one) => ['auto', 'scroll'].includes(getComputedStyle(one).overflowX);
   return {
@@ -35,6 +52,10 @@ _FOUND = """() => {
       texts(svg).filter((text) => outside(box(text), box(svg))).map((text) => text.textContent)),
     smallest: Math.min(...[...document.querySelectorAll('svg')].flatMap((svg) => texts(svg).map((text) =>
       parseFloat(getComputedStyle(text).fontSize) * box(svg).width / svg.viewBox.baseVal.width))),
+    overlapping: [...document.querySelectorAll('svg')].flatMap((svg) => texts(svg).flatMap((one, at) =>
+      texts(svg).slice(at + 1).filter((other) => meet(box(one), box(other)))
+        .map((other) => `${one.textContent} | ${other.textContent}`))),
+    parted: parted(),
     paper: getComputedStyle(document.body).backgroundColor,
   };
 }"""

@@ -67,7 +67,9 @@ class Page(HTMLParser):
         return [value for tag, name, value in self.attributes if tag == "h2" and name == "id"]
 
     def text(self) -> str:
-        return "\n".join(" ".join(texts) for tag, texts in self.texts.items() if tag != "script")
+        """What is read, wherever its lines may end."""
+        found = "\n".join(" ".join(texts) for tag, texts in self.texts.items() if tag != "script")
+        return found.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def check(html: str) -> Page:

@@ -63,8 +63,19 @@ def test_all_of_a_page_is_seen_and_nothing_leaves(
     assert found["cut"] == []
     assert found["outside"] == []
     assert found["wider"] <= 0
-    assert found["smallest"] >= 6.5  # CSS pixels, of the letters of plots
+    assert found["smallest"] >= 10  # CSS pixels, of the letters of plots
+    assert found["overlapping"] == []
+    assert found["parted"] == []
     assert found["paper"] == ("rgb(22, 24, 26)" if dark else "rgb(255, 255, 255)")
+
+
+def test_what_is_folded_is_in_print(browser: Any, pages: dict[str, Path]) -> None:
+    with shown(browser, pages["of_a_language_model"], 700, False) as (page, _):
+        rest = page.locator("details.rest td")
+        assert rest.count() > 0
+        assert not any(cell.is_visible() for cell in rest.all()[:3])
+        page.emulate_media(media="print")
+        assert all(cell.is_visible() for cell in rest.all())
 
 
 @needs_axe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from page.reading import check, opened
 from raybench.analysis.tables import Tables
 from raybench.page.build import page_of
-from raybench.page.parts import Limits, Page
+from raybench.page.parts import Grid, Item, Limits, Page, Section
 from raybench.page.rendering import html_of, markdown_of
 
 RUNS = ["of_classifiers", "of_which_one_failed", "of_a_language_model", "of_servers", "without_rounds"]
@@ -109,3 +110,27 @@ def test_of_many_configurations_the_page_shows_some_and_says_how_many_more(of_cl
     charts = {plot.name: plot for section in found.sections for plot in section.plots}
     assert len(charts["distribution-end_to_end"].series) == 1
     assert charts["distribution-end_to_end"].left_out == len(tables.rows("FROM deployments")) - 1
+
+
+@pytest.mark.parametrize(("rows", "folded"), [(12, None), (15, None), (16, 4), (40, 28)])
+def test_a_long_table_is_folded_after_a_dozen_rows_and_whole(
+    rows: int, folded: int | None, without_rounds: Path
+) -> None:
+    long = Grid("Long", ("name",), (True,), tuple((f"row {number}",) for number in range(rows)))
+    items = tuple(Item("slower", f"verdict {number}") for number in range(rows))
+    section = Section("verdicts", "Long", grids=(long,), items=items)
+    found = check(html_of(dataclasses.replace(page(without_rounds), sections=(section,))))
+    more = [text.strip() for text in found.texts.get("summary", [])]
+    assert more == ([] if folded is None else [f"{folded} more rows", f"{folded} more"])
+    assert [text for text in found.texts["td"] if text.strip()] == [f"row {number}" for number in range(rows)]
+    assert found.tags.count("table") == 1 + (folded is not None)
+    assert all(f"verdict {number}" in found.text() for number in range(rows))
+    cautions = dataclasses.replace(section, key="cautions", grids=())
+    assert "summary" not in check(html_of(dataclasses.replace(page(without_rounds), sections=(cautions,)))).tags
+
+
+def test_a_number_keeps_its_unit_and_an_interval_its_ends(without_rounds: Path) -> None:
+    line = "+26.9 % [+10.3 %, +46.1 %] in 1 min 15 s, 131.1 MB; 5 steps, 3 mins, ±2 %"
+    written = html_of(dataclasses.replace(page(without_rounds), sections=(Section("x", "X", (line,)),)))
+    kept = "+26.9_% [+10.3_%,_+46.1_%] in 1_min 15_s, 131.1_MB; 5 steps, 3 mins, ±2_%"
+    assert kept.replace("_", "\N{NO-BREAK SPACE}") in written

@@ -18,6 +18,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 from raybench.page.parts import Plot, cut
 from raybench.report import harmless
@@ -38,18 +39,23 @@ DASHES: Final = (
 )
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH: Final = 4.4
-"""Inches: on a narrow phone, where all of it is as wide as the screen, its letters can still be read."""
+"""Inches, or 317 points: about as many CSS pixels as a narrow phone has for it, so that `SIZE` is the size there."""
+SIZE: Final = 10
+"""Points, of every letter: what is smaller is hard to read on a phone."""
+_DPI: Final = 72
+"""A point is a dot then."""
 _CHARACTERS: Final = 30
+_LEGEND_POINTS: Final = 240.0
 _STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "axes.labelsize": 8.5,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "font.size": SIZE,
+    "axes.labelsize": SIZE,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
+    "legend.fontsize": SIZE,
     "legend.frameon": False,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -83,18 +89,33 @@ def figure(plot: Plot, height: float) -> Iterator[tuple[Figure, list[Markup]]]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": f"raybench {plot.name}"})
         made = Figure(figsize=(WIDTH, height), layout="constrained")
-        FigureCanvasSVG(made)
+        canvas = FigureCanvasSVG(made)
         yield made, drawn
         text = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        made.savefig(text, format="svg", metadata=nothing)
+        canvas.print_svg(text, metadata=nothing)  # savefig would lay out all of it twice
     drawn.append(_inline(text.getvalue(), plot.told))
 
 
-def label(text: str) -> str:
-    """A name in a plot: nothing that acts, and no more than there is room for. A legend would leave out ``_name``."""
-    shown = cut(harmless(text), _CHARACTERS)
+def label(text: str, before: str = "", points: float = _LEGEND_POINTS) -> str:
+    """A name in a plot, behind ``before``: nothing that acts, and no more than there is room for.
+
+    A legend would leave out ``_name``. To be asked within `figure`, which keeps quiet of letters that a font lacks.
+    """
+    whole = harmless(text)
+    characters = min(len(whole), _CHARACTERS)
+    while characters > 1 and _width(before + cut(whole, characters)) > points:
+        characters -= 1
+    shown = before + cut(whole, characters)
     return f" {shown}" if shown.startswith("_") else shown
+
+
+def _width(text: str) -> float:
+    """Of a line in points."""
+    font = get_font(findfont("DejaVu Sans"))
+    font.set_size(SIZE, _DPI)
+    font.set_text(text)
+    return float(font.get_width_height()[0]) / 64
 
 
 def _inline(svg: str, told: str) -> Markup:

@@ -14,6 +14,8 @@ from raybench.report import percent
 
 _DENSE = 1000.0
 """Up to that many times the least, a logarithmic axis has 2 and 5 between the powers of ten."""
+_NAME_POINTS = 180.0
+"""As wide may names beside a forest plot be: of 317."""
 _LOG_FROM = 2.5
 """Where the furthest end of an interval is that many times the nearest, ratios are on a logarithmic axis."""
 
@@ -24,7 +26,7 @@ def draw(plot: Plot) -> Markup:
 
 
 def _forest(plot: Forest) -> Markup:
-    with figure(plot, 0.75 + 0.36 * len(plot.marks)) as (made, drawn):
+    with figure(plot, 0.8 + 0.42 * len(plot.marks)) as (made, drawn):
         axes = made.add_subplot()
         axes.axvspan(1 / (1 + plot.margin), 1 + plot.margin, facecolor=BAND, edgecolor="none", zorder=0)
         axes.axvline(1, color=INK, linewidth=0.8)
@@ -37,7 +39,7 @@ def _forest(plot: Forest) -> Markup:
             inside = colour if mark.low is not None else "none"
             axes.plot([mark.ratio], [place], marker=marker, color=colour, markerfacecolor=inside, markersize=5)
         axes.set_yticks(range(len(plot.marks)))
-        axes.set_yticklabels([_name(mark) for mark in plot.marks], fontsize=7.5)
+        axes.set_yticklabels([_name(mark) for mark in plot.marks])
         axes.set_ylim(len(plot.marks) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         ends = [end for mark in plot.marks for end in (mark.low, mark.high, mark.ratio) if end is not None]
@@ -45,18 +47,19 @@ def _forest(plot: Forest) -> Markup:
             axes.set_xscale("log")
             _log_ticks(axes.xaxis, percent)
         else:
-            _percent_ticks(axes.xaxis, 5)
+            _percent_ticks(axes.xaxis, 4)
         axes.set_xlabel(plot.axis)
     return drawn[0]
 
 
 def _name(mark: Mark) -> str:
-    return f"{label(mark.label)}\nagainst {label(mark.against)}" if mark.against else label(mark.label)
+    shown = label(mark.label, points=_NAME_POINTS)
+    return f"{shown}\n{label(mark.against, 'against ', _NAME_POINTS)}" if mark.against else shown
 
 
 def _chart(plot: Chart) -> Markup:
     legend = len(plot.series) if len(plot.series) > 1 else 0
-    with figure(plot, 2.6 + 0.17 * legend) as (made, drawn):
+    with figure(plot, 2.7 + 0.2 * legend) as (made, drawn):
         axes = made.add_subplot()
         if plot.band is not None:
             axes.axhspan(*plot.band, facecolor=BAND, edgecolor="none", zorder=0)
@@ -65,7 +68,7 @@ def _chart(plot: Chart) -> Markup:
             axes.set_xscale("log")
             _log_ticks(axes.xaxis, lambda value: f"{value:g}")
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         if plot.log_y:
             axes.set_yscale("log")
             _log_ticks(axes.yaxis, lambda value: f"{value:g}")

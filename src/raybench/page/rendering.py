@@ -27,6 +27,17 @@ _MENTIONS: Final = "@#:"
 """What GitHub looks for in the text that is shown, so that an entity alone would not do."""
 
 
+_KEPT: Final = re.compile(
+    r"""(?<=\d)\ (?=(?:%|[mun]?s|min|h|[kKMG]i?B|MHz)(?!\w))    # a number and its unit
+    | (?<=%,)\ (?=[-+][\d.,]+\ %\])                            # both ends of an interval""",
+    re.VERBOSE,
+)
+"""Where no line is to end."""
+_OPEN: Final = 12
+_FEW: Final = 3
+"""So many more are not worth a click."""
+
+
 def html_of(page: Page) -> str:
     """The page as one file of HTML that needs nothing else."""
     from raybench.page.plots import draw
@@ -35,7 +46,7 @@ def html_of(page: Page) -> str:
     environment = _environment(files, _shown)
     environment.filters |= {"draw": draw, "code": _code, "data": _data}
     style = Markup(files["page.css"])  # noqa: S704  the package's own
-    return environment.get_template("page.html").render(page=page, style=style)
+    return environment.get_template("page.html").render(page=page, style=style, open=_open)
 
 
 def markdown_of(page: Page) -> str:
@@ -43,6 +54,11 @@ def markdown_of(page: Page) -> str:
     environment = _environment(_templates(), _in_markdown)
     environment.filters |= {"code": _code}
     return environment.get_template("page.md").render(page=page)
+
+
+def _open(number: int) -> int:
+    """Of the rows of a table, or of verdicts, how many stand open; the others are one click away, and in print."""
+    return number if number <= _OPEN + _FEW else _OPEN
 
 
 def _environment(files: dict[str, str], finalize: Any) -> Environment:
@@ -64,7 +80,9 @@ def _templates() -> dict[str, str]:
 
 def _shown(value: Any) -> Any:
     """What an expression of a template becomes: of text, nothing that acts or that nobody sees. Then it is escaped."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else harmless(value)
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return _KEPT.sub("\N{NO-BREAK SPACE}", harmless(value))
 
 
 def _in_markdown(value: Any) -> Any:
