@@ -6,9 +6,6 @@ import argparse
 from typing import Any, Final, NamedTuple
 
 from raybench.analysis import Tables
-from raybench.decide.advice import advice_to_dict
-from raybench.decide.command import decide, needs_of, served_needs_of
-from raybench.decide.served import decide_served, served_to_dict
 from raybench.records import InputError
 
 _NEEDED: Final = ("tasks", "gpu_memory", "requests_per_second")
@@ -40,6 +37,10 @@ def advise(tables: Tables, options: argparse.Namespace) -> Brief | None:
     if absent := [name for name in _NEEDED if name not in given]:
         missing = ", ".join(f"--{name.replace('_', '-')}" for name in absent)
         raise InputError(f"{missing}: missing; advice needs all of --tasks, --gpu-memory and --requests-per-second")
+    from raybench.decide.advice import advice_to_dict  # a page without advice need not wait for these
+    from raybench.decide.command import decide, needs_of, served_needs_of
+    from raybench.decide.served import decide_served, served_to_dict
+
     if tables.description.plan.servers:
         served = decide_served(tables, served_needs_of(options))
         lines = (*((served.beside,) if served.beside else ()), *served.cautions)
