@@ -73,7 +73,7 @@ def test_it_has_numbers_and_ratios_with_their_intervals_and_says_that_it_is_prov
     lines = drawn(table).splitlines()
     assert lines[0].startswith("So far, provisional: judged when the run ends")
     cells = {line.split("  ")[1].strip(): line.split() for line in lines if line.startswith("  ")}
-    assert cells["Configuration"] == ["Configuration", "n", "vs", "Full", "FT", "vs", "LoRA", "Separate"]
+    assert cells["Deployment"] == ["Deployment", "n", "vs", "Full", "FT", "vs", "LoRA", "Separate"]
     assert " ".join(cells["LoRA Separate"]) == "LoRA Separate 1,200 +22.1 % [+19.4 %, +24.9 %] baseline"
     assert " ".join(cells["Full FT"]) == "Full FT 1,200 baseline -"
     assert " ".join(cells["Multi-adapter (2)"]) == "Multi-adapter (2) 600 - +5.1 % [no interval: one visit]"

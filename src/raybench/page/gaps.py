@@ -57,8 +57,8 @@ def gap_section(tables: Tables, absent: Iterable[str], limits: Limits) -> Sectio
         shown,
         {
             "configuration": ("configuration", str),
-            "rounds_done": ("rounds", whole),
-            "rounds_planned": ("planned", whole),
+            "rounds_done": ("rounds done", whole),
+            "rounds_planned": ("rounds planned", whole),
             "why": ("why", str),
         },
         query,

@@ -11,7 +11,7 @@ from raybench.page.parts import Limits, Plot, Section, grid, grids
 from raybench.page.study import forest_of
 from raybench.page.token_gaps import token_gaps
 from raybench.page.values import end, fixed
-from raybench.report import percent, with_open_ends
+from raybench.report import columns_of, percent, with_open_ends
 
 
 def generation_section(tables: Tables, quantiles: Sequence[Mapping[str, Any]], limits: Limits) -> Section:
@@ -45,14 +45,17 @@ def generation_section(tables: Tables, quantiles: Sequence[Mapping[str, Any]], l
     rates = grid(
         "Tokens a second, on the same requests in the same visits",
         [with_open_ends(row) for row in tables.rows(query)],
-        {
-            "deployment": ("deployment", str),
-            "reference_deployment": ("against", str),
-            "ratio": ("change", percent),
-            "low": ("95 % from", end),
-            "high": ("to", end),
-            "verdict": ("verdict", str),
-        },
+        columns_of(
+            "throughput",
+            {
+                "deployment": str,
+                "reference_deployment": str,
+                "ratio": percent,
+                "low": end,
+                "high": end,
+                "verdict": str,
+            },
+        ),
         query,
         limits,
     )

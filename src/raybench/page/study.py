@@ -8,7 +8,16 @@ from typing import Any
 from raybench.analysis import Tables
 from raybench.page.answer import once, reference_of
 from raybench.page.parts import Forest, Grid, Limits, Mark, Section, cut
-from raybench.report import MEASURES, fidelity_lines, interval, is_usable, label_of, measures_of
+from raybench.report import (
+    MEASURES,
+    fidelity_lines,
+    interval,
+    is_usable,
+    label_of,
+    mean_header,
+    measures_of,
+    reference_header,
+)
 
 
 def study_section(tables: Tables, limits: Limits) -> Section:
@@ -66,12 +75,13 @@ def _grid(
     by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row
-    head = ["Deployment", "n", "mean, ms", *(("tokens/s",) if tokens is not None else ())]
-    head += [f"against {cut(label_of(reference, rows), limits.characters)}" for reference in references]
+    mean = mean_header(measure, MEASURES[measure])
+    head = ["Deployment", "n", mean, *(("tokens/s",) if tokens is not None else ())]
+    head += [reference_header(cut(label_of(reference, rows), limits.characters)) for reference in references]
     shown = []
     for deployment, cells in list(by_deployment.items())[: limits.rows]:
         first = next(iter(cells.values()))
-        mean = "-" if first["mean_ms"] is None else f"{first['mean_ms']:.3f}"
+        mean = "-" if first["mean_ms"] is None else f"{first['mean_ms']:.3f} ms"
         found = [cut(deployment, limits.characters), f"{first['n']:,}", mean]
         if tokens is not None:
             rate = tokens.get(deployment)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from raybench.report.attribution import attribution_lines
     from raybench.report.cautions import told_in_brief
     from raybench.report.claims import answering, has_claims
+    from raybench.report.columns import columns_of, mean_header, reference_header
     from raybench.report.command import Parser, run_command
     from raybench.report.completion import (
         add_completion_arguments,
@@ -77,6 +78,7 @@ __all__ = [
     "are_too_many",
     "attribution_lines",
     "brief_failure",
+    "columns_of",
     "complain",
     "complete",
     "completed",
@@ -93,6 +95,7 @@ __all__ = [
     "is_usable",
     "json_text",
     "label_of",
+    "mean_header",
     "measures_of",
     "more_rounds",
     "named_run",
@@ -103,6 +106,7 @@ __all__ = [
     "print_line",
     "print_next_commands",
     "print_summary",
+    "reference_header",
     "round_seconds",
     "run_argument",
     "run_command",

@@ -24,7 +24,7 @@ def load_tables(tables: Tables, console: Screen) -> None:
         box=box.SIMPLE,
         title_justify="left",
     )
-    table.add_column("Configuration", overflow="fold")
+    table.add_column("Deployment", overflow="fold")
     headers = ["requests", "requests/s", "tokens/s", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99"]
     for header in [*headers, *(("good", "goodput/s") if limits else ()), "late p99"]:
         table.add_column(header, justify="right", overflow="fold")

@@ -12,6 +12,7 @@ from rich.table import Table
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
 from raybench.records import count
 from raybench.report.cautions import caution_lines
+from raybench.report.columns import mean_header, reference_header
 from raybench.report.numbers import interval, share, size
 from raybench.report.screen import Screen, print_line
 from raybench.report.settling import NOT_BY_ROUNDS, Settling, more_rounds
@@ -40,14 +41,13 @@ def study_table(tables: Tables, console: Screen) -> None:
     measures = measures_of(row["measure"] for row in rows)
     tokens = {row["deployment"]: row["tokens_per_second"] for row in tables.rows("FROM deployments")}
     if len(measures) == 1:
-        console.print(_table(title, "Mean latency of all", rows, None))
+        console.print(_table(title, "end_to_end", rows, None))
     else:
         print_line(console, title)
         for measure in measures:
             of_measure = [row for row in rows if row["measure"] == measure]
-            header = "Mean latency of all" if measure == "end_to_end" else f"Mean {MEASURES[measure]} of all"
             rates = tokens if measure == "end_to_end" else None
-            console.print(_table(_TITLES[measure], header, of_measure, rates))
+            console.print(_table(_TITLES[measure], measure, of_measure, rates))
     for line in _what_percentages_are_of(rows):
         print_line(console, line)
 
@@ -150,18 +150,16 @@ def label_of(role: str, rows: Sequence[dict[str, Any]]) -> str:
     return labels[0] if len(labels) == 1 else labels[0].partition(" (")[0] if labels else role
 
 
-def _table(
-    title: str, mean_header: str, rows: Sequence[dict[str, Any]], tokens: dict[str, float | None] | None
-) -> Table:
+def _table(title: str, measure: str, rows: Sequence[dict[str, Any]], tokens: dict[str, float | None] | None) -> Table:
     references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    table.add_column("Configuration", overflow="fold")
+    table.add_column("Deployment", overflow="fold")
     table.add_column("n", justify="right", overflow="fold")
-    table.add_column(mean_header, justify="right", overflow="fold")
+    table.add_column(mean_header(measure, MEASURES[measure]), justify="right", overflow="fold")
     if tokens is not None:
         table.add_column("tokens/s", justify="right", overflow="fold")
     for reference in references:
-        table.add_column(f"vs {label_of(reference, rows)} (95 % interval)", justify="right", overflow="fold")
+        table.add_column(reference_header(label_of(reference, rows)), justify="right", overflow="fold")
     by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row

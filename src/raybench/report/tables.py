@@ -13,6 +13,7 @@ from rich.table import Table
 from raybench.analysis import Tables
 from raybench.records import count
 from raybench.report.attribution import attribution_lines
+from raybench.report.columns import columns_of
 from raybench.report.failures import all_of_it, failed_headline, has_failed, incomplete_lines
 from raybench.report.load import load_tables
 from raybench.report.numbers import percent, with_open_ends
@@ -94,15 +95,18 @@ def print_everything(tables: Tables, console: Screen) -> None:
             "Tokens a second (change: on the same requests in the same visits)",
             "FROM throughput WHERE ratio IS NOT NULL",
             [with_open_ends(row) for row in tables.rows("FROM throughput WHERE ratio IS NOT NULL")],
-            {
-                "deployment": ("deployment", str),
-                "tokens_per_second": ("tokens/s", _one),
-                "reference_deployment": ("against", str),
-                "ratio": ("change", percent),
-                "low": ("95 % from", _end),
-                "high": ("to", _end),
-                **verdict,
-            },
+            columns_of(
+                "throughput",
+                {
+                    "deployment": str,
+                    "tokens_per_second": _one,
+                    "reference_deployment": str,
+                    "ratio": percent,
+                    "low": _end,
+                    "high": _end,
+                },
+            )
+            | verdict,
         )
     _table(
         console,
@@ -148,15 +152,18 @@ def print_everything(tables: Tables, console: Screen) -> None:
         "Choosing an adapter (milliseconds)",
         f"FROM adapter_switch {_APART}",
         tables.rows(f"FROM adapter_switch {_APART}"),
-        {
-            "configuration": ("configuration", str),
-            "adapter": ("adapter", str),
-            "n": ("n", _count),
-            "mean_ms": ("mean", _ms),
-            "p95_ms": ("p95", _ms),
-            "share_of_request": ("mean, of a request", lambda v: f"{v:.1%}"),
-            "request_ms": ("which takes", _ms),
-        },
+        columns_of(
+            "adapter_switch",
+            {
+                "configuration": str,
+                "adapter": str,
+                "n": _count,
+                "mean_ms": _ms,
+                "p95_ms": _ms,
+                "share_of_request": lambda v: f"{v:.1%}",
+                "request_ms": _ms,
+            },
+        ),
     )
     residents_tables(tables, console)
     _table(
@@ -164,19 +171,22 @@ def print_everything(tables: Tables, console: Screen) -> None:
         "Memory (10^6 bytes) and load (milliseconds)",
         "FROM memory_and_load",
         tables.rows("FROM memory_and_load"),
-        {
-            "deployment": ("deployment", str),
-            "load_ms": ("load", _one),
-            "adapter_load_ms": ("adapters", _one),
-            "merge_ms": ("merge", _one),
-            "form_ms": ("form", _one),
-            "compile_ms": ("compile", _one),
-            "weight_mb": ("weights", _two),
-            "adapter_mb": ("adapters", _two),
-            "resident_mb": ("resident", _one),
-            "load_peak_mb": ("load peak", _one),
-            "forward_peak_mb": ("forward peak", _one),
-        },
+        columns_of(
+            "memory_and_load",
+            {
+                "deployment": str,
+                "load_ms": _one,
+                "adapter_load_ms": _one,
+                "merge_ms": _one,
+                "form_ms": _one,
+                "compile_ms": _one,
+                "weight_mb": _two,
+                "adapter_mb": _two,
+                "resident_mb": _one,
+                "load_peak_mb": _one,
+                "forward_peak_mb": _one,
+            },
+        ),
     )
     console.print()
     caution_lines(tables, console)
@@ -185,46 +195,52 @@ def print_everything(tables: Tables, console: Screen) -> None:
 def residents_tables(tables: Tables, console: Screen) -> None:
     """What changes as more adapters of one task are resident, and what each further one costs."""
     rows = tables.rows("FROM adapters_resident")
-    load: _Columns = {"load": ("load", str)} if any(row["load"] is not None for row in rows) else {}
+    load: dict[str, Callable[[Any], str]] = {"load": str} if any(row["load"] is not None for row in rows) else {}
     _table(
         console,
         "As adapters become more (switch in microseconds, times in milliseconds, memory in 10^6 bytes)",
         "FROM adapters_resident",
         rows,
-        {
-            "strategy": ("strategy", str),
-            "routing": ("routing", str),
-            "batch": ("batch", _count),
-            **load,
-            "resident": ("resident", _count),
-            "switch_us": ("switch", _one),
-            "mean_ms": ("request", _ms),
-            "add_ms": ("add one", _ms),
-            "remove_ms": ("remove one", _ms),
-            "adapter_load_ms": ("load all", _one),
-            "resident_mb": ("memory", _one),
-        },
+        columns_of(
+            "adapters_resident",
+            {
+                "strategy": str,
+                "routing": str,
+                "batch": _count,
+                **load,
+                "resident": _count,
+                "switch_us": _one,
+                "mean_ms": _ms,
+                "add_ms": _ms,
+                "remove_ms": _ms,
+                "adapter_load_ms": _one,
+                "resident_mb": _one,
+            },
+        ),
     )
     _table(
         console,
         "Each further adapter (nanoseconds that it adds, 95 % interval over rounds)",
         "FROM adapter_growth",
         tables.rows("FROM adapter_growth"),
-        {
-            "strategy": ("strategy", str),
-            "routing": ("routing", str),
-            "batch": ("batch", _count),
-            **load,
-            "measure": ("of", str),
-            "least": ("from", _count),
-            "most": ("to", _count),
-            "least_us": ("first, us", _one),
-            "most_us": ("last, us", _one),
-            "ns_per_adapter": ("ns each", _two),
-            "low": ("95 % from", _two),
-            "high": ("to", _two),
-            "verdict": ("verdict", str),
-        },
+        columns_of(
+            "adapter_growth",
+            {
+                "strategy": str,
+                "routing": str,
+                "batch": _count,
+                **load,
+                "measure": str,
+                "least": _count,
+                "most": _count,
+                "least_us": _one,
+                "most_us": _one,
+                "ns_per_adapter": _two,
+                "low": _two,
+                "high": _two,
+                "verdict": str,
+            },
+        ),
     )
 
 

@@ -74,7 +74,7 @@ class LiveTable:
         references = self._ratios.references[: max(1, width // _COLUMN - 1)]
         labels = [{"deployment": row.deployment, "strategy": row.role} for row in self._rows]
         table = Table(title=_TITLE, box=box.SIMPLE, title_justify="left")
-        table.add_column("Configuration", overflow="fold")
+        table.add_column("Deployment", overflow="fold")
         table.add_column("n", justify="right")
         for reference in references:
             table.add_column(f"vs {label_of(reference, labels)}", justify="right", overflow="fold")
