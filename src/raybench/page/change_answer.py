@@ -9,7 +9,7 @@ from raybench.page.answer import NAMED, Answer, State
 from raybench.page.values import p_value
 from raybench.page.verdicts import Reason
 from raybench.records import count
-from raybench.report import are_too_many, more_rounds, settled_by
+from raybench.report import settled_by
 
 
 def by_which(found: RunComparison) -> By:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from raybench.analysis import Tables
-from raybench.report.numbers import count
+from raybench.records import count
 
 OF_SERVERS: Final[Mapping[str, str]] = {
     "running_server": "a server ran already and was not started anew",

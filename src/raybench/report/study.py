@@ -10,7 +10,6 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
-from raybench.records import count
 from raybench.report.cautions import caution_lines
 from raybench.report.columns import mean_header, reference_header
 from raybench.report.numbers import interval, share, size
