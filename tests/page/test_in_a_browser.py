@@ -66,6 +66,7 @@ def test_all_of_a_page_is_seen_and_nothing_leaves(
     assert found["smallest"] >= 10  # CSS pixels, of the letters of plots
     assert found["overlapping"] == []
     assert found["parted"] == []
+    assert found["pale"] == []
     assert found["paper"] == ("rgb(22, 24, 26)" if dark else "rgb(255, 255, 255)")
 
 
@@ -95,3 +96,19 @@ def test_what_nobody_can_read_is_found(browser: Any, tmp_path: Path) -> None:
     )
     with shown(browser, file, 360, False) as (page, _):
         assert [found.partition(":")[0] for found in broken_rules(page)] == ["color-contrast"]
+
+
+@needs_axe
+def test_pale_letters_of_a_plot_are_found_which_axe_core_does_not_judge(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "plot.html"
+    words = "".join(
+        f'<text x="9" y="{place}" font-size="16" {style}>{style}</text>'
+        for place, style in ((20, "fill='#767676'"), (50, "fill='#777'"), (80, "fill='#000' opacity='.5'"))
+    )
+    file.write_text(
+        '<!DOCTYPE html><html lang="en"><title>x</title><body style="background: #fff"><main><h1>x</h1>'
+        f'<svg role="img" aria-label="x" width="300" height="90" viewBox="0 0 300 90">{words}</svg></main></html>'
+    )
+    with shown(browser, file, 360, False) as (page, _):
+        assert looked_at(page)["pale"] == ["fill='#777'", "fill='#000' opacity='.5'"]
+        assert broken_rules(page) == []
