@@ -44,8 +44,8 @@ def test_a_page_that_cannot_be_written_is_a_line_and_no_more(run: Path, monkeypa
     (run / "report.html").mkdir()
     line = _page_line(tables, keep=True)
     assert line.startswith("The page of the run could not be written: ")
-    assert line.endswith(". raybench report run tries it again.")
+    assert line.endswith(". raybench report ./run tries it again.")
     assert "\n" not in line
     (run / "report.html").rmdir()
     assert _page_line(tables, keep=True) == "  run/report.html        all of it on one page, for a browser"
-    assert _page_line(tables, keep=False) == "  raybench report run        all of it on one page, for a browser"
+    assert _page_line(tables, keep=False) == "  raybench report ./run        all of it on one page, for a browser"
