@@ -107,6 +107,24 @@ def test_what_the_plan_leaves_out_is_read_from_the_adapter(llama: str, plain: st
     assert found.plan.blocks[0].members == found.plan.configurations
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_adapter_that_was_never_trained_is_refused_by_its_file(
+    dtype: torch.dtype, llama: str, plain: str, tmp_path: Path
+) -> None:
+    weights = Path(shutil.copytree(plain, tmp_path / "fresh"), "adapter_model.safetensors")
+    tensors = {name: one.to(dtype) for name, one in load_file(weights).items()}
+    fresh = {name: torch.zeros_like(one) if ".lora_B." in name else one for name, one in tensors.items()}
+    save_file(fresh, weights)
+    assert problems(llama, unstated(str(tmp_path / "fresh"))) == (
+        f"adapter mine: {tmp_path}/fresh: changes nothing, since its LoRA weights are 0, as before any training; give "
+        "one that was trained (or, for times alone, one made with init_lora_weights=False)",
+    )
+    last = sorted(name for name in fresh if ".lora_B." in name)[-1]
+    fresh[last][-1, -1] = 1e-6
+    save_file(fresh, weights)
+    assert problems(llama, unstated(str(tmp_path / "fresh"))) == ()
+
+
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

@@ -34,7 +34,7 @@ def test_what_is_slower_is_told_with_what_it_does_more_of_and_where_its_time_goe
     # Each of four steps: 100 operations of 5 us, 30,000 instructions of 10 ns, 10,000 bytes at 1 GB a second.
     assert lines[0] == (
         "LoRA Separate against Full FT: +1.0 % bytes, +20.0 % operations, +30.0 % Python instructions; "
-        "of 3.80 ms extra, 3.20 are dispatch and 0.04 computing, by what is counted."
+        "that predicts +3.20 ms of dispatch and +0.04 ms of computing, where +3.80 ms were measured."
     )
     # Full: 4 x (500 x 5 us + 100,000 x 10 ns + 1 ms) are 18 ms, and 16 were measured; with an adapter 21.24.
     assert lines[-1] == (

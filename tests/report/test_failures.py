@@ -70,7 +70,7 @@ def test_what_is_alike_is_one_line() -> None:
 def test_only_what_a_failure_ended_has_failed() -> None:
     assert failed_headline([row("came through", 2, "killed: signal SIGKILL"), row("not yet", 1, None)]) is None
     rows = [row("a", 2, None), row("b", 0, "gate: wrong")]
-    assert failed_headline(rows) == "1 of 2 configurations failed; why is said below the verdicts."
+    assert failed_headline(rows) == "1 of 2 configurations failed; why is said below."
 
 
 def test_the_command_for_all_of_it_can_be_pasted() -> None:

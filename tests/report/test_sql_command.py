@@ -133,6 +133,22 @@ def test_csv_has_times_that_python_has_not_and_utc(run: Path, monkeypatch: pytes
     ]
 
 
+def test_of_several_statements_each_is_answered_and_of_parquet_a_second_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    several = "SELECT 1 AS a; SELECT 'x;y' AS b"
+    for given in ([several], []):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(several))
+        assert ask(run, "--format", "csv", *given) == 0
+        assert capsysbinary.readouterr().out == b"a\n1\nb\nx;y\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT 1 AS a; SELECT 2 AS b"))
+    assert ask(run, "--format", "parquet") == 1
+    said = capsysbinary.readouterr()
+    assert said.out.endswith(b"PAR1")
+    assert said.out.count(b"PAR1") == 2  # at the head and at the end of one file
+    assert b"Parquet: a file holds one answer; ask each statement by itself, or in another format" in said.err
+
+
 def test_a_box_shows_what_would_act_on_a_terminal(run: Path, capsys: Capture) -> None:
     assert ask(run, "SELECT chr(27) || '[31m' || chr(8238) || chr(155) AS \"x\x1b]0;\x07\"") == 0
     out = capsys.readouterr().out

@@ -201,7 +201,7 @@ def test_the_first_line_of_a_run_in_which_something_failed_says_so_and_why_is_sa
     (stored,) = tables.rows("SELECT DISTINCT message FROM failures")
     assert stored["message"].endswith(".py:" + stored["message"].rpartition(":")[2])
     text = shown(lambda console: report.print_everything(tables, console))
-    assert text.splitlines()[0] == "2 of 7 configurations failed; why is said below the verdicts."
+    assert text.splitlines()[0] == "2 of 7 configurations failed; why is said below."
     assert text.count("no luck") == 1
     assert ".py:" not in text
 

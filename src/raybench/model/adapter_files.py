@@ -15,7 +15,7 @@ from raybench.model.adapter_kinds import check_kind
 from raybench.model.adapters import WEIGHTS
 from raybench.model.checkpoint_files import is_vocabulary, labels_in
 from raybench.model.families import FAMILIES, family
-from raybench.model.files import FromFile, read_json, read_json_object, tensor_shapes
+from raybench.model.files import FromFile, holds_only_zeros, read_json, read_json_object, tensor_shapes
 from raybench.model.hub import ModelFiles
 from raybench.plan import first_of
 from raybench.records import InputError, TaskType
@@ -26,7 +26,8 @@ _Names = Annotated[list[str], Field(max_length=1_000_000)]
 _PREFIX = "base_model.model."
 _TOKENS = ".token_adapter.trainable_tokens_delta"
 _LORA = re.compile(r"\.lora_(?:embedding_)?([AB])(?:\.weight)?$|\.lora_magnitude_vector(?:\.weight)?$|\.lora_B\.bias$")
-
+_MADE_ZERO = re.compile(r"\.lora_(?:B|embedding_A)(?:\.weight)?$")
+"""The matrix of each module that is 0 before any training, unless ``init_lora_weights`` says otherwise."""
 
 _KNOWN_KEYS = frozenset(
     """
@@ -86,6 +87,7 @@ class AdapterFiles:
     """An adapter's configuration, and its tensors' shapes by name.
 
     ``unknown``: keys of the configuration that say something and that PEFT did not have when this was written.
+    ``is_zero``: whether of each module one LoRA matrix is 0, as PEFT makes them before any training.
     """
 
     location: str
@@ -93,6 +95,7 @@ class AdapterFiles:
     shapes: Mapping[str, tuple[int, ...]]
     unknown: tuple[str, ...] = ()
     task_type: TaskType = "SEQ_CLS"
+    is_zero: bool = False
 
     @classmethod
     def read(cls, location: str, files: ModelFiles, task_type: TaskType = "SEQ_CLS") -> AdapterFiles:
@@ -119,7 +122,8 @@ class AdapterFiles:
         found = cls(location, config, tensor_shapes(weights), _unknown(path), task_type)
         if not found.ranks and not config.target_parameters:
             raise InputError(f"{weights}: no LoRA weights in it; save the adapter anew by save_pretrained")
-        return found
+        made_zero = [name for name in found.shapes if _MADE_ZERO.search(name)]
+        return dataclasses.replace(found, is_zero=bool(made_zero) and holds_only_zeros(weights, made_zero))
 
     @cached_property
     def ranks(self) -> dict[str, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import pydantic
 
@@ -15,6 +16,9 @@ from raybench.records import InputError
 
 MAX_JSON_BYTES = 10_000_000
 """Of a config.json or adapter_config.json: those with every module by its full path have one or two megabytes."""
+
+_AT_ONCE: Final = 1 << 24
+"""Bytes of a tensor that are looked at together."""
 
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
@@ -65,6 +69,28 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+
+
+def holds_only_zeros(path: Path, names: Iterable[str]) -> bool:
+    """Whether all numbers of these tensors of a safetensors file are 0; ends at the first part that is not.
+
+    By their bytes, as the format has them (huggingface.co/docs/safetensors): NumPy has no bfloat16. Raises InputError
+    where they cannot be read; ``path`` is a file that `tensor_shapes` has looked at.
+    """
+    try:
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(start - 8))
+            return not any(map(any, (_parts(file, start, *header[name]["data_offsets"]) for name in names)))
+    except (OSError, ValueError, LookupError) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+
+
+def _parts(file: BinaryIO, start: int, first: int, end: int) -> Iterator[bool]:
+    """Of each part of a tensor whether anything in it is not 0."""
+    file.seek(start + first)
+    for left in range(end - first, 0, -_AT_ONCE):
+        yield bool(file.read(min(left, _AT_ONCE)).strip(b"\0"))
 
 
 def check_regular(path: Path) -> None:

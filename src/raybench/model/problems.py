@@ -140,6 +140,11 @@ class _Check:
                 f"adapter {name}: {location}: no weights of a head in it, which task_type SEQ_CLS says it has; save it "
                 "anew by save_pretrained, which keeps the head"
             )
+        if found.is_zero:
+            self.problems.append(
+                f"adapter {name}: {location}: changes nothing, since its LoRA weights are 0, as before any training; "
+                "give one that was trained (or, for times alone, one made with init_lora_weights=False)"
+            )
         if found.unknown:
             self.notes.append(
                 f"adapter {name}: {location}: its adapter_config.json has {first_of(found.unknown, 3)}, which PEFT "

@@ -112,7 +112,8 @@ def _none(
 ) -> Answer:
     number, total = len(missing), len(complete)
     if failed:
-        first = f"{failed[0]['configuration']}: {redact_uris(failed[0]['failure'])}"
+        name = failed[0]["configuration"]
+        first = f"{name}: {redact_uris(failed[0]['failure']).replace(f'{name}: ', '', 1)}"  # named once
         how_many = of_all(len(failed), total, "configuration")
         sentence = f"No answer: {how_many} failed, and nothing is left to compare; the first is {first}."
         certainty = "A new run once the cause is mended; what failed is not tried again."

@@ -103,4 +103,5 @@ def _cell(row: Mapping[str, Any] | None, rows: Sequence[dict[str, Any]], limits:
     if row["ratio"] is None:
         return "-"
     chained = f"by {cut(label_of(row['via'], rows), limits.characters)}: " if row["via"] else ""
-    return f"{chained}{interval(row)} {row['verdict']}"
+    verdict = "" if row["unknown"] == "one visit" else f" {row['verdict']}"  # a round by itself gives none
+    return f"{chained}{interval(row)}{verdict}"

@@ -15,10 +15,12 @@ from raybench.report import (
     Settling,
     has_claims,
     interval,
+    is_too_short,
     not_adjusted,
     run_argument,
     settled_by,
     shell_command,
+    too_short,
 )
 
 
@@ -31,6 +33,8 @@ class Reason(NamedTuple):
 
 def verdict_section(tables: Tables, limits: Limits) -> Section:
     """Every comparison of the study's table by wall time, in its order."""
+    if is_too_short(tables):
+        return Section("verdicts", "Verdicts, and why", (too_short(tables),))
     rows = verdict_rows(tables)
     claims = has_claims(tables.description)
     items = tuple(_item(row, tables.margin, claims and row["claim"], limits) for row in rows[: limits.rows])
@@ -47,10 +51,13 @@ def verdict_section(tables: Tables, limits: Limits) -> Section:
 
 
 def verdict_rows(tables: Tables) -> list[dict[str, Any]]:
-    """Rows of ``by_strategy`` with a verdict by wall time; ``paired``: the same by requests' own ratios, or None.
+    """Rows of ``by_strategy`` with a verdict by wall time, none of a run that is too short for any.
 
+    ``paired``: the same by requests' own ratios, or None.
     ``settled_by``: what would settle what is inconclusive, where a number of rounds is forecast.
     """
+    if is_too_short(tables):
+        return []
     rows = tables.rows("FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
     beside = {compared_in(row): row for row in tables.rows("FROM by_strategy WHERE clock = 'wall paired'")}
     settling = Settling(tables)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         settled_by,
     )
     from raybench.report.sql_command import add_sql_arguments, run_sql
-    from raybench.report.study import MEASURES, fidelity_lines, label_of, measures_of
+    from raybench.report.study import MEASURES, fidelity_lines, is_too_short, label_of, measures_of, too_short
     from raybench.report.tables import print_next_commands, print_summary
     from raybench.report.tables_command import add_tables_arguments, run_tables
     from raybench.report.terminal import (
@@ -92,6 +92,7 @@ __all__ = [
     "has_claims",
     "interval",
     "is_completing",
+    "is_too_short",
     "is_usable",
     "json_text",
     "label_of",
@@ -121,6 +122,7 @@ __all__ = [
     "shown_place",
     "told_failure",
     "told_in_brief",
+    "too_short",
     "why_no_interval",
     "with_open_ends",
     "write_json",

@@ -38,13 +38,13 @@ def attribution_lines(tables: Tables) -> list[str]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    """``LoRA Separate against LoRA Merged: +0.1 % bytes, +28.0 % operations; of 9.00 ms extra, 8.60 are dispatch``."""
+    """``LoRA Separate against LoRA Merged: +0.1 % bytes, ...; that predicts +8.60 ms of dispatch and ...``."""
     reference = row["reference_deployment"] or row["reference_strategy"]
     more = ", ".join(
         f"{percent(1 + row[f'more_{what}'])} {words}"
         for what, words in (("bytes", "bytes"), ("operations", "operations"), ("instructions", "Python instructions"))
     )
     return (
-        f"{row['deployment']} against {reference}: {more}; of {row['extra_ms']:.2f} ms extra, "
-        f"{row['dispatch_ms']:.2f} are dispatch and {row['device_ms']:.2f} computing, by what is counted."
+        f"{row['deployment']} against {reference}: {more}; that predicts {row['dispatch_ms']:+.2f} ms of dispatch and "
+        f"{row['device_ms']:+.2f} ms of computing, where {row['extra_ms']:+.2f} ms were measured."
     )

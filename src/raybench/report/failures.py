@@ -45,7 +45,7 @@ def failed_headline(rows: Sequence[Mapping[str, Any]]) -> str | None:
     failed = sum(has_failed(row) for row in rows)
     if not failed:
         return None
-    return f"{failed:,} of {count(len(rows), 'configuration')} failed; why is said below the verdicts."
+    return f"{failed:,} of {count(len(rows), 'configuration')} failed; why is said below."
 
 
 def has_failed(row: Mapping[str, Any]) -> bool:

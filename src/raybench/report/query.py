@@ -89,6 +89,8 @@ def encoded(
         return relation.columns, [kind in _NUMBERS for kind in kinds], found
 
     columns, numeric, found = _answer(connection, ask)
+    if not columns and format_ != "parquet":  # a statement without an answer, among others that have some
+        return
     match format_:
         case "csv":
             yield from csv_text(columns, found, shown)

@@ -52,13 +52,30 @@ def run_sql(options: argparse.Namespace) -> int:
     if not options.unsafe:
         with tables.reading():
             shut_off(connection)
-    answer = partial(print_box, connection)
+    answer: Callable[[str], None] = partial(print_box, connection)
     if options.format != "box":
         answer = partial(print_as, connection, format_=options.format)
+    if options.format == "parquet":
+        answer = _once(answer)
     if options.query is not None:
-        answer(options.query)
+        for statement in _apart(connection, options.query):
+            answer(statement)
         return 0
     return _prompt(connection, answer)
+
+
+def _once(answer: Callable[[str], None]) -> Callable[[str], None]:
+    """For a format of which a file holds one answer: a second is refused."""
+    answered = False
+
+    def once(statement: str) -> None:
+        nonlocal answered
+        if answered:
+            raise RaybenchError("Parquet: a file holds one answer; ask each statement by itself, or in another format")
+        answer(statement)
+        answered = True
+
+    return once
 
 
 def _prompt(connection: duckdb.DuckDBPyConnection, answer: Callable[[str], None]) -> int:

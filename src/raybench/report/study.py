@@ -69,7 +69,7 @@ def verdict_lines(tables: Tables) -> list[str]:
     """
     rows = _judged(tables)
     if _are_too_short(rows):
-        return [_too_short(tables.description.plan.rounds)]
+        return [too_short(tables), *caution_lines(tables)]
     paired = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")
     beside = {compared_in(row): row for row in paired}
     for row in rows:
@@ -96,7 +96,9 @@ def _are_too_short(rows: Sequence[dict[str, Any]]) -> bool:
     return bool(rows) and all(row["unknown"] == "one visit" for row in rows)
 
 
-def _too_short(planned: int) -> str:
+def too_short(tables: Tables) -> str:
+    """Of such a run: that it has no verdicts, and what would give some."""
+    planned = tables.description.plan.rounds
     if planned > 1:
         return f"No verdicts yet: one round gives no interval, and up to {planned:,} are planned; go on by --resume."
     return (
