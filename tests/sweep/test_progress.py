@@ -185,3 +185,19 @@ def test_ratios_that_cannot_be_worked_out_are_said_once_and_the_run_goes_on(
         progress.beat()
     said = "Ratios are not shown while the run goes on, which loses nothing: SQL: no luck"
     assert log.getvalue().count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "round 3/10 mrpc_seed42 ━╸              13% 2,000 of 15,500 samples, left -:--:--"),
+        (60, "round 3/10 ╸       13% 2,000 of 15,500 samples, left -:--:--"),
+    ],
+)
+def test_on_a_narrow_terminal_names_give_way_first(log: io.StringIO, clock: Clock, width: int, line: str) -> None:
+    narrow = Screen(file=log, width=width, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with RunProgress(narrow, total=15_500, rounds=10, done=500, clock=clock) as progress:
+        progress.samples(1_500, "mrpc_seed42", 2, "lora_merged_mrpc_seed42")
+        assert progress._live is not None
+        progress._live.refresh()
+        assert log.getvalue().splitlines()[-1].endswith(line)

@@ -10,11 +10,12 @@ from typing import Final, Self
 import pyarrow as pa
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from raybench.records import RaybenchError
 from raybench.report import Screen, duration, harmless, print_line
 from raybench.sweep.live_table import LiveTable
+from raybench.sweep.progress_line import ProgressLine
 
 _LINE_EVERY_S = 10.0
 _DRAWN_A_SECOND: Final = 0.5
@@ -51,16 +52,8 @@ class RunProgress:
         self._table = table
         self._live: Live | None = None
         if can_be_drawn(console):
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples, left"),
-                TimeRemainingColumn(),
-                console=console,
-                auto_refresh=False,
-            )
-            self._task = self._bar.add_task("starting", total=total, completed=done)
+            self._bar = Progress(console=console, auto_refresh=False)
+            self._task = self._bar.add_task("starting", total=total, completed=done, names=())
             self._live = Live(
                 console=console,
                 get_renderable=self._drawn,
@@ -84,12 +77,13 @@ class RunProgress:
         self._done += count
         if self._first is None and count:
             self._first = self._clock(), self._done
-        where = harmless(f"round {round_index + 1}/{self._rounds} {block}")
+        where = f"round {round_index + 1}/{self._rounds}"
         if self._live:
-            self._bar.update(self._task, completed=self._done, description=f"{where} {harmless(configuration)}")
+            names = harmless(block), harmless(configuration)
+            self._bar.update(self._task, completed=self._done, description=where, names=names)
         elif self._clock() - self._line_at >= _LINE_EVERY_S:
             self._line_at = self._clock()
-            self.note(f"{where}: {self._done:,} of {self._total:,} samples, {self._left()}")
+            self.note(f"{where} {harmless(block)}: {self._done:,} of {self._total:,} samples, {self._left()}")
 
     def visit(self, samples: pa.Table, device: str) -> None:
         """A visit is over: its samples, and where it ran."""
@@ -127,7 +121,9 @@ class RunProgress:
     def _drawn(self) -> RenderableType:
         watched = self._table  # which the other thread may take away
         table = None if watched is None else watched.table(self._console.width, self._console.height)
-        return self._bar if table is None else Group(table, self._bar)
+        task = self._bar.tasks[0]
+        line = ProgressLine(task, task.fields["names"])
+        return line if table is None else Group(table, line)
 
     def _left(self) -> str:
         began, had = self._first or (self._clock(), self._done)
