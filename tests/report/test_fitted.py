@@ -43,8 +43,8 @@ def test_cells_are_broken_at_blanks() -> None:
         "  Configuration   vs Full FT",
         " ──────────────────────────────────────",
         "  Multi-adapter   20.15 / 20.21 ms:",
-        "  (2)             -0.3 % [-31.0 %,",
-        "                  +44.0 %]",
+        "  (2)             -0.3 %",
+        "                  [-31.0 %, +44.0 %]",
         "                  inconclusive",
         "  LoRA Merged     baseline",
         "",
@@ -53,20 +53,37 @@ def test_cells_are_broken_at_blanks() -> None:
 
 
 def test_where_words_do_not_fit_it_is_a_list_of_its_rows() -> None:
-    assert shown(table("Configuration", "vs Full FT", rows=ROWS), 30) == [
+    assert shown(table("Configuration", "vs Full FT", rows=ROWS), 33) == [
         "",
-        "Configuration  Multi-adapter",
-        "               (2)",
-        "vs Full FT     20.15 / 20.21",
-        "               ms: -0.3 %",
-        "               [-31.0 %, +44.0",
-        "               %] inconclusive",
+        "Configuration  Multi-adapter (2)",
+        "vs Full FT     20.15 / 20.21 ms:",
+        "               -0.3 %",
+        "               [-31.0 %, +44.0 %]",
+        "               inconclusive",
         "",
         "Configuration  LoRA Merged",
         "vs Full FT     baseline",
         "",
         "",
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_line_parts_a_number_from_its_unit_or_an_interval(width: int) -> None:
+    cell = "1.256 / 1.015 ms: +23.8 % [+20.1 %, +27.6 %] slower"
+    row = ("Multi-adapter (2) \ue000\u00a0", "1,200", "12.00 ms", "202.0", cell, cell)
+    lines = shown(
+        table("Deployment", "n", "Mean", "tokens/s", "vs Full FT (95 % interval)", "vs it", rows=(row,)), width
+    )
+    lines += wrapped(f"A against B: {cell}; {cell}; {cell}", width)
+    text = "\n".join(lines)
+    assert text.count("+23.8 %") == 5
+    assert text.count("[+20.1 %, +27.6 %]") == 5
+    assert text.count("12.00 ms") == 1
+    assert "\\ue000\\xa0" in text
+    for line in lines:
+        assert line.count("[") == line.count("]")
+        assert not line.strip().startswith(("%", "ms"))
 
 
 @pytest.mark.parametrize("width", [60, 90, 180])

@@ -1,4 +1,7 @@
-"""Tables on a narrow terminal: cells are broken at blanks, and where words do not fit a table is a list of its rows."""
+"""Tables on a narrow terminal: cells are broken at blanks, and where words do not fit a table is a list of its rows.
+
+An interval is a word, and so is a number with its unit.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from raybench.report.terminal import harmless
+from raybench.report.wrapping import JOINT, joined
 
 _LONGEST_WORD: Final = 24
 """A longer one may be broken: it is a name, which anyone may have made."""
@@ -44,7 +48,7 @@ def listed(table: Table) -> Table:
     for row in range(table.row_count):
         found.add_row("", "")
         for column, of in zip(table.columns, cells, strict=True):
-            found.add_row(_text(column.header), of[row])
+            found.add_row(Text(_text(column.header)), Text(of[row]))
     found.add_row("", "")
     return found
 
@@ -52,8 +56,8 @@ def listed(table: Table) -> Table:
 def _longest_word(column: Column) -> int:
     if column.no_wrap:
         return max(map(cell_len, _texts(column)))
-    words = (cell_len(word) for text in _texts(column) for word in text.split())
-    return min(_LONGEST_WORD, max(words, default=1))
+    words = [word for text in _texts(column) for word in text.split()]
+    return max((cell_len(word) if JOINT in word else min(_LONGEST_WORD, cell_len(word)) for word in words), default=1)
 
 
 def _texts(column: Column) -> Sequence[str]:
@@ -62,4 +66,4 @@ def _texts(column: Column) -> Sequence[str]:
 
 
 def _text(cell: object) -> str:
-    return cell.plain if isinstance(cell, Text) else harmless(str(cell))
+    return cell.plain if isinstance(cell, Text) else joined(harmless(str(cell)))

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from raybench.report.fitted import fit_columns, listed
 from raybench.report.terminal import Output, harmless
-from raybench.report.wrapping import wrapped
+from raybench.report.wrapping import joined, with_blanks, wrapped
 
 _LOG_WIDTH: Final = 180
 _BLANKS: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*\n)")
@@ -39,17 +39,21 @@ class Screen(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """What becomes of each string: a line, a cell, a title."""
-        return super().render_str(harmless(text), **{**options, "markup": False, "highlight": False, "emoji": False})
+        shown = joined(harmless(text))
+        return super().render_str(shown, **{**options, "markup": False, "highlight": False, "emoji": False})
 
 
 class _Tidy:
-    """A file whose lines are written without the blanks at their ends; rich writes whole lines."""
+    """A file whose lines are written without the blanks at their ends; rich writes whole lines.
+
+    What was `joined` so as not to be broken has its blanks again.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
     def write(self, text: str) -> int:
-        self._file.write(_BLANKS.sub(r"\1", text))
+        self._file.write(_BLANKS.sub(r"\1", with_blanks(text)))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
