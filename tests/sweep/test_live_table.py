@@ -87,7 +87,7 @@ def test_a_narrow_or_low_terminal_gets_less_of_it() -> None:
     narrow = drawn(table, 60, 24)
     assert "vs full_ft" in narrow
     assert "vs LoRA" not in narrow
-    assert narrow.count("Deployment ") == 14
+    assert narrow.count("\n  Deployment ") == 1 + 14  # the header, and rows
     assert "and 86 more" in narrow
 
 
