@@ -31,13 +31,14 @@ def caution_section(tables: Tables, limits: Limits, of: str | None = None) -> Se
         of_run = rows[0]["configuration"] is None
         where = "the run" if of_run else count(len(rows), "configuration")
         lines = [
-            cut(row["message"] if of_run else f"{row['configuration']}: {row['message']}", 4 * limits.characters)
+            cut(row["message"] if of_run else f"{row['configuration']}: {row['message']}", 4 * limits.characters) + "."
             for row in rows[:_NAMED]
         ]
+        lines.append(f"{hint[0].upper()}{hint[1:]}.")
         query = f"FROM cautions WHERE code = '{code}'" if len(rows) > _NAMED else None
         key = caution_key(code, of)
         first = all(one.key != key for one in items)
-        items.append(Item(code, f"in {where}: {hint}.", tuple(lines), query, key if first else None))
+        items.append(Item(code, f"in {where}:", tuple(lines), query, key if first else None))
     timed = tables.rows("SELECT count(*) AS n FROM visits")[0]["n"]
     nothing = "Of what was timed nothing was found that a reader should know." if timed else "Nothing was timed."
     return Section("cautions", "Cautions", () if items else (nothing,), items=tuple(items))
