@@ -146,7 +146,7 @@ def test_here_a_gpu_that_is_not_there_is_refused_at_once(monkeypatch: pytest.Mon
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     assert len(socket_path(folder / "ray", os.getpid())) == 107
     try:
-        with pytest.raises(InputError, match=r"no GPU of type 'L4': the cluster has 1 node\(s\)"):
+        with pytest.raises(InputError, match=r"no GPU of type 'L4': the cluster has 1 node with "):
             Cluster(None, accelerator_type="L4")
         node = ray._private.worker._global_node
         assert len(node.plasma_store_socket_name) == 107 > len(node.raylet_socket_name)

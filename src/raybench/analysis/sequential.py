@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from raybench.records import count
+
 if TYPE_CHECKING:
-    from raybench.records import count
-from raybench.analysis.stats import Estimate
+    from raybench.analysis.stats import Estimate
 
 FIRST_LOOK: Final = 8
 """Rounds before a narrow interval counts: the spread of fewer visits is too easily small by chance."""

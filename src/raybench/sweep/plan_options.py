@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from raybench.model import presets
 from raybench.plan import shipped_plans
 from raybench.report import completed
 
@@ -17,7 +16,13 @@ def add_plan_arguments(p: argparse.ArgumentParser) -> None:
     model = p.add_argument(
         "--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too"
     )
-    completed(model, lambda _: presets())
+    completed(model, lambda _: _presets())
     instead = p.add_mutually_exclusive_group()
     instead.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
     instead.add_argument("--json", action="store_true", help="everything as JSON")
+
+
+def _presets() -> list[str]:
+    from raybench.model import presets  # only a shell asks, and what is behind it takes longer than a help
+
+    return list(presets())
