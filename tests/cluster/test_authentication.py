@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 
 from processes import free_port
+from ray_heads import head_folder, ray_head
 from raybench import cli
 from raybench.cluster.authentication import check_token
 from raybench.records import InputError
@@ -33,33 +26,11 @@ REMEDY = (
 @pytest.fixture(scope="module")
 def of_tokens() -> Iterator[str]:
     """Where the GCS of a head with a token answers; the rest of it may not be up yet."""
-    folder = Path(tempfile.mkdtemp(prefix="rb", dir="/tmp"))  # socket paths must be short
     address = f"127.0.0.1:{free_port()}"
-    command = [
-        *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1", "--num-gpus=0"),
-        *("--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}"),
-        *("--include-dashboard=false", f"--dashboard-agent-listen-port={free_port()}"),
-    ]
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
-    environment.pop("RAY_ADDRESS", None)
-    with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 300
-        while not _refuses(address):
-            assert process.poll() is None, (folder / "head.log").read_text()
-            assert time.monotonic() < deadline, (folder / "head.log").read_text()
-            time.sleep(0.5)
+    options = ["--num-cpus=1", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false"]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    with head_folder() as folder, ray_head(folder, options, token, lambda: _refuses(address)):
         yield address
-    finally:
-        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
-        for child in below:
-            if child.is_running():
-                child.kill()
-        process.kill()
-        process.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuses(address: str) -> bool:

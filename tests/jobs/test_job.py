@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from processes import free_port
+from ray_heads import head_folder, ray_head
 from raybench.analysis.tables import Tables
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,43 +23,23 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def head() -> Iterator[tuple[str, dict[str, str]]]:
     """A Ray head with a token, its own ports and folder; its dashboard's address and the environment to reach it."""
-    folder = Path(tempfile.mkdtemp(prefix="rb", dir="/tmp"))  # socket paths must be short
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    environment = {
-        **os.environ,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    environment.pop("RAY_ADDRESS", None)
     dashboard = free_port()
-    command = [
-        *("ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0", "--node-ip-address=127.0.0.1"),
-        *(f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}"),
-        *("--dashboard-host=127.0.0.1", f"--dashboard-agent-listen-port={free_port()}"),
-    ]
-    with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{dashboard}"
-    try:
-        deadline = time.monotonic() + 300
-        while _status(f"{address}/api/version", token.read_text()) != 200:
-            assert process.poll() is None, (folder / "head.log").read_text()
-            assert time.monotonic() < deadline, (folder / "head.log").read_text()
-            time.sleep(0.5)
-        yield address, environment
-    finally:
-        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
-        for child in below:
-            if child.is_running():
-                child.kill()
-        process.kill()
-        process.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
+    options = ["--num-cpus=2", f"--port={free_port()}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
+    with head_folder() as folder:
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        given = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        environment = {**os.environ, **given}
+        environment.pop("RAY_ADDRESS", None)
+        with ray_head(folder, options, given, lambda: _status(f"{address}/api/version", token.read_text()) == 200):
+            yield address, environment
 
 
 def _status(url: str, token: str | None) -> int:

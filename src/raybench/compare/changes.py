@@ -65,11 +65,6 @@ class Change:
         """Why there is no interval; None where there is one."""
         return self.estimate.unknown
 
-    def as_row(self) -> dict[str, Any]:
-        """Of a row of ratios what says whether its interval and its verdict agree."""
-        interval = self.estimate.interval()
-        return {"verdict": self.verdict, "unknown": self.unknown, "low": interval.low, "high": interval.high}
-
     def as_json(self) -> dict[str, Any]:
         """Ratios, p-values and counts; None for what is unknown."""
         interval = self.estimate.interval()

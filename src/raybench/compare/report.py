@@ -108,7 +108,7 @@ def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
         for row in found.with_verdict(["inconclusive"], by, each)
         if row not in unjudged
     ]
-    lines += not_adjusted(change.as_row() for row in rows if (change := row.judged(by)) is not None)
+    lines += not_adjusted(change.as_json() for row in rows if (change := row.judged(by)) is not None)
     for why, alike in _causes(unjudged, by).items():
         lines.append(f"Cannot be judged, {against}: {row_names(alike)}: {why}.")
     if not each:

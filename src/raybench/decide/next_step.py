@@ -9,8 +9,7 @@ from typing import Final
 from raybench.analysis import LEAST_ROUNDS, Tables
 from raybench.decide.advice import WayResult
 from raybench.decide.evidence import Lack, Remedy
-from raybench.plan import shipped_plans
-from raybench.report import are_too_many, round_seconds, run_argument, shell_command
+from raybench.report import FILE, are_too_many, order_options, plan_word, round_seconds, run_argument, shell_command
 
 _WHY: Final[dict[Remedy, str]] = {
     "another plan": "a new run; or one of a plan of your own that has what is missing here",
@@ -61,7 +60,7 @@ def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     if remedy == "another adapter":
         place = of_adapters.index("--adapter") + 2
         of_adapters[place:place] = ["--adapter", "OTHER=DIR"]
-    words = [*named, *of_adapters] if of_adapters else ["--plan", _plan(tables), *named]
+    words = [*named, *of_adapters] if of_adapters else ["--plan", plan_word(plan), *named]
     if remedy == "resume":
         words += ["--results", str(tables.root.parent), "--run-id", tables.root.name, "--resume"]
     rounds, requests = plan.rounds, plan.requests
@@ -70,13 +69,7 @@ def _sweep_options(tables: Tables, remedy: Remedy, times: float) -> list[str]:
     else:  # it may end after fewer rounds than this took, so what makes it surely longer is the requests of a round
         words += ["--until-halfwidth", str(plan.until_halfwidth), "--max-rounds", str(rounds)]
         words += ["--requests", str(math.ceil(requests * times * max(1.0, _rounds_taken(tables) / LEAST_ROUNDS)))]
-    if plan.design != "paired":
-        words += ["--design", plan.design]
-    if plan.order_seed:
-        words += ["--order-seed", str(plan.order_seed)]
-    if plan.accelerator_type is not None:
-        words += ["--accelerator-type", plan.accelerator_type]
-    return words
+    return words + order_options(plan)
 
 
 def _rounds_taken(tables: Tables) -> int:
@@ -84,15 +77,11 @@ def _rounds_taken(tables: Tables) -> int:
     return rounds or 0
 
 
-def _plan(tables: Tables) -> str:
-    name = tables.description.plan.name
-    return name if name in shipped_plans() else "FILE.toml"
-
-
 def _file_words(tables: Tables, remedy: Remedy) -> str:
-    if remedy == "another plan" or tables.description.written_from or _plan(tables) != "FILE.toml":
+    plan = tables.description.plan
+    if remedy == "another plan" or tables.description.written_from or plan_word(plan) != FILE:
         return ""
-    return f"; FILE.toml: the plan {tables.description.plan.name}"
+    return f"; {FILE}: the plan {plan.name}"
 
 
 def _other_gpus(ways: Sequence[WayResult]) -> str:

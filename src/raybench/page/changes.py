@@ -94,7 +94,7 @@ def change_verdicts(found: RunComparison, limits: Limits) -> Section:
     items = [_item(row, by, found, limits) for row in rows[: limits.rows]]
     items += [_item(row, by, found, limits, hidden=True) for row in alone[: limits.rows]]
     left = max(0, len(rows) - limits.rows) + max(0, len(alone) - limits.rows)
-    lines = not_adjusted(change.as_row() for row in [*rows, *alone] if (change := row.judged(by)) is not None)
+    lines = not_adjusted(change.as_json() for row in [*rows, *alone] if (change := row.judged(by)) is not None)
     lines += [f"{left:,} more, by raybench compare."] if left else []
     return Section("verdicts", "Verdicts, and why", tuple(lines), items=tuple(items))
 

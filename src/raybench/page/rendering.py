@@ -11,7 +11,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from raybench.page.parts import Page
-from raybench.report import harmless
+from raybench.report import harmless, joined
 
 _FILES: Final = ("page.html", "page.md", "page.css")
 _MEANING: Final = re.compile(
@@ -27,12 +27,6 @@ _MENTIONS: Final = "@#:"
 """What GitHub looks for in the text that is shown, so that an entity alone would not do."""
 
 
-_KEPT: Final = re.compile(
-    r"""(?<=\d)\ (?=(?:%|[mun]?s|min|h|[kKMG]i?B|MHz)(?!\w))    # a number and its unit
-    | (?<=%,)\ (?=[-+][\d.,]+\ %\])                            # both ends of an interval""",
-    re.VERBOSE,
-)
-"""Where no line is to end."""
 _OPEN: Final = 12
 _FEW: Final = 3
 """So many more are not worth a click."""
@@ -82,7 +76,7 @@ def _shown(value: Any) -> Any:
     """What an expression of a template becomes: of text, nothing that acts or that nobody sees. Then it is escaped."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return _KEPT.sub("\N{NO-BREAK SPACE}", harmless(value))
+    return joined(harmless(value), "\N{NO-BREAK SPACE}")
 
 
 def _in_markdown(value: Any) -> Any:

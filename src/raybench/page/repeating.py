@@ -8,8 +8,7 @@ from typing import Final
 
 from raybench.analysis import Tables
 from raybench.page.parts import cut
-from raybench.plan import shipped_plans
-from raybench.report import shell_command
+from raybench.report import FILE, order_options, plan_word, shell_command
 from raybench.store import redact_uris
 
 _OPTION: Final = "--engine-python"
@@ -26,7 +25,7 @@ def repeat_command(tables: Tables) -> str:
 def repeat_notes(*runs: Tables) -> list[str]:
     """A line for each thing that the commands of ``runs`` name and that another machine has elsewhere."""
     plans = dict.fromkeys(one.description.plan.name for one in runs if _is_file(one))
-    notes = [f"FILE.toml is the file of the plan {' or '.join(sorted(plans))}."] if plans else []
+    notes = [f"{FILE} is the file of the plan {' or '.join(sorted(plans))}."] if plans else []
     engines = dict.fromkeys(engine for one in runs if _has_python(one) for engine in _engines(one))
     if engines:
         named = " or ".join(cut(engine, _SHOWN) for engine in engines)
@@ -43,24 +42,18 @@ def repeat_words(tables: Tables) -> list[str]:
     if run.written_from:
         words += _anywhere(run.written_from)
     else:
-        words += ["--plan", "FILE.toml" if _is_file(tables) else plan.name]
+        words += ["--plan", plan_word(plan)]
         words += [_OPTION, _PYTHON] if _has_python(tables) else []
     if plan.until_halfwidth is None:
         words += ["--rounds", str(plan.rounds)]
     else:
         words += ["--until-halfwidth", str(plan.until_halfwidth), "--max-rounds", str(plan.rounds)]
     words += ["--requests", str(plan.requests)]
-    if plan.design != "paired":
-        words += ["--design", plan.design]
-    if plan.order_seed:
-        words += ["--order-seed", str(plan.order_seed)]
-    if plan.accelerator_type is not None:
-        words += ["--accelerator-type", plan.accelerator_type]
-    return words
+    return words + order_options(plan)
 
 
 def _is_file(tables: Tables) -> bool:
-    return not tables.description.written_from and tables.description.plan.name not in shipped_plans()
+    return not tables.description.written_from and plan_word(tables.description.plan) == FILE
 
 
 def _engines(tables: Tables) -> list[str]:

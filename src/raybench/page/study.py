@@ -13,6 +13,7 @@ from raybench.report import (
     fidelity_lines,
     interval,
     is_usable,
+    judged_interval,
     label_of,
     mean_header,
     measures_of,
@@ -103,5 +104,4 @@ def _cell(row: Mapping[str, Any] | None, rows: Sequence[dict[str, Any]], limits:
     if row["ratio"] is None:
         return "-"
     chained = f"by {cut(label_of(row['via'], rows), limits.characters)}: " if row["via"] else ""
-    verdict = "" if row["unknown"] == "one visit" else f" {row['verdict']}"  # a round by itself gives none
-    return f"{chained}{interval(row)}{verdict}"
+    return f"{chained}{judged_interval(row)}"

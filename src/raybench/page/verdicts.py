@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from raybench.analysis import Tables, compared_in
+from raybench.analysis import Tables
 from raybench.page.answer import reference_of
 from raybench.page.parts import Item, Limits, Section, cut
 from raybench.page.queries import text_of
@@ -16,6 +16,7 @@ from raybench.report import (
     has_claims,
     interval,
     is_too_short,
+    judged_rows,
     not_adjusted,
     run_argument,
     settled_by,
@@ -33,13 +34,11 @@ class Reason(NamedTuple):
 
 def verdict_section(tables: Tables, limits: Limits) -> Section:
     """Every comparison of the study's table by wall time, in its order."""
-    if is_too_short(tables):
-        return Section("verdicts", "Verdicts, and why", (too_short(tables),))
     rows = verdict_rows(tables)
     claims = has_claims(tables.description)
     items = tuple(_item(row, tables.margin, claims and row["claim"], limits) for row in rows[: limits.rows])
     if not items:
-        return Section("verdicts", "Verdicts, and why")
+        return Section("verdicts", "Verdicts, and why", (too_short(tables),) if is_too_short(tables) else ())
     lines = [
         "Open one for the query of its raw numbers, a line a visit. It runs by this, or in any DuckDB by views.sql:"
     ]
@@ -51,18 +50,17 @@ def verdict_section(tables: Tables, limits: Limits) -> Section:
 
 
 def verdict_rows(tables: Tables) -> list[dict[str, Any]]:
-    """Rows of ``by_strategy`` with a verdict by wall time, none of a run that is too short for any.
+    """`judged_rows`, none of a run that is too short for verdicts.
 
-    ``paired``: the same by requests' own ratios, or None.
     ``settled_by``: what would settle what is inconclusive, where a number of rounds is forecast.
     """
     if is_too_short(tables):
         return []
-    rows = tables.rows("FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
-    beside = {compared_in(row): row for row in tables.rows("FROM by_strategy WHERE clock = 'wall paired'")}
     settling = Settling(tables)
-    found = [row | {"paired": beside.get(compared_in(row))} for row in rows]
-    return [row | {"settled_by": settling.words(row)} if row["more_rounds"] is not None else row for row in found]
+    return [
+        row | {"settled_by": settling.words(row)} if row["more_rounds"] is not None else row
+        for row in judged_rows(tables)
+    ]
 
 
 def reason_of(row: Mapping[str, Any], margin: float) -> Reason:

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
         ends,
         interval,
         is_usable,
+        judged_interval,
         of_all,
         percent,
         share,
         why_no_interval,
         with_open_ends,
     )
+    from raybench.report.repeated import FILE, order_options, plan_word
     from raybench.report.rm_command import add_rm_arguments, run_rm
     from raybench.report.run_names import add_results_argument, add_run_argument, named_run
     from raybench.report.screen import Screen, open_console, print_line
@@ -43,7 +45,15 @@ if TYPE_CHECKING:
         settled_by,
     )
     from raybench.report.sql_command import add_sql_arguments, run_sql
-    from raybench.report.study import MEASURES, fidelity_lines, is_too_short, label_of, measures_of, too_short
+    from raybench.report.study import (
+        MEASURES,
+        fidelity_lines,
+        is_too_short,
+        judged_rows,
+        label_of,
+        measures_of,
+        too_short,
+    )
     from raybench.report.tables import print_next_commands, print_summary
     from raybench.report.tables_command import add_tables_arguments, run_tables
     from raybench.report.terminal import (
@@ -58,10 +68,12 @@ if TYPE_CHECKING:
         write_text,
     )
     from raybench.report.words import explained, not_adjusted
+    from raybench.report.wrapping import joined
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "FILE",
     "MEASURES",
     "NOT_BY_ROUNDS",
     "Parser",
@@ -94,7 +106,10 @@ __all__ = [
     "is_completing",
     "is_too_short",
     "is_usable",
+    "joined",
     "json_text",
+    "judged_interval",
+    "judged_rows",
     "label_of",
     "mean_header",
     "measures_of",
@@ -103,7 +118,9 @@ __all__ = [
     "not_adjusted",
     "of_all",
     "open_console",
+    "order_options",
     "percent",
+    "plan_word",
     "print_line",
     "print_next_commands",
     "print_summary",

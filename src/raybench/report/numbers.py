@@ -40,6 +40,11 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{percent(row['ratio'])} {ends(row['low'], row['high'])}"
 
 
+def judged_interval(row: Mapping[str, Any]) -> str:
+    """`interval` and the verdict; a round by itself gives none."""
+    return interval(row) if row["unknown"] == "one visit" else f"{interval(row)} {row['verdict']}"
+
+
 def ends(low: float, high: float) -> str:
     """Both ends of an interval of ratios: ``[+21.5 %, +22.5 %]``; in words where it is too wide to say anything."""
     return f"[{percent(low)}, {percent(high)}]" if is_usable(low, high) else f"[{_UNUSABLE}]"
@@ -65,9 +70,9 @@ def share(value: float) -> str:
     return f"{math.floor(value * 1000) / 10:g} %"
 
 
-def size(count: float) -> str:
+def size(number: float) -> str:
     """Of 10^3 each, as in the tables: ``131.1 MB``, ``4.1 KB``."""
-    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} KB"
+    return f"{number / 1e6:,.1f} MB" if number >= 1e5 else f"{number / 1e3:,.1f} KB"
 
 
 def of_all(number: int, total: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
 from raybench.report.cautions import caution_lines
 from raybench.report.columns import mean_header, reference_header
-from raybench.report.numbers import interval, share, size
+from raybench.report.numbers import interval, judged_interval, share, size
 from raybench.report.screen import Screen, print_line
 from raybench.report.settling import NOT_BY_ROUNDS, Settling, more_rounds
 from raybench.report.words import not_adjusted
@@ -59,7 +59,8 @@ def measures_of(measures: Iterable[str]) -> list[str]:
 
 def is_too_short(tables: Tables) -> bool:
     """Whether there is one visit of each that is compared, which says nothing of how far visits differ."""
-    return _are_too_short(_judged(tables))
+    rows = _judged(tables)
+    return bool(rows) and all(row["unknown"] == "one visit" for row in rows)
 
 
 def verdict_lines(tables: Tables) -> list[str]:
@@ -67,13 +68,9 @@ def verdict_lines(tables: Tables) -> list[str]:
 
     Of a run that is too short for any verdict one line says that, and what would not be.
     """
-    rows = _judged(tables)
-    if _are_too_short(rows):
+    if is_too_short(tables):
         return [too_short(tables), *caution_lines(tables)]
-    paired = tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")
-    beside = {compared_in(row): row for row in paired}
-    for row in rows:
-        row["paired"] = beside.get(compared_in(row))
+    rows = judged_rows(tables)
     margin = f"±{tables.margin * 100:g} %"
     settling = Settling(tables)
     measures = measures_of(row["measure"] for row in rows)
@@ -88,12 +85,14 @@ def verdict_lines(tables: Tables) -> list[str]:
     return lines
 
 
+def judged_rows(tables: Tables) -> list[dict[str, Any]]:
+    """Rows of ``by_strategy`` with a verdict by wall time; ``paired``: the same by requests' own ratios, or None."""
+    beside = {compared_in(row): row for row in tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")}
+    return [row | {"paired": beside.get(compared_in(row))} for row in _judged(tables)]
+
+
 def _judged(tables: Tables) -> list[dict[str, Any]]:
     return tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
-
-
-def _are_too_short(rows: Sequence[dict[str, Any]]) -> bool:
-    return bool(rows) and all(row["unknown"] == "one visit" for row in rows)
 
 
 def too_short(tables: Tables) -> str:
@@ -275,7 +274,7 @@ def _cell(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         return "baseline"
     if row["ratio"] is None:
         return "-"
-    answer = interval(row) if row["unknown"] == "one visit" else f"{interval(row)} {row['verdict']}"
+    answer = judged_interval(row)
     if row["compared_ms"] is None:
         return f"by {label_of(row['via'], rows)}: {answer}" if row["via"] else answer
     compared, reference = (_ms(row[column], row["measure"], "") for column in ("compared_ms", "reference_ms"))

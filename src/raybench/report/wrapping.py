@@ -16,12 +16,12 @@ no-break space will not do, as rich breaks lines there."""
 _NUMBER: Final = r"\d[\d,.]{0,15}"
 _PERCENT: Final = rf"[+-]?{_NUMBER} %"
 _END: Final = rf"(?:{_PERCENT}|\+inf|-)"
-_PARTS: Final = re.compile(rf"\[{_END}, {_END}\]|{_PERCENT}|{_NUMBER} (?:[KMG]B|ms|us|ns|s|min|h)\b")
+_PARTS: Final = re.compile(rf"\[{_END}, {_END}\]|{_PERCENT}|{_NUMBER} (?:[kKMG]i?B|[mun]?s|min|h|MHz)\b")
 
 
-def joined(text: str) -> str:
-    """``text``, which is harmless, with a `JOINT` for each blank in an interval, or between a number and its unit."""
-    return _PARTS.sub(lambda part: part[0].replace(" ", JOINT), text)
+def joined(text: str, joint: str = JOINT) -> str:
+    """``text``, which is harmless, with ``joint`` for each blank in an interval, or between a number and its unit."""
+    return _PARTS.sub(lambda part: part[0].replace(" ", joint), text)
 
 
 def with_blanks(text: str) -> str:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from raybench.plan import DRAWN, Routing, places
+from raybench.plan import DRAWN, Plan, Routing, places
 from raybench.records import count
+from raybench.report import explained
 from raybench.store import ConfigurationOfRun, Description
 
 
@@ -21,6 +22,15 @@ class Counted(NamedTuple):
     def words(self) -> str:
         """``240 samples (30 of guests)``."""
         return count(self.samples, "sample") + (f" ({self.of_guests:,} of guests)" if self.of_guests else "")
+
+    def explained(self) -> str:
+        """What words mean where these are told of a plan."""
+        return explained("block", "visit", "guest") if self.of_guests else explained("block", "visit")
+
+
+def planned_samples(plan: Plan) -> Counted:
+    """Those that ``plan`` will have."""
+    return Counted(plan.expected_samples(), plan.guest_samples())
 
 
 def timed_samples(description: Description, loads: Iterable[Mapping[str, Any]]) -> Counted:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from raybench.model import presets
 from raybench.plan import Overrides
 from raybench.records import InputError, Problems
-from raybench.report import complain, completed, write_text
+from raybench.report import complain, write_text
+from raybench.sweep.model_argument import add_model_argument
 from raybench.sweep.own_plan import add_fine_tune_arguments, check_own_plan
 
 
 def add_init_arguments(p: argparse.ArgumentParser) -> None:
     """What ``raybench init`` can be told."""
-    model = p.add_argument(
-        "--model",
-        metavar="PRESET|PATH|HUB-ID",
-        help="the base of the adapters; with --engine openai also what the server calls it",
-    )
-    completed(model, lambda _: presets())
+    add_model_argument(p, "the base of the adapters; with --engine openai also what the server calls it")
     add_fine_tune_arguments(p)
 
 

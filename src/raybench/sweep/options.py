@@ -7,10 +7,10 @@ import dataclasses
 from typing import Final
 
 from raybench.machine import in_ray_job
-from raybench.model import presets
 from raybench.plan import Overrides, shipped_plans
 from raybench.report import completed
 from raybench.store import Location, location_argument
+from raybench.sweep.model_argument import add_model_argument
 from raybench.sweep.own_plan import add_fine_tune_arguments
 
 _TO_GO_ON = (
@@ -71,10 +71,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="where runs are kept: a folder, s3://BUCKET/PREFIX or gs://... (default: data/runs)",
     )
     p.add_argument("--run-id", metavar="ID", help="the run's name (default: plan and time)")
-    model = p.add_argument(
-        "--model", metavar="PRESET|PATH|HUB-ID", help="default: micro on a CPU, tinyllama-1.1b on a GPU"
-    )
-    completed(model, lambda _: presets())
+    add_model_argument(p, "default: micro on a CPU, tinyllama-1.1b on a GPU")
     p.add_argument("--rounds", type=count, metavar="N", help="visits of each block")
     p.add_argument("--requests", type=count, metavar="N", help="requests of a configuration in a round")
     p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")

@@ -6,9 +6,9 @@ import argparse
 
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems, count
-from raybench.report import explained, say, shell_command, write_json, write_text
+from raybench.report import say, shell_command, write_json, write_text
 from raybench.sweep.checked_plan import check_plan
-from raybench.sweep.counted import Counted
+from raybench.sweep.counted import planned_samples
 from raybench.sweep.estimate_lines import estimate_lines
 
 
@@ -30,7 +30,7 @@ def show_plan(options: argparse.Namespace) -> int:
         write_json(plan_json(checked, words))
         return 0
     say(f"{plan.name}: {' '.join(plan.description.split())}")
-    samples = Counted(plan.expected_samples(), plan.guest_samples())
+    samples = planned_samples(plan)
     blocks, visits = len(plan.blocks), len(plan.blocks) * plan.rounds
     say(f"{count(len(plan.configurations), 'configuration')} in {count(blocks, 'block')} ({plan.design} design)")
     for block in plan.blocks:
@@ -44,7 +44,7 @@ def show_plan(options: argparse.Namespace) -> int:
         f"{count(plan.rounds * plan.requests, 'sample')} a configuration, {samples.words()} in all "
         f"(and {count(plan.warmups, 'warm-up')} a configuration and visit)"
     )
-    say(explained("block", "visit", "guest") if samples.of_guests else explained("block", "visit"))
+    say(samples.explained())
     for line in estimate_lines(checked):
         say(line)
     for note in checked.notes:

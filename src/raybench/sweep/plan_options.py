@@ -6,6 +6,7 @@ import argparse
 
 from raybench.plan import shipped_plans
 from raybench.report import completed
+from raybench.sweep.model_argument import add_model_argument
 
 
 def add_plan_arguments(p: argparse.ArgumentParser) -> None:
@@ -13,16 +14,7 @@ def add_plan_arguments(p: argparse.ArgumentParser) -> None:
     plan = p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
     completed(plan, lambda _: shipped_plans(), (".toml",))
     p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
-    model = p.add_argument(
-        "--model", metavar="PRESET|PATH|HUB-ID", help="hold the plan against this model's files, too"
-    )
-    completed(model, lambda _: _presets())
+    add_model_argument(p, "hold the plan against this model's files, too")
     instead = p.add_mutually_exclusive_group()
     instead.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
     instead.add_argument("--json", action="store_true", help="everything as JSON")
-
-
-def _presets() -> list[str]:
-    from raybench.model import presets  # only a shell asks, and what is behind it takes longer than a help
-
-    return list(presets())

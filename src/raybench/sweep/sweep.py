@@ -16,7 +16,6 @@ from raybench.records import count
 from raybench.report import (
     Screen,
     duration,
-    explained,
     print_line,
     print_next_commands,
     print_summary,
@@ -25,7 +24,7 @@ from raybench.report import (
     shown_place,
 )
 from raybench.store import RunStore, redact_uris
-from raybench.sweep.counted import Counted
+from raybench.sweep.counted import planned_samples
 from raybench.sweep.describe import describe
 from raybench.sweep.measuring import measure
 from raybench.sweep.preflight import CheckedSweep
@@ -40,12 +39,12 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
 
     for notice in sweep.notices:
         say(notice)
-    samples = Counted(plan.expected_samples(), plan.guest_samples())
+    samples = planned_samples(plan)
     say(
         f"{plan.name}: {count(len(plan.configurations), 'configuration')}, {count(len(plan.blocks), 'block')} x "
         f"{count(plan.rounds, 'round')}, {samples.words()}. Starting Ray."
     )
-    say(explained("block", "visit", "guest") if samples.of_guests else explained("block", "visit"))
+    say(samples.explained())
     asked = sweep.cluster
     with Cluster(
         asked.address,
