@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +33,6 @@ def run(options: argparse.Namespace) -> int:
 
     Raises InputError where a file is there already, for needs that cannot be, and for what is no run.
     """
-    if not options.markdown and not options.json:
-        threading.Thread(target=_load_matplotlib, daemon=True).start()
     subject = _of_one(options) if options.other is None else _of_two(options)
     out = _file(options, subject.name)
     if out is not None and out.exists() and not options.force:
@@ -48,13 +44,6 @@ def run(options: argparse.Namespace) -> int:
     _write(out, text, options.force)
     say(f"{out}: the page of {subject.name}, {len(text.encode()) / 1000:,.0f} kB")
     return 0
-
-
-def _load_matplotlib() -> None:
-    """While DuckDB reads the run, on another core. What is wrong with it is said where it is used."""
-    with contextlib.suppress(Exception):
-        import matplotlib.backends.backend_svg
-        import matplotlib.figure  # noqa: F401
 
 
 def _of_one(options: argparse.Namespace) -> _Subject:
