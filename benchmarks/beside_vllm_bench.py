@@ -50,7 +50,8 @@ from scipy import stats
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from raybench.machine import take_priority
-from raybench.model.weights import ModelSpec, preset_shape
+from raybench.model.shipped_shapes import preset_shape
+from raybench.model.weights import ModelSpec
 from raybench.serve import (
     Answer,
     Asked,

@@ -133,7 +133,6 @@ def test_a_plan_that_is_none_ends_with_2_and_one_line(tmp_path: Path, capsys: Ca
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["plans"],
         ["plan"],
         ["plan", "rq2", "--design", "both"],
@@ -146,20 +145,27 @@ def test_a_plan_that_is_none_ends_with_2_and_one_line(tmp_path: Path, capsys: Ca
         ["sweep", "--order-seed", "-1"],
     ],
 )
-def test_a_command_line_that_is_none_ends_with_2_and_its_usage(arguments: list[str], capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: raybench")
+def test_a_command_line_that_is_none_ends_with_2_and_says_where_help_is(arguments: list[str], capsys: Capture) -> None:
+    said = refusal(arguments, capsys)
+    known = arguments[0] in cli.app
+    assert said.endswith(f" raybench{f' {arguments[0]}' if known else ''} --help says what it takes")
+
+
+def test_a_command_is_what_is_missing_where_nothing_is_typed(capsys: Capture) -> None:
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.startswith("Usage: raybench COMMAND")
+
+
+def test_what_was_probably_meant_is_told(capsys: Capture) -> None:
+    assert 'Did you mean "report"?' in refusal(["reprot"], capsys)
+    assert "Unknown option: --fromat. Did you mean --format?" in refusal(["tables", "RUN", "--fromat", "csv"], capsys)
 
 
 # raybench --version
 
 
 def test_the_version_is_that_of_the_package(capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
-    assert ended.value.code == 0
+    assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"raybench {metadata.version('raybench')}\n"
 
 
@@ -349,10 +355,7 @@ IMPORTED = """
 import sys
 from raybench.__main__ import main
 
-try:
-    main()
-except SystemExit:  # argparse, after --help
-    pass
+main()
 sys.stderr.write(" ".join(sorted(name for name in HEAVY if name in sys.modules)))
 """
 HEAVY = (
@@ -374,14 +377,16 @@ HEAVY = (
 @pytest.mark.parametrize(
     ("words", "imported"),
     [
-        (["--help"], ""),
-        (["--version"], ""),
-        (["plan", "--help"], ""),
+        (["--help"], "rich"),
+        (["--version"], "rich"),
+        (["plan", "--help"], "rich"),
         (["status", "RUN"], "numpy pyarrow pydantic"),
         (["plan", "smoke"], "numpy psutil pydantic"),
         (["runs", "--results", "RUN"], "numpy pyarrow pydantic rich"),
         (["tables", "RUN"], "duckdb numpy pyarrow pydantic rich scipy"),
-        (["report", "--help"], ""),
+        (["report", "--help"], "rich"),
+        (["completion", "bash"], ""),
+        (["__complete", "status", ""], ""),
         (["report", "RUN", "--json"], "duckdb numpy pyarrow pydantic rich scipy"),
     ],
 )

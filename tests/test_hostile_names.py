@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import io
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from hostile_runs import hostile_copy
 from raybench import cli
 from raybench.records import InputError
 from raybench.sweep import command as sweep_command
+from raybench.sweep.options import SweepOptions
 from small_plans import SMALL_PLAN
 
 Capture = pytest.CaptureFixture[str]
@@ -142,10 +142,9 @@ def test_whatever_is_typed_is_repeated_harmlessly(first: str, words: list[str]) 
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
         patch.setattr(sweep_command, "check_sweep", refuse)
         for command in (lambda: cli.main([first, *words]), lambda: sweep_command.main(words)):
-            with suppress(SystemExit):  # argparse
-                command()
+            command()
     check(said.getvalue())
 
 
-def refuse(options: argparse.Namespace) -> None:
+def refuse(options: SweepOptions) -> None:
     raise InputError(f"{options.plan} {options.model} {options.run_id} {options.results}: no")

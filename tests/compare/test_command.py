@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Iterator
@@ -11,7 +10,9 @@ from pathlib import Path
 import pytest
 import scipy.stats
 
+from command_lines import bound
 from compare.compared_runs import USUAL, Edit, Make, close, compared, of, opened
+from raybench import cli
 from raybench.compare import command as module
 from raybench.compare.command import RunComparison, compare
 from raybench.compare.pairing import measured
@@ -38,9 +39,8 @@ def _open_and_compare_once() -> Iterator[None]:
 
 
 def command(*argv: object) -> int:
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return module.run(parser.parse_args([str(a) for a in argv]))
+    _, found = bound(["compare", *map(str, argv)])
+    return module.run(found["before"], found["after"], found["options"])
 
 
 def verdicts(found: RunComparison) -> dict[str, tuple[str, str | None]]:
@@ -293,10 +293,8 @@ def test_bad_input_is_refused(make: Make, edit: Edit, tmp_path: Path, capsys: py
     root = make()
     with pytest.raises(InputError, match="no run here"):
         command(root, tmp_path)
-    with pytest.raises(SystemExit) as refused:
-        command(root, root, "--fail-on", "slower,equivalent")
-    assert refused.value.code == 2
-    assert "'equivalent' is none of slower, faster, inconclusive" in capsys.readouterr().err
+    assert cli.main(["compare", str(root), str(root), "--fail-on", "slower,equivalent"]) == 2
+    assert "--fail-on: 'equivalent' is none of slower, faster, inconclusive" in capsys.readouterr().err
     other = edit(root, lambda d: d["plan"].update(requests=99))
     with pytest.raises(InputError, match="no configuration is complete both there and in") as none_complete:
         command(root, other)

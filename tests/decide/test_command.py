@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -13,32 +12,33 @@ from pathlib import Path
 
 import pytest
 
+from command_lines import told
 from decide.advising import NEEDS, advise
 from raybench import cli
 from raybench.analysis.tables import Tables
 from raybench.decide import command as decide
 from raybench.decide.advice import advice_to_dict
+from raybench.decide.options import DecideOptions
 from raybench.records import InputError
 
 
-def options(tables: Tables, *more: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    decide.add_arguments(parser)
+def options(*more: str) -> DecideOptions:
     asked = ["--tasks", "3", "--gpu-memory", "2.2GB", "--slo-p95", "40.2ms", "--requests-per-second", "10"]
-    return parser.parse_args([str(tables.root), *asked, *more])
+    found: DecideOptions = told(["decide", "RUN", *asked, *more])
+    return found
 
 
 @pytest.fixture
 def printed(known_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.setattr("raybench.decide.command.Tables", lambda path: known_tables)
-    return lambda *more: decide.run(options(known_tables, *more))
+    return lambda *more: decide.run(known_tables.root, options(*more))
 
 
 def test_the_command_line_states_the_needs(known_tables: Tables) -> None:
-    assert decide.needs_of(options(known_tables)) == NEEDS
-    assert decide.needs_of(options(known_tables, "--switches", "30%", "--gpu-price", "0.8")) == dataclasses.replace(
-        NEEDS, switches=0.3, gpu_price=0.8
-    )
+    assert decide.needs_of(known_tables.root, options()) == NEEDS
+    assert decide.needs_of(
+        known_tables.root, options("--switches", "30%", "--gpu-price", "0.8")
+    ) == dataclasses.replace(NEEDS, switches=0.3, gpu_price=0.8)
 
 
 def test_the_advice_comes_first_then_the_ways_what_breaks_the_numbers_and_what_next(
@@ -73,7 +73,7 @@ def test_what_is_missing_is_printed_with_exit_code_1(
 ) -> None:
     tables = Tables(short_run)
     monkeypatch.setattr("raybench.decide.command.Tables", lambda path: tables)
-    assert decide.run(options(tables)) == 1
+    assert decide.run(tables.root, options()) == 1
     out = capsys.readouterr().out
     assert out.startswith("No advice on 3 tasks")
     assert "adapter_load_ns was not measured" in out
@@ -81,11 +81,9 @@ def test_what_is_missing_is_printed_with_exit_code_1(
 
 
 def test_bad_input_is_found_before_the_run_is_read(tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    decide.add_arguments(parser)
     asked = ["--tasks", "3", "--gpu-memory", "24", "--slo-p95", "40ms", "--requests-per-second", "10"]
     with pytest.raises(InputError, match="--gpu-memory") as error:
-        decide.run(parser.parse_args([str(tmp_path / "nowhere"), *asked]))
+        decide.run(tmp_path / "nowhere", told(["decide", "RUN", *asked]))
     assert error.value.exit_code == 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import shlex
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from command_lines import told_sweep
 from decide.advising import LATENCIES_MS, advise, make_run, with_memory, without_last_visit
 from raybench.analysis.tables import Tables
 from raybench.decide.advice import Advice
@@ -20,21 +20,22 @@ from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
 from raybench.records import INFRASTRUCTURE
 from raybench.store.store import RunStore
-from raybench.sweep.command import parser
 from raybench.sweep.describe import describe, differences
+from raybench.sweep.options import SweepOptions
 from runs import MODEL, judge_anew
 from small_plans import SMALL_PLAN
 
 ROUNDS = {"rounds": 2, "requests": 4}
 
 
-def typed(advice: Advice) -> argparse.Namespace:
+def typed(advice: Advice) -> SweepOptions:
     """The options of the next command, as the sweep reads them."""
     command, _, why = advice.next_command.partition("    (")
     assert why.endswith(")")
     words = shlex.split(command)
     assert words[:2] == ["raybench", "sweep"]
-    return parser().parse_args(words[2:])
+    found: SweepOptions = told_sweep(words[2:])
+    return found
 
 
 def with_failure(run: Path, configuration: str, kind: str) -> Tables:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from command_lines import told
 from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, load_loaded, loaded, moments_ns
 from raybench.analysis.tables import Tables
 from raybench.decide import command
@@ -178,18 +178,17 @@ def test_without_loads_one_line_says_what_to_measure(tmp_path: Path) -> None:
 # ---- the command line
 
 
-def asked(run: Path, *more: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args([str(run), "--tasks", "3", "--gpu-memory", "2.2GB", "--requests-per-second", "300", *more])
+def run_decide(run: Path, *more: str) -> int:
+    needs = ["--tasks", "3", "--gpu-memory", "2.2GB", "--requests-per-second", "300"]
+    return command.run(run, told(["decide", "RUN", *needs, *more]))
 
 
 def test_the_command_tells_the_advice(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
     run = Path(str(tables.root))
-    assert command.run(asked(run, "--ttft", "5ms", "--tpot", "3.1ms", "--json")) == 0
+    assert run_decide(run, "--ttft", "5ms", "--tpot", "3.1ms", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["way"], told["gpus"], told["needs"]["ttft_s"]) == ("multi_adapter", 2, 0.005)
-    assert command.run(asked(run, "--ttft", "5ms", "--tpot", "3.1ms", "--gpu-price", "1")) == 0
+    assert run_decide(run, "--ttft", "5ms", "--tpot", "3.1ms", "--gpu-price", "1") == 0
     out = capsys.readouterr().out
     order = [
         "Several adapters on one base: 2 GPUs",
@@ -205,8 +204,8 @@ def test_each_kind_of_run_is_asked_for_its_own_limits(tables: Tables, known_tabl
     served, other = (Path(str(one.root)) for one in (tables, known_tables))
     for more in (("--slo-p95", "40ms"), ("--ttft", "5ms", "--switches", "1")):
         with pytest.raises(InputError, match=r"(--slo-p95|--switches): .* is a run of servers, .* give --ttft, --tpot"):
-            command.run(asked(served, *more))
+            run_decide(served, *more)
     with pytest.raises(InputError, match=r"--ttft: .* is no run of servers; give --slo-p95 in its place"):
-        command.run(asked(other, "--ttft", "5ms"))
+        run_decide(other, "--ttft", "5ms")
     with pytest.raises(InputError, match="--slo-p95: missing; say within which time 95 % of requests"):
-        command.run(asked(other))
+        run_decide(other)

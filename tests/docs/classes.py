@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cyclopts import CycloptsError
+
+from command_lines import bound, told_sweep
 from docs.pages import REPOSITORY, Command
-from raybench import cli
 from raybench.plan.source import shipped_plans
-from raybench.sweep.command import parser as sweep_parser
 
 RUN: Final = frozenset({"init", "plan", "runs", "status", "tables", "report", "sql", "compare", "decide", "completion"})
 """Commands of raybench that are run as they stand, on small models and runs."""
@@ -69,19 +70,20 @@ def _raybench(_: str, words: list[str], written: Sequence[str]) -> str | None:
     if words[0] not in RUN and words[0] not in PARSED:
         return f"raybench {words[0]}: in no class of tests/docs/classes.py"
     try:
-        options = cli.parser().parse_args(words)
-    except SystemExit:
-        return "its options are not those of raybench's parser"
-    return _plan_is_there(getattr(options, "plan", None), written)
+        command, told = bound(words)
+    except CycloptsError as error:
+        return f"not a command line of raybench: {error}"
+    plan = told["name"] if command == "plan_command" else getattr(told.get("options"), "plan", None)
+    return _plan_is_there(plan, written)
 
 
 def _python(program: str, words: list[str], written: Sequence[str]) -> str | None:
     """``python -m raybench.sweep``, a file of the repository with its options, or a module that is known."""
     if words[:2] == ["-m", "raybench.sweep"]:
         try:
-            options = sweep_parser().parse_args(words[2:])
-        except SystemExit:
-            return "its options are not those of a sweep's parser"
+            options = told_sweep(words[2:])
+        except CycloptsError as error:
+            return f"not a command line of a sweep: {error}"
         return _plan_is_there(options.plan, written)
     if words[:2] == ["-m", "venv"]:
         return None

@@ -120,16 +120,19 @@ def _write(name: str, page: str, folder: Path, capsys: pytest.CaptureFixture[str
     [
         ("raybench fly RUN", "in no class"),
         ("raybench sweep --plan nothing", "no shipped plan"),
-        ("raybench sweep --no-such-option", "not those of raybench's parser"),
-        ("python -m raybench.sweep --rounds none", "not those of a sweep's parser"),
+        ("raybench sweep --no-such-option", "not a command line of raybench: Unknown option: --no-such-option"),
+        ("python -m raybench.sweep --rounds none", "not a command line of a sweep: Invalid value for --rounds"),
         ("frobnicate now", "in no class"),
         ("make coffee", "no target"),
         ("pip install -c constraint.txt .", "not there"),
         ("pip install 'raybench[cake]'", "no such extra"),
         ("jobs/nothing.sh RESULTS", "not there"),
-        ("jobs/study.sh RESULTS --no-such-option", "not those of a sweep's parser"),
+        ("jobs/study.sh RESULTS --no-such-option", "not a command line of a sweep: Unknown option: --no-such-option"),
         ("ray up --no-such-option cluster.yaml", "No such option"),
-        ("ray job submit -- python -m raybench.sweep --no-such-option", "not those of a sweep's parser"),
+        (
+            "ray job submit -- python -m raybench.sweep --no-such-option",
+            "not a command line of a sweep: Unknown option: --no-such-option",
+        ),
         (".venv/bin/python benchmarks/turns.py --no-such-option", "no option of"),
     ],
 )

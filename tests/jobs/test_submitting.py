@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from command_lines import told_sweep
 from raybench.deploy import strategies
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
-from raybench.sweep.command import parser
 
 JOBS = Path(__file__).parents[2] / "jobs"
 L4 = ["--accelerator-type", "L4"]
@@ -65,7 +65,7 @@ def test_what_is_submitted(script: str, options: list[str], runs: list[str], tmp
     ]
     assert words[words.index("--") + 1 :] == ["python", "-m", *runs]
     if "raybench.sweep" in runs:
-        asked = parser().parse_args(runs[1:])
+        asked = told_sweep(runs[1:])
         overrides = Overrides(accelerator_type=asked.accelerator_type)
         if asked.adapter is None:
             plan_file.load_plan(asked.plan, strategies.all_traits(), glue_tasks(), overrides)

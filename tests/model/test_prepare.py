@@ -25,8 +25,9 @@ from raybench.model.prepare import (
     prepared,
     write_preset,
 )
+from raybench.model.shipped_shapes import preset_shape
 from raybench.model.tokenizer import text_tokenizer
-from raybench.model.weights import ModelSpec, Weights, preset_shape, resolve_model
+from raybench.model.weights import ModelSpec, Weights, resolve_model
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.plan import Adapter, Plan

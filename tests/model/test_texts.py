@@ -11,10 +11,11 @@ import pytest
 
 from model.text_rows import ROWS, SUFFIXES, write
 from raybench.model.prepare import make_tokenizer
+from raybench.model.shipped_shapes import preset_shape
 from raybench.model.text_files import Column
 from raybench.model.texts import Texts, Tokenize, Tokens, read_texts
 from raybench.model.tokenizer import text_tokenizer
-from raybench.model.weights import ModelSpec, preset_shape
+from raybench.model.weights import ModelSpec
 from raybench.records import InputError
 
 MICRO = ModelSpec("micro", "preset_files")

@@ -19,7 +19,8 @@ from transformers import AutoModelForSequenceClassification
 from raybench.machine.device import CpuDevice, torch_dtype
 from raybench.model.adapters import peft_name
 from raybench.model.prepare import Recipe, prepared
-from raybench.model.weights import ModelSpec, Noticed, Weights, build, preset_shape, presets, resolve_model
+from raybench.model.shipped_shapes import preset_shape, presets
+from raybench.model.weights import ModelSpec, Noticed, Weights, build, resolve_model
 from raybench.plan.plan import Configuration, Plan
 from raybench.records import InputError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from command_lines import told
 from page.reading import opened
-from raybench import cli
 from raybench.analysis import Tables
 from raybench.page.repeating import repeat_command, repeat_notes, repeat_words
 
@@ -64,5 +64,5 @@ def test_a_plan_written_from_adapters_names_no_python_s_path(of_servers: Path) -
 
 
 def test_it_is_a_command_line_of_a_sweep(of_servers: Path) -> None:
-    options = cli.parser().parse_args(["sweep", *repeat_words(of_vllm(of_servers))])
+    options = told(["sweep", *repeat_words(of_vllm(of_servers))])
     assert (options.plan, options.engine_python, options.rounds, options.requests) == ("served", "PYTHON", 3, 8)

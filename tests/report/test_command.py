@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -16,7 +17,7 @@ import pytest
 from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
 from raybench.records import InputError, RaybenchError
-from raybench.report.command import Parser, run_command
+from raybench.report.command import new_app, run_app, run_command
 from raybench.report.terminal import say, write_text
 
 Capture = pytest.CaptureFixture[str]
@@ -136,47 +137,18 @@ def test_a_terminal_of_few_characters_shows_the_others_by_number(
 
 
 def test_a_command_line_s_complaint_is_harmless_and_without_secrets(capsys: Capture) -> None:
-    parser = Parser(prog="x")
-    parser.add_argument("a")
+    app = new_app("x", "What x is for.", ("x a",))
+
+    @app.default
+    def x(a: str, /) -> int:
+        return len(a)
+
     for words in (["a", "\x1b[31m", "s3://key:se/cret@bucket/x?signature=1"], []):
-        with pytest.raises(SystemExit) as ended:
-            parser.parse_args(words)
-        assert ended.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "usage: x [-h] a",
-        "x: error: unrecognized arguments: \\x1b[31m s3://...@bucket/x?...",
-        "usage: x [-h] a",
-        "x: error: the following arguments are required: a",
+        assert run_command(partial(run_app, app, words)) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "raybench: Unused Tokens: ['\\x1b[31m', 's3://...@bucket/x?...']. x --help says what it takes",
+        "raybench: Parameter A requires an argument. x --help says what it takes",
     ]
-
-
-def test_only_the_command_that_is_meant_is_filled() -> None:
-    filled: list[str] = []
-
-    def fill(parser: Parser) -> None:
-        filled.append(parser.prog)
-        parser.add_argument("value")
-
-    top = Parser(prog="x")
-    commands = top.add_subparsers(dest="command")
-    for name in ("a", "b"):
-        commands.add_parser(name, fill=fill)
-    top.format_help()
-    assert filled == []
-    for value in ("1", "2"):
-        assert vars(top.parse_args(["b", value])) == {"command": "b", "value": value}
-    assert filled == ["x b"]
-
-
-def test_an_argument_that_may_be_left_out_may_come_after_options() -> None:
-    parser = Parser(any_order=True)
-    parser.add_argument("run")
-    parser.add_argument("query", nargs="?")
-    parser.add_argument("--format")
-    for words in (["r", "--format", "csv", "q"], ["r", "q", "--format", "csv"], ["--format", "csv", "r", "q"]):
-        assert vars(parser.parse_args(words)) == {"run": "r", "query": "q", "format": "csv"}
-    assert vars(parser.parse_args(["r", "--format", "csv"])) == {"run": "r", "query": None, "format": "csv"}
 
 
 def test_help_that_cannot_be_written_is_told(capsys: Capture) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.records import RaybenchError
-from raybench.report.formats import FORMATS, Format
+from raybench.report.format_names import FORMATS, Format
 from raybench.report.query import encoded, print_as
 
 Capture = pytest.CaptureFixture[str]

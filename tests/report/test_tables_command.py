@@ -13,7 +13,7 @@ import pytest
 from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
 from raybench.analysis.tables import Tables
-from raybench.report.formats import ENDINGS, FORMATS, Format
+from raybench.report.format_names import ENDINGS, FORMATS, Format
 
 Capture = pytest.CaptureFixture[str]
 

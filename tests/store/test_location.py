@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from raybench.records import InputError
-from raybench.store.location import ObjectUri, location_argument, parse_location
+from raybench.store.location import ObjectUri, parse_location
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,6 @@ from raybench.store.location import ObjectUri, location_argument, parse_location
 )
 def test_a_place_is_a_path_or_a_uri(text: str, expected: object) -> None:
     assert parse_location(text) == expected
-    assert location_argument(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,8 +67,6 @@ def test_what_names_no_place_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_location(text)
     assert "\n" not in str(caught.value)
-    with pytest.raises(argparse.ArgumentTypeError):
-        location_argument(text)
 
 
 def test_credentials_in_a_uri_are_refused_and_not_repeated() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaForSequenceClassification
 
+from command_lines import told
 from model.small_checkpoints import llama_config, save_adapter, save_model
-from raybench.cli import parser
 from raybench.model.prepare import make_tokenizer
 from raybench.plan.builder import Overrides
 from raybench.records import Problems
+from raybench.sweep.fine_tune_options import FineTuneOptions
 from raybench.sweep.own_plan import OwnPlan, check_own_plan
 
 
@@ -29,9 +29,10 @@ def save_fine_tunes(folder: Path) -> None:
         make_tokenizer("micro").save_pretrained(base)
 
 
-def init_options(*arguments: str) -> argparse.Namespace:
+def init_options(*arguments: str) -> FineTuneOptions:
     """What ``raybench init`` is told by these words."""
-    return parser().parse_args(["init", *arguments])
+    found: FineTuneOptions = told(["init", *arguments])
+    return found
 
 
 def own_plan(*arguments: str) -> tuple[OwnPlan | None, list[str]]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, T5Config, T5ForSequenceClassification
 
+from command_lines import told
 from model.small_checkpoints import llama_config, save_adapter, save_model
 from raybench import cli
 from raybench.analysis.tables import Tables
@@ -27,9 +28,9 @@ from raybench.plan.plan import Plan
 from raybench.plan.schema import WorkloadTable
 from raybench.store.store import read_description
 from raybench.sweep import written_plan
+from raybench.sweep.command_words import command_words
 from raybench.sweep.commented_toml import toml
 from raybench.sweep.describe import deployment
-from raybench.sweep.options import command_words
 from raybench.sweep.own_plan import OwnPlan
 from raybench.sweep.preflight import check_sweep
 from raybench.sweep.written_plan import most_together, plan_name
@@ -478,8 +479,8 @@ def test_a_sweep_of_adapters_runs_the_plan_that_init_writes(root: Path, tmp_path
     assert cli.main(["init", *arguments]) == 0
     (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
     results = ["--results", str(tmp_path / "runs")]
-    swept = check_sweep(cli.parser().parse_args(["sweep", *arguments, *results]))
-    named = check_sweep(cli.parser().parse_args(["sweep", "--plan", str(tmp_path / "mine.toml"), *results]))
+    swept = check_sweep(told(["sweep", *arguments, *results]))
+    named = check_sweep(told(["sweep", "--plan", str(tmp_path / "mine.toml"), *results]))
     assert swept.plan == named.plan
     assert swept.checked.texts == named.checked.texts
     assert swept.checked.model == named.checked.model
@@ -513,7 +514,7 @@ def test_the_command_to_go_on_says_all_that_the_plan_was_written_from(root: Path
         *words(root, "lm", "chat", "code", full_ft=f"chat={root / 'lm'}", batch="1,4", texts="my texts.jsonl"),
         *("--output-tokens", "3", "--rounds", "4"),
     ]
-    options = cli.parser().parse_args(["sweep", *arguments])
+    options = told(["sweep", *arguments])
     again = command_words(options, root / "runs", "one")
     assert again[:7] == (
         "raybench",
@@ -528,7 +529,7 @@ def test_the_command_to_go_on_says_all_that_the_plan_was_written_from(root: Path
         patch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
         job = ("ray", "job", "submit", "--working-dir", ".", "--", "python", "-m", "raybench.sweep")
         assert command_words(options, root / "runs", "one") == (*job, *again[2:])
-    resumed = cli.parser().parse_args(["sweep", *again[2:]])
+    resumed = told(["sweep", *again[2:]])
     same = {key: value for key, value in vars(options).items() if key not in ("results", "run_id", "resume")}
     assert {key: vars(resumed)[key] for key in same} == same
 
@@ -590,10 +591,10 @@ def test_from_adapter_folders_to_the_tables_without_a_line_of_toml(root: Path, t
     advice = ["decide", str(tmp_path / "runs" / "mine"), "--tasks", "4", "--gpu-memory", "24GB", "--slo-p95", "1s"]
     assert cli.main([*advice, "--requests-per-second", "1"]) == 1
     next_words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").partition("    (")[0])
-    longer = check_sweep(cli.parser().parse_args(["sweep", *next_words[2:], "--results", str(tmp_path / "runs")]))
+    longer = check_sweep(told(["sweep", *next_words[2:], "--results", str(tmp_path / "runs")]))
     assert longer.plan.name == "chat-code"
     assert longer.plan.rounds * longer.plan.requests >= 130
     assert longer.written_from == description.written_from
-    resumed = check_sweep(cli.parser().parse_args(["sweep", *arguments, "--resume"]))
+    resumed = check_sweep(told(["sweep", *arguments, "--resume"]))
     assert resumed.resuming
     assert resumed.run_id == "mine"

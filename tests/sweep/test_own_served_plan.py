@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from command_lines import told
 from processes import free_port
 from raybench import cli
 from raybench.model.weights import ModelSpec
@@ -19,7 +20,8 @@ from raybench.plan import schema
 from raybench.plan.load import Load
 from raybench.plan.servers import Servers
 from raybench.records import InputError, SeveralProblemsError
-from raybench.sweep.options import ClusterOptions, command_words
+from raybench.sweep.command_words import command_words
+from raybench.sweep.overrides import ClusterOptions
 from raybench.sweep.own_plan import OwnPlan
 from raybench.sweep.preflight import check_sweep
 from raybench.sweep.served_text import served_pace
@@ -347,12 +349,11 @@ def test_servers_are_of_language_models(root: Path) -> None:
         ("--rate", "2,0", "expected requests a second, such as 2.5 or 0.5,2, got '0'"),
         ("--rate", "nan", "expected requests a second, such as 2.5 or 0.5,2, got 'nan'"),
         ("--concurrency", "0", "expected numbers from 1 to 900, such as 8 or 1,8, got '0'"),
-        ("--engine", "sglang", "invalid choice: 'sglang' (choose from"),
+        ("--engine", "sglang", 'Invalid value "sglang" for --engine. Choose from: "vllm", "llama.cpp", "openai"'),
     ],
 )
 def test_what_is_no_load_and_no_engine_is_told(option: str, value: str, message: str, capsys: Capture) -> None:
-    with pytest.raises(SystemExit):
-        cli.parser().parse_args(["init", option, value])
+    assert cli.main(["init", option, value]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -364,7 +365,7 @@ def sweep_options(folder: Path, *words: str) -> list[str]:
 
 
 def test_options_of_servers_go_with_adapters_of_the_command_line(tmp_path: Path) -> None:
-    options = cli.parser().parse_args(sweep_options(tmp_path, "--engine", "vllm", "--rate", "2"))
+    options = told(sweep_options(tmp_path, "--engine", "vllm", "--rate", "2"))
     with pytest.raises(InputError, match=r"^--engine, --rate: goes with --adapter; a plan says such things itself$"):
         check_sweep(options)
 
@@ -372,14 +373,14 @@ def test_options_of_servers_go_with_adapters_of_the_command_line(tmp_path: Path)
 def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path, url: str) -> None:
     words = ["--engine", "openai", "--url", url, "--adapter", "a", "--adapter", "b"]
     words += ["--concurrency", "1,8", "--rate", "0.5,2"]
-    options = cli.parser().parse_args(sweep_options(tmp_path, *words))
+    options = told(sweep_options(tmp_path, *words))
     sweep = check_sweep(options)
     command = command_words(options, tmp_path, "mine")
     assert shlex.join(command) == (
         f"raybench sweep --results {tmp_path} --run-id mine --resume --adapter a --adapter b --engine openai "
         f"--url {url} --concurrency 1,8 --rate 0.5,2.0"
     )
-    again = check_sweep(cli.parser().parse_args(["sweep", *(w for w in command[2:] if w != "--resume")]))
+    again = check_sweep(told(["sweep", *(w for w in command[2:] if w != "--resume")]))
     assert again.plan == sweep.plan
     assert sweep.written_from == (
         *("--adapter", "a", "--adapter", "b", "--engine", "openai", "--url", url),
@@ -388,7 +389,7 @@ def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path, ur
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([], []),
         (["--workers", "1"], []),
@@ -398,15 +399,15 @@ def test_a_run_of_servers_is_gone_on_with_by_the_same_options(tmp_path: Path, ur
     ],
 )
 def test_a_server_that_runs_already_is_asked_by_one_visit_at_a_time(
-    tmp_path: Path, url: str, words: list[str], told: list[str]
+    tmp_path: Path, url: str, words: list[str], expected: list[str]
 ) -> None:
     running = ["--engine", "openai", "--url", url, "--adapter", "a"]
-    sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *running, *words)))
+    sweep = check_sweep(told(sweep_options(tmp_path, *running, *words)))
     assert sweep.cluster == ClusterOptions(None, 1, 1, None)
     assert list(sweep.notices[1:]) == [
         f"{more}: not used, there is one worker: server 'servers' runs already, and visits that ask it at the same "
         "time would be load on each other"
-        for more in told
+        for more in expected
     ]
 
 
@@ -414,18 +415,18 @@ def test_a_server_that_does_not_answer_is_told_before_anything_is_started(tmp_pa
     nowhere = f"http://127.0.0.1:{free_port()}"
     words = ["--engine", "openai", "--url", nowhere, "--adapter", "a"]
     with pytest.raises(InputError, match=rf"servers servers at {nowhere}/v1: no connection to 127.0.0.1:\d+"):
-        check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
+        check_sweep(told(sweep_options(tmp_path, *words)))
 
 
 def test_a_server_that_does_not_know_an_adapter_is_told_before_anything_is_started(tmp_path: Path, url: str) -> None:
     words = ["--engine", "openai", "--url", url, "--adapter", "a", "--adapter", "another"]
     with pytest.raises(InputError, match=r"servers servers: it serves no model another; there are base, a, b"):
-        check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
+        check_sweep(told(sweep_options(tmp_path, *words)))
 
 
 def test_servers_that_each_visit_starts_are_of_as_many_workers_as_are_asked_for(root: Path, tmp_path: Path) -> None:
     words = [*of_lm(root, "chat"), "--engine", "vllm", "--address", "host:6379", "--workers", "3"]
-    sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words, "--workers-per-node", "2")))
+    sweep = check_sweep(told(sweep_options(tmp_path, *words, "--workers-per-node", "2")))
     assert sweep.cluster == ClusterOptions("host:6379", 3, 2, None)
 
 
@@ -442,7 +443,7 @@ def test_an_engine_that_is_not_there_is_told_before_ray_is_started(
 ) -> None:
     words = [*of_lm(root, "chat"), "--engine", engine, "--engine-python", python]
     with pytest.raises((InputError, SeveralProblemsError)) as caught:
-        check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
+        check_sweep(told(sweep_options(tmp_path, *words)))
     assert str(caught.value) == (
         f"{engine}: {why}; --engine-python PATH, or servers.python in a plan, names the Python of an environment that "
         "has it"
@@ -456,7 +457,7 @@ def test_what_writes_the_files_of_an_engine_is_beside_raybench(
     python.write_text('#!/bin/sh\necho \'{"xllamacpp": "1"}\'\n')
     python.chmod(0o755)
     words = [*of_lm(root, "chat"), "--engine", "llama.cpp", "--engine-python", str(python)]
-    options = cli.parser().parse_args(sweep_options(tmp_path, *words))
+    options = told(sweep_options(tmp_path, *words))
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises((InputError, SeveralProblemsError)) as caught:
         check_sweep(options)
@@ -471,6 +472,6 @@ def test_what_writes_the_files_of_an_engine_is_beside_raybench(
 
 def test_of_a_cluster_that_is_joined_its_workers_find_the_engine(root: Path, tmp_path: Path) -> None:
     words = [*of_lm(root, "chat"), "--engine", "vllm", "--engine-python", "/x/python", "--address", "host:6379"]
-    sweep = check_sweep(cli.parser().parse_args(sweep_options(tmp_path, *words)))
+    sweep = check_sweep(told(sweep_options(tmp_path, *words)))
     assert sweep.plan.servers == (Servers(preset="vllm", python="/x/python"),)
     assert sweep.engine_python == "/x/python"

@@ -6,10 +6,10 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.compare.changes import Change
-    from raybench.compare.command import add_arguments, compare, run
-    from raybench.compare.comparison import By, Row, RunComparison
+    from raybench.compare.command import compare, run
+    from raybench.compare.comparison import Row, RunComparison
     from raybench.compare.differences import Changed, changed
-    from raybench.compare.options import add_devices_argument
+    from raybench.compare.options import By, CompareOptions, DevicesOptions
     from raybench.compare.report import WHY_UNKNOWN, change_interval
 else:
     __getattr__ = names_of(__name__)
@@ -19,10 +19,10 @@ __all__ = [
     "By",
     "Change",
     "Changed",
+    "CompareOptions",
+    "DevicesOptions",
     "Row",
     "RunComparison",
-    "add_arguments",
-    "add_devices_argument",
     "change_interval",
     "changed",
     "compare",

@@ -8,30 +8,24 @@ language models by each measure, all of them together.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from raybench.analysis import MEASURES, Views, chain_of, open_input
 from raybench.compare.changes import Compared, Link, Visits, estimate_change, judge
-from raybench.compare.comparison import By, Row, RunComparison
+from raybench.compare.comparison import Row, RunComparison
 from raybench.compare.differences import differences
-from raybench.compare.options import add_devices_argument
+from raybench.compare.options import CompareOptions
 from raybench.compare.pairing import Measured, Pair, Parts, common_parts, comparable, measured
 from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.compare.requests import compared_requests
 from raybench.records import InputError
 from raybench.report import (
-    add_results_argument,
-    add_run_argument,
-    completed,
     open_console,
     print_line,
     round_seconds,
     write_json,
 )
-
-FAIL_ON: Final = ("slower", "faster", "inconclusive")
+from raybench.store import Location
 
 
 def compare(a: Views, b: Views, *, devices_alike: bool = False) -> RunComparison:
@@ -135,46 +129,16 @@ class _Compared:
         return self._both[0].relative[pair, measure], self._both[1].relative[pair, measure]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``raybench compare``."""
-    add_run_argument(parser, "a", "RUN_A", "; what was")
-    add_run_argument(parser, "b", "RUN_B", "; what is compared with it")
-    add_results_argument(parser)
-    fail_on = parser.add_argument(
-        "--fail-on",
-        type=_verdicts,
-        action="extend",
-        default=[],
-        metavar="VERDICT",
-        help=f"exit 1 if a deployment is that: {', '.join(FAIL_ON)}, several by commas or by repeating it; also if "
-        "one cannot be judged, or a configuration that is complete in A is not in B",
-    )
-    completed(fail_on, lambda _: FAIL_ON, None)
-    parser.add_argument(
-        "--each", action="store_true", help="--fail-on looks at each configuration, not at the deployments' averages"
-    )
-    parser.add_argument(
-        "--by",
-        choices=("relative", "absolute"),
-        default="relative",
-        help="which change --fail-on and the sentences look at: relative to the plan's first reference, which a "
-        "machine that changes speed between the runs does not touch; or absolute, which it does (default: relative)",
-    )
-    add_devices_argument(parser)
-    parser.add_argument("--json", action="store_true", help="everything as JSON")
-
-
-def run(options: argparse.Namespace) -> int:
+def run(before: Location, after: Location, options: CompareOptions) -> int:
     """``raybench compare``: 1 if a row has a verdict of ``--fail-on``, or could not be looked at, else 0.
 
     Raises InputError for what is no run or a damaged one, or runs with nothing to compare.
     """
-    found = compare(open_input(options.a, Views), open_input(options.b, Views), devices_alike=options.devices_alike)
-    by: By = options.by
-    each: bool = options.each
+    found = compare(open_input(before, Views), open_input(after, Views), devices_alike=options.devices_alike)
+    by, each = options.by, options.each
     if options.fail_on and all(row.judged(by) is None for row in found.rows(each)):
         raise InputError(
-            f"{options.b}: nothing was measured beside {found.baseline} there and in {options.a}, so "
+            f"{after}: nothing was measured beside {found.baseline} there and in {before}, so "
             "there is no relative change to fail on; --by absolute goes without"
         )
     failed = found.with_verdict(options.fail_on, by, each)
@@ -198,11 +162,3 @@ def run(options: argparse.Namespace) -> int:
         for reason in reasons:
             print_line(console, f"Failed on {reason}")
     return 1 if reasons else 0
-
-
-def _verdicts(text: str) -> list[str]:
-    found = [part.strip() for part in text.split(",")]
-    for part in found:
-        if part not in FAIL_ON:
-            raise argparse.ArgumentTypeError(f"{part!r} is none of {', '.join(FAIL_ON)}")
-    return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from raybench.analysis import WALL
 from raybench.compare.changes import Change
+from raybench.compare.options import By
 from raybench.store import Location
-
-By = Literal["relative", "absolute"]
 
 
 @dataclass(frozen=True, slots=True)

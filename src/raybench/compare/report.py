@@ -11,7 +11,8 @@ from rich.table import Table
 
 from raybench.analysis import WALL, Unknown
 from raybench.compare.changes import Change
-from raybench.compare.comparison import By, Row, RunComparison
+from raybench.compare.comparison import Row, RunComparison
+from raybench.compare.options import By
 from raybench.report import (
     MEASURES,
     Screen,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -19,12 +18,12 @@ from raybench.decide.forms import forms_of
 from raybench.decide.headline import reasons, sentence
 from raybench.decide.needs import Needs, parse_bytes, parse_positive, parse_seconds, parse_share, parse_tasks
 from raybench.decide.next_step import next_command, whole_plan
-from raybench.decide.options import add_needs
+from raybench.decide.options import DecideOptions, StatedNeeds, required
 from raybench.decide.report import deciding_numbers, render
 from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
 from raybench.records import InputError, count
-from raybench.report import add_results_argument, add_run_argument, open_console, round_seconds, write_json
+from raybench.report import open_console, round_seconds, write_json
 from raybench.store import Location, StoreError, read_description
 
 
@@ -117,26 +116,19 @@ def _telling(best: WayResult | None, compared: Mapping[Pair, Comparison]) -> tup
     return tuple(c.seen_from(best.strategy) for pair, c in compared.items() if best.strategy in pair)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``raybench decide`` can be told."""
-    add_run_argument(parser)
-    add_results_argument(parser)
-    add_needs(parser, required=True)
-    parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def needs_of(options: argparse.Namespace) -> Needs:
+def needs_of(run: Location, options: StatedNeeds) -> Needs:
     """The needs that a command line states. Raises InputError."""
     for option, value in (("--ttft", options.ttft), ("--tpot", options.tpot)):
         if value is not None:
-            raise InputError(f"{option}: {options.directory} is no run of servers; give --slo-p95 in its place")
+            raise InputError(f"{option}: {run} is no run of servers; give --slo-p95 in its place")
+    tasks, gpu_memory, rate = required(options)
     if options.slo_p95 is None:
         raise InputError("--slo-p95: missing; say within which time 95 % of requests are to be answered, as 40ms")
     return Needs(
-        tasks=parse_tasks(options.tasks, "--tasks"),
-        gpu_memory_bytes=parse_bytes(options.gpu_memory, "--gpu-memory"),
+        tasks=parse_tasks(tasks, "--tasks"),
+        gpu_memory_bytes=parse_bytes(gpu_memory, "--gpu-memory"),
         slo_p95_s=parse_seconds(options.slo_p95, "--slo-p95"),
-        requests_per_second=parse_positive(options.requests_per_second, "--requests-per-second"),
+        requests_per_second=parse_positive(rate, "--requests-per-second"),
         switches=None if options.switches is None else parse_share(options.switches, "--switches"),
         gpu_price=None if options.gpu_price is None else parse_positive(options.gpu_price, "--gpu-price"),
     )
@@ -150,40 +142,41 @@ def is_served(run: Location) -> bool:
         return False
 
 
-def served_needs_of(options: argparse.Namespace) -> ServedNeeds:
+def served_needs_of(run: Location, options: StatedNeeds) -> ServedNeeds:
     """The needs that a command line states of servers. Raises InputError."""
     for option, value in (("--slo-p95", options.slo_p95), ("--switches", options.switches)):
         if value is not None:
             raise InputError(
-                f"{option}: {options.directory} is a run of servers, which are asked for other limits; give --ttft, "
+                f"{option}: {run} is a run of servers, which are asked for other limits; give --ttft, "
                 "--tpot or both in its place"
             )
+    tasks, gpu_memory, rate = required(options)
     return ServedNeeds(
-        tasks=parse_tasks(options.tasks, "--tasks"),
-        gpu_memory_bytes=parse_bytes(options.gpu_memory, "--gpu-memory"),
-        requests_per_second=parse_positive(options.requests_per_second, "--requests-per-second"),
+        tasks=parse_tasks(tasks, "--tasks"),
+        gpu_memory_bytes=parse_bytes(gpu_memory, "--gpu-memory"),
+        requests_per_second=parse_positive(rate, "--requests-per-second"),
         ttft_s=None if options.ttft is None else parse_seconds(options.ttft, "--ttft"),
         tpot_s=None if options.tpot is None else parse_seconds(options.tpot, "--tpot"),
         gpu_price=None if options.gpu_price is None else parse_positive(options.gpu_price, "--gpu-price"),
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(where: Location, options: DecideOptions) -> int:
     """Print the advice. Exit code: 0 answered (also where no way is feasible), 1 where the run lacks what it needs.
 
     Raises InputError for bad options, before the run's samples are read, and what `Tables` raises.
     """
-    if is_served(options.directory):
-        served_needs = served_needs_of(options)
-        answer = decide_served(open_input(options.directory, Tables), served_needs)
+    if is_served(where):
+        served_needs = served_needs_of(where, options)
+        answer = decide_served(open_input(where, Tables), served_needs)
         if options.json:
             write_json(served_to_dict(answer))
         else:
             render_served(answer, open_console())
         return 0
-    needs = needs_of(options)
+    needs = needs_of(where, options)
     # A damaged run is bad input: 1 says that a sound one lacks something.
-    advice = decide(open_input(options.directory, Tables), needs)
+    advice = decide(open_input(where, Tables), needs)
     if options.json:
         write_json(advice_to_dict(advice))
     else:

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from raybench.model.prompts import Prompts, as_tensors
     from raybench.model.quantization import is_packed, stored_bytes
     from raybench.model.shape import ModelShape, read_shape
+    from raybench.model.shipped_shapes import preset_shape, presets
     from raybench.model.sizes import AdapterSize, adapter_size, model_shape
     from raybench.model.text_files import Column, column_names, is_unicode
     from raybench.model.texts import read_texts
     from raybench.model.tokenizer import open_tokenizer, text_tokenizer
-    from raybench.model.weights import ModelSpec, Weights, preset_shape, presets, resolve_model
+    from raybench.model.weights import ModelSpec, Weights, resolve_model
     from raybench.model.whole_texts import read_whole_texts
     from raybench.model.workload import (
         GlueLengths,

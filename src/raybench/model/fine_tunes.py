@@ -17,8 +17,9 @@ from raybench.model.families import FAMILIES
 from raybench.model.files import FromFile, read_json
 from raybench.model.hub import ModelFiles
 from raybench.model.shape import ModelShape, read_shape
+from raybench.model.shipped_shapes import preset_shape
 from raybench.model.sizes import preset_files
-from raybench.model.weights import ModelSpec, preset_shape, resolve_model
+from raybench.model.weights import ModelSpec, resolve_model
 from raybench.plan import first_of
 from raybench.records import InputError, Problems, TaskType
 

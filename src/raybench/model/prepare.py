@@ -17,7 +17,8 @@ from raybench.model.adapters import WEIGHTS
 from raybench.model.architecture import check_architecture
 from raybench.model.config_reader import ConfigReader
 from raybench.model.seeded import add_seeded_adapter, reseed
-from raybench.model.weights import PREPARED_MARK, ModelSpec, build, check_preset, preset_shape
+from raybench.model.shipped_shapes import preset_shape
+from raybench.model.weights import PREPARED_MARK, ModelSpec, build, check_preset
 from raybench.plan import Adapter, Plan
 from raybench.records import InputError, TaskType
 

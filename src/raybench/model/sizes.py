@@ -9,7 +9,8 @@ from raybench.model.adapter_files import AdapterFiles
 from raybench.model.checkpoint_files import CheckpointFiles, is_vocabulary
 from raybench.model.hub import ModelFiles
 from raybench.model.shape import ModelShape, llama_shapes, read_shape
-from raybench.model.weights import ModelSpec, preset_shape
+from raybench.model.shipped_shapes import preset_shape
+from raybench.model.weights import ModelSpec
 from raybench.plan import Adapter
 from raybench.records import TaskType
 

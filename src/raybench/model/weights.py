@@ -6,11 +6,8 @@ torch, transformers and peft are imported where they are used: a plan can be rea
 from __future__ import annotations
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +19,7 @@ from raybench.model.files import FromFile, read_json
 from raybench.model.heads import check_layers, check_sizes, draw_missing
 from raybench.model.quantization import check_quantized, loading_options, quantization_problems
 from raybench.model.seeded import add_seeded_adapter
+from raybench.model.shipped_shapes import preset_shape, presets
 from raybench.plan import Adapter, Configuration
 from raybench.records import InputError, TaskType
 
@@ -65,20 +63,6 @@ class ModelSpec:
         """The folder or hub id of the base's own files; only of a model that has a location."""
         assert self.location is not None
         return str(Path(self.location, "base")) if self.kind == "prepared" else self.location
-
-
-def presets() -> tuple[str, ...]:
-    """Names of the shapes that ship with the package."""
-    files = resources.files("raybench").joinpath("model", "shapes").iterdir()
-    return tuple(sorted(f.name.removesuffix(".json") for f in files if f.name.endswith(".json")))
-
-
-@cache
-def preset_shape(preset: str) -> dict[str, Any]:
-    """A preset: ``about``, ``store`` ("files" or "device"), ``task_types`` and its Hugging Face ``config``."""
-    text = resources.files("raybench").joinpath("model", "shapes", f"{preset}.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
 
 
 def resolve_model(model: str, task_type: TaskType | None = "SEQ_CLS") -> ModelSpec:

@@ -7,12 +7,12 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.page.command import run
     from raybench.page.kept import keep_page
-    from raybench.page.options import add_arguments
+    from raybench.page.options import ReportOptions
 else:
     __getattr__ = names_of(__name__)
 
 __all__ = [
-    "add_arguments",
+    "ReportOptions",
     "keep_page",
     "run",
 ]

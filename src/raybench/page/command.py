@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from raybench.analysis import Tables, open_input
-from raybench.decide import advise, stated_needs
+from raybench.decide import advise, stated
 from raybench.page.answer import answer_of
 from raybench.page.asked_once import AskedOnce
 from raybench.page.build import page_of
 from raybench.page.fitting import fitting
 from raybench.page.numbers import numbers_of
+from raybench.page.options import ReportOptions
 from raybench.page.parts import Limits, Page
 from raybench.records import InputError
 from raybench.report import json_text, say, write_text
+from raybench.store import Location
 
 
 class _Subject(NamedTuple):
@@ -28,12 +29,12 @@ class _Subject(NamedTuple):
     numbers: Callable[[], dict[str, Any]]
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write the page, and say where. Exit code: 0.
+def run(a: Location, b: Location | None, options: ReportOptions) -> int:
+    """Write the page of ``a``, or of ``b`` compared with it, and say where. Exit code: 0.
 
     Raises InputError where a file is there already, for needs that cannot be, and for what is no run.
     """
-    subject = _of_one(options) if options.other is None else _of_two(options)
+    subject = _of_one(a, options) if b is None else _of_two(a, b, options)
     out = _file(options, subject.name)
     if out is not None and out.exists() and not options.force:
         raise InputError(_there_already(out))
@@ -46,11 +47,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _of_one(options: argparse.Namespace) -> _Subject:
+def _of_one(run: Location, options: ReportOptions) -> _Subject:
     if options.devices_alike:
         raise InputError("--devices-alike: goes with two runs, which are compared")
-    tables = AskedOnce(open_input(options.directory, Tables))
-    advice = advise(tables, options)
+    tables = AskedOnce(open_input(run, Tables))
+    advice = advise(tables, run, options)
     return _Subject(
         tables.description.run_id,
         lambda limits: page_of(tables, advice, limits),
@@ -58,14 +59,13 @@ def _of_one(options: argparse.Namespace) -> _Subject:
     )
 
 
-def _of_two(options: argparse.Namespace) -> _Subject:
-    if needs := stated_needs(options):
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in needs)
-        raise InputError(f"{named}: goes with one run; a comparison has no advice")
+def _of_two(before: Location, after: Location, options: ReportOptions) -> _Subject:
+    if needs := stated(options):
+        raise InputError(f"{', '.join(needs)}: goes with one run; a comparison has no advice")
     from raybench.compare import changed, compare
     from raybench.page.between import numbers_of_two, page_of_two
 
-    a, b = (AskedOnce(open_input(run, Tables)) for run in (options.directory, options.other))
+    a, b = (AskedOnce(open_input(run, Tables)) for run in (before, after))
     found = compare(a, b, devices_alike=options.devices_alike)
     differ = changed(a, b)
     return _Subject(
@@ -75,15 +75,14 @@ def _of_two(options: argparse.Namespace) -> _Subject:
     )
 
 
-def _file(options: argparse.Namespace, name: str) -> Path | None:
+def _file(options: ReportOptions, name: str) -> Path | None:
     """Where the page goes; None: standard output."""
     if options.out is not None or options.markdown or options.json:
-        found: Path | None = options.out
-        return found
+        return options.out
     return Path(f"{name}.html")
 
 
-def _text(subject: _Subject, options: argparse.Namespace) -> str:
+def _text(subject: _Subject, options: ReportOptions) -> str:
     if options.json:
         return json_text(subject.numbers())
     from raybench.page.rendering import html_of, markdown_of

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
-    from raybench.plan.builder import HUB_ID, TEXT_FILES, Overrides
+    from raybench.plan.builder import HUB_ID, Overrides
     from raybench.plan.choices import first_of, one_of
     from raybench.plan.file import load_plan, parse_plan
     from raybench.plan.load import ONE_AT_A_TIME, Goodput, Load
     from raybench.plan.plan import (
         BY_BUCKET,
         COMPILED,
+        TEXT_FILES,
         Adapter,
         Block,
         Configuration,
+        Design,
         Execution,
         Form,
         KvCache,
@@ -42,6 +44,7 @@ __all__ = [
     "Adapter",
     "Block",
     "Configuration",
+    "Design",
     "Execution",
     "Form",
     "Goodput",

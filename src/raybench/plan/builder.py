@@ -12,6 +12,7 @@ from raybench.plan.choices import did_you_mean, one_of
 from raybench.plan.load import Load
 from raybench.plan.plan import (
     BY_BUCKET,
+    TEXT_FILES,
     Adapter,
     Claim,
     Configuration,
@@ -44,7 +45,6 @@ MAX_PROMPTS = 16_000_000
 """Of one configuration in a run: in each of its requests as many as its batch."""
 DEFAULT_R = 8
 DEFAULT_TARGETS = ("q_proj", "v_proj")
-TEXT_FILES: Final = (".parquet", ".jsonl", ".csv")
 DEFAULT_MAX_ROUNDS = 50
 """Rounds at most of a run that goes on until its intervals are narrow."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from raybench.plan.servers import Servers
 
 Design = Literal["paired", "independent"]
+TEXT_FILES: Final = (".parquet", ".jsonl", ".csv")
+"""How files of a workload's texts end."""
 Quantization = Literal["bnb-nf4", "bnb-int8", "torchao-int8"]
 """How a base is quantized as it is loaded: 4-bit NF4 or LLM.int8() by bitsandbytes, 8-bit weights only by torchao."""
 Form = Literal["plain", "peft", "lean", "fused", "stacked", "remerge"]

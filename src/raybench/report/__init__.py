@@ -5,19 +5,13 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.report.arguments import FLAT, listed_by, parsed_by, whole_number
     from raybench.report.attribution import attribution_lines
     from raybench.report.cautions import told_in_brief
     from raybench.report.claims import answering, has_claims
     from raybench.report.columns import columns_of, mean_header, reference_header
-    from raybench.report.command import Parser, run_command
-    from raybench.report.completion import (
-        add_completion_arguments,
-        complete,
-        completed,
-        completed_command,
-        is_completing,
-        run_completion,
-    )
+    from raybench.report.command import examples_of, new_app, run_app, run_command
+    from raybench.report.completion import Shell, completed
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.fitted import fit_columns
     from raybench.report.numbers import (
@@ -32,9 +26,20 @@ if TYPE_CHECKING:
         why_no_interval,
         with_open_ends,
     )
+    from raybench.report.options import Query, RmOptions, SqlOptions, TablesOptions
     from raybench.report.repeated import FILE, order_options, plan_word
-    from raybench.report.rm_command import add_rm_arguments, run_rm
-    from raybench.report.run_names import add_results_argument, add_run_argument, named_run
+    from raybench.report.rm_command import run_rm
+    from raybench.report.run_names import (
+        PLACE,
+        OtherRun,
+        Run,
+        RunAfter,
+        RunArgument,
+        RunBefore,
+        RunOptions,
+        RunToRemove,
+        named_run,
+    )
     from raybench.report.screen import Screen, open_console, print_line
     from raybench.report.settling import (
         NOT_BY_ROUNDS,
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
         round_seconds,
         settled_by,
     )
-    from raybench.report.sql_command import add_sql_arguments, run_sql
+    from raybench.report.sql_command import run_sql
     from raybench.report.study import (
         MEASURES,
         fidelity_lines,
@@ -55,7 +60,7 @@ if TYPE_CHECKING:
         too_short,
     )
     from raybench.report.tables import print_next_commands, print_summary
-    from raybench.report.tables_command import add_tables_arguments, run_tables
+    from raybench.report.tables_command import run_tables
     from raybench.report.terminal import (
         complain,
         harmless,
@@ -74,17 +79,24 @@ else:
 
 __all__ = [
     "FILE",
+    "FLAT",
     "MEASURES",
     "NOT_BY_ROUNDS",
-    "Parser",
+    "PLACE",
+    "OtherRun",
+    "Query",
+    "RmOptions",
+    "Run",
+    "RunAfter",
+    "RunArgument",
+    "RunBefore",
+    "RunOptions",
+    "RunToRemove",
     "Screen",
     "Settling",
-    "add_completion_arguments",
-    "add_results_argument",
-    "add_rm_arguments",
-    "add_run_argument",
-    "add_sql_arguments",
-    "add_tables_arguments",
+    "Shell",
+    "SqlOptions",
+    "TablesOptions",
     "all_of_it",
     "answering",
     "are_too_many",
@@ -92,18 +104,16 @@ __all__ = [
     "brief_failure",
     "columns_of",
     "complain",
-    "complete",
     "completed",
-    "completed_command",
     "duration",
     "ends",
+    "examples_of",
     "explained",
     "fidelity_lines",
     "fit_columns",
     "harmless",
     "has_claims",
     "interval",
-    "is_completing",
     "is_too_short",
     "is_usable",
     "joined",
@@ -111,14 +121,17 @@ __all__ = [
     "judged_interval",
     "judged_rows",
     "label_of",
+    "listed_by",
     "mean_header",
     "measures_of",
     "more_rounds",
     "named_run",
+    "new_app",
     "not_adjusted",
     "of_all",
     "open_console",
     "order_options",
+    "parsed_by",
     "percent",
     "plan_word",
     "print_line",
@@ -126,9 +139,9 @@ __all__ = [
     "print_summary",
     "reference_header",
     "round_seconds",
+    "run_app",
     "run_argument",
     "run_command",
-    "run_completion",
     "run_rm",
     "run_sql",
     "run_tables",
@@ -140,6 +153,7 @@ __all__ = [
     "told_failure",
     "told_in_brief",
     "too_short",
+    "whole_number",
     "why_no_interval",
     "with_open_ends",
     "write_json",

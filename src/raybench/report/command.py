@@ -1,82 +1,81 @@
-"""How a command begins and ends: its options, one line for what went wrong, its exit code."""
+"""How a command begins and ends: what it can be told, one line for what went wrong, its exit code."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
-from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from raybench.records import RaybenchError
-from raybench.report.terminal import complain, flush_output, harmless, write_text
-from raybench.store import redact_uris
+from cyclopts import App, CycloptsError, Parameter
+
+from raybench.records import InputError, RaybenchError
+from raybench.report.terminal import complain, flush_output, harmless
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
-_EXAMPLES: Final = "for example:"
+
+def new_app(name: str, what: str, examples: Sequence[str], version: str | None = None) -> App:
+    """A command line, ``what`` it is for, and ``examples``, with which its help ends as they are.
+
+    Leaves errors to `parsed`, exit codes and Ctrl-C to `run_command`. Nothing is made up
+    beside an option, as a second that takes it back. ``version``: what ``--version`` says.
+    """
+    return App(
+        name=name,
+        help=what,
+        version=version,
+        version_flags=[] if version is None else ["--version"],
+        help_epilogue=examples_of(examples),
+        help_format="plaintext",
+        group_parameters="Options",
+        default_parameter=Parameter(negative=(), show_default=False),
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
 
 
-class Parser(argparse.ArgumentParser):
-    """A command line that repeats what was typed harmlessly, and without the secrets of URIs."""
-
-    def __init__(
-        self,
-        *,
-        any_order: bool = False,
-        fill: Callable[[Parser], None] | None = None,
-        examples: tuple[str, ...] = (),
-        **options: Any,
-    ) -> None:
-        """``any_order``: a positional argument that may be left out may also come after options.
-
-        ``fill`` adds the arguments, when this parses a command line and not before: of several commands to one only.
-        ``examples``: command lines that its help ends with, as they are.
-        """
-        epilog = "\n  ".join((_EXAMPLES, *examples)) if examples else None
-        super().__init__(**{"formatter_class": _Help, "epilog": epilog, **options})
-        self._any_order, self._fill = any_order, fill
-
-    def fill(self) -> None:
-        """Add the arguments now, for who looks at them without parsing."""
-        if self._fill is not None:
-            fill, self._fill = self._fill, None
-            fill(self)
-
-    def error(self, message: str) -> NoReturn:
-        if sys.stderr is not None:
-            self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: error: {harmless(redact_uris(message))}\n")
-
-    def print_help(self, file: Any = None) -> None:
-        if file is None:
-            write_text(self.format_help())  # argparse itself says nothing where it cannot be written
-        else:
-            super().print_help(file)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self.fill()
-        if not self._any_order:
-            return super().parse_known_args(args, namespace)
-        self._any_order = False  # the other method calls this one
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._any_order = True
+def examples_of(examples: Sequence[str]) -> str:
+    """The end of a help."""
+    return "\n  ".join(("For example:", *examples))
 
 
-class _Help(argparse.HelpFormatter):
-    """Examples keep their lines, to be copied; all else is as wide as the terminal, or ``COLUMNS``."""
+def run_app(app: App, argv: Sequence[str] | None) -> int:
+    """The exit code of the command that is meant; 0 after a help. Raises InputError for what is no command line."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code: Any = app(words, console=_console(words))
+    except CycloptsError as error:
+        error.verbose = False
+        raise InputError(_told(error, str(app.name[0]))) from None
+    return 0 if code is None else int(code)
 
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
+
+def _console(words: Sequence[str]) -> Console | None:
+    """Where help goes; None where none is asked for, for rich takes longer to import than most options to read."""
+    if words and not {"-h", "--help", "--version"}.intersection(words):
+        return None
+    from raybench.report.screen import open_help_console
+
+    return open_help_console()
+
+
+def _told(error: CycloptsError, program: str) -> str:
+    command = " ".join((program, *(error.command_chain or ())))
+    what = str(error).strip()
+    return f"{what}{'' if what.endswith(('.', '?')) else ';'} {command} --help says what it takes"
 
 
 def run_command(command: Callable[[], int]) -> int:
     """The exit code: the command's own, 1 where something failed, 2 for bad input, 130 after Ctrl-C.
 
-    What went wrong is one line on standard error. Lets pass what argparse ends with.
+    What went wrong is one line on standard error.
     """
     if sys.stdout is None:  # the next file that is opened would get its number, and what libraries print
         complain("standard output is closed; send it somewhere, such as > FILE")

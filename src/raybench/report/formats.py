@@ -8,19 +8,14 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 
 from raybench.records import RaybenchError
 from raybench.report.terminal import harmless
-
-Format = Literal["csv", "json", "markdown", "parquet"]
-FORMATS: Final[tuple[Format, ...]] = ("csv", "json", "markdown", "parquet")
-ENDINGS: Final[Mapping[Format, str]] = {"csv": "csv", "json": "json", "markdown": "md", "parquet": "parquet"}
-"""Of the names of files."""
 
 _ROWS_AT_ONCE: Final = 10_000
 _MARKUP: Final = re.compile(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))")

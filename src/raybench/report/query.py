@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from raybench.records import RaybenchError
 from raybench.report.box import narrowed
-from raybench.report.formats import Format, csv_text, json_text, markdown_text, parquet_bytes
+from raybench.report.format_names import Format
+from raybench.report.formats import csv_text, json_text, markdown_text, parquet_bytes
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import write_bytes, write_text
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from raybench.records import InputError, RaybenchError, count
-from raybench.report.run_names import add_results_argument, add_run_argument
+from raybench.report.options import RmOptions
 from raybench.report.terminal import harmless, say, shown_place, write_text
 from raybench.store import Location, Removal, read_description
 
 
-def add_rm_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``raybench rm``."""
-    add_run_argument(parser, "run", takes_latest=False)
-    add_results_argument(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def run_rm(options: argparse.Namespace) -> int:
+def run_rm(path: Location, options: RmOptions) -> int:
     """``raybench rm``: 0 where it is removed, 1 where the answer is no.
 
     Raises InputError where there is no run, a driver has it, or nobody can be asked; StoreError.
     """
-    path: Location = options.run
     if not options.yes and not (sys.stdin is not None and sys.stdin.isatty()):
         raise InputError("--yes: missing; there is no terminal to ask on whether to remove the run")
     with Removal(path) as removal:

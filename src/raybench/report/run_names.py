@@ -1,59 +1,79 @@
 """Which run a command means: its place, its name where runs are kept, or by the word ``latest`` the newest there."""
 
-from __future__ import annotations
-
-import argparse
+import dataclasses
 import os
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
 
 from raybench.records import InputError
-from raybench.report.completion import completed, names_and_latest, names_of_runs
+from raybench.report.arguments import FLAT, parsed_by
+from raybench.report.completion import completed, completed_run, completed_run_but_latest
 from raybench.report.terminal import complain
-from raybench.store import DEFAULT_RESULTS, Location, is_run_id, location_argument
+from raybench.store import DEFAULT_RESULTS, Location, is_run_id, parse_location
 
 _LATEST: Final = "latest"
 
 RunArgument = Location | str
-"""A place, or the name of a run where runs are kept; the word ``latest`` is one."""
+"""A place, or the name of a run where runs are kept, to be looked for by `named_run`; the word ``latest`` is one."""
 
 
-def add_run_argument(
-    parser: argparse.ArgumentParser,
-    name: str = "directory",
-    metavar: str = "RUN",
-    what: str = "",
-    may_lack: bool = False,
-    takes_latest: bool = True,
-) -> None:
-    """A run, to be looked for by `named_run`. ``what``: more of it to say, in its help.
-
-    ``may_lack``: where it is not given, it is None. ``takes_latest``: whether the word is taken, too.
-    """
-    or_latest = ", or latest: the one there that was begun last" if takes_latest else ""
-    argument = parser.add_argument(
-        name,
-        type=_run_argument if takes_latest else _run_but_latest,
-        metavar=metavar,
-        nargs="?" if may_lack else None,
-        help=f"the run's folder or URI, its name under --results{or_latest}{what}",
-    )
-    completed(argument, names_and_latest if takes_latest else names_of_runs)
+def _run_argument(text: str) -> RunArgument:
+    return text if is_run_id(text) else parse_location(text)
 
 
-def add_results_argument(parser: argparse.ArgumentParser, what: str = "where the RUN that is named is kept") -> None:
-    """Where runs are kept."""
-    parser.add_argument(
-        "--results",
-        type=location_argument,
-        default=DEFAULT_RESULTS,
-        metavar="DIR|URI",
-        help=f"{what} (default: {DEFAULT_RESULTS})",
+def _run_but_latest(text: str) -> RunArgument:
+    if text == _LATEST:
+        raise InputError("latest is not taken, so that none is meant by mistake; raybench runs has them")
+    return _run_argument(text)
+
+
+_PLACES: Final = "the run's folder or URI, its name under --results"
+_OR_LATEST: Final = f"{_PLACES}, or latest: the one there that was begun last"
+_WHOLE: Final[dict[str, Any]] = {"accepts_keys": False, "n_tokens": 1}
+"""Of a place: one word, though a place has parts."""
+
+
+def _run_parameter(name: str, more: str = "") -> Parameter:
+    return Parameter(
+        name=name, help=_OR_LATEST + more, converter=parsed_by(_run_argument), completer=completed_run, **_WHOLE
     )
 
 
-def named_run(named: RunArgument | None, results: Location) -> Location | None:
-    """The place of the run ``named``; None for None. What ``latest`` is, standard error says.
+Run = Annotated[RunArgument, _run_parameter("RUN")]
+RunBefore = Annotated[RunArgument, _run_parameter("RUN_A", "; what was")]
+RunAfter = Annotated[RunArgument, _run_parameter("RUN_B", "; what is compared with it")]
+OtherRun = Annotated[RunArgument | None, _run_parameter("RUN_B", "; the page is of that run compared with the first")]
+RunToRemove = Annotated[
+    RunArgument,
+    Parameter(
+        name="RUN",
+        help=_PLACES,
+        converter=parsed_by(_run_but_latest),
+        completer=completed_run_but_latest,
+        **_WHOLE,
+    ),
+]
+
+
+PLACE: Final = Parameter(
+    metavar="DIR|URI", converter=parsed_by(parse_location), completer=completed(tuple, files="/"), **_WHOLE
+)
+"""Of an option that says where runs are kept."""
+
+
+@FLAT
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every command that reads a run can be told."""
+
+    results: Annotated[Location, PLACE] = DEFAULT_RESULTS
+    """where the RUN that is named is kept (default: data/runs)"""
+
+
+def named_run(named: RunArgument, results: Location) -> Location:
+    """The place of the run ``named``. What ``latest`` is, standard error says.
 
     A name is that of a run in ``results``, where there is none of something here; ``latest`` is always the word.
     Raises InputError where no run is to be found, or one there and another here, and StoreError.
@@ -87,15 +107,3 @@ def _newest(results: Location) -> Location:
         complain(notice)
     complain(f"latest is {found.root}")
     return found.root
-
-
-def _run_argument(text: str) -> RunArgument:
-    return text if is_run_id(text) else location_argument(text)
-
-
-def _run_but_latest(text: str) -> RunArgument:
-    if text == _LATEST:
-        raise argparse.ArgumentTypeError(
-            "latest is not taken, so that none is meant by mistake; raybench runs has them"
-        )
-    return _run_argument(text)

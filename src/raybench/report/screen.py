@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -78,6 +78,12 @@ def open_console() -> Screen:
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         _environ={name: value for name, value in os.environ.items() if name != "COLUMNS"},
     )
+
+
+def open_help_console() -> Console:
+    """Standard output, for the help of a command, which is our own text."""
+    tidy: Any = _Tidy(cast(TextIO, Output(sys.stdout)))
+    return Console(file=tidy, force_terminal=sys.stdout.isatty())
 
 
 def print_line(console: Screen, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Final
@@ -11,12 +10,12 @@ import duckdb
 
 from raybench.analysis import Tables, shut_off
 from raybench.records import RaybenchError
-from raybench.report.formats import FORMATS
+from raybench.report.options import SqlOptions
 from raybench.report.prompt import Word, is_terminal, open_prompt, word_of
 from raybench.report.query import print_as, print_box
-from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.screen import open_console, print_line
 from raybench.report.terminal import OutputError, complain
+from raybench.store import Location
 
 _ENDS: Final = "A statement ends by ; and may have several lines."
 _HELP: Final = (
@@ -28,25 +27,12 @@ _HELP: Final = (
 )
 
 
-def add_sql_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``raybench sql``."""
-    add_run_argument(parser)
-    parser.add_argument("query", nargs="?", metavar="SQL", help="default: statements from a prompt, or standard input")
-    add_results_argument(parser)
-    parser.add_argument("--format", choices=("box", *FORMATS), default="box", help="default: box")
-    parser.add_argument(
-        "--unsafe",
-        action="store_true",
-        help="the query may read and write files, the run's too, use the network and change settings",
-    )
-
-
-def run_sql(options: argparse.Namespace) -> int:
+def run_sql(run: Location, query: str | None, options: SqlOptions) -> int:
     """``raybench sql``: 0 where everything was answered, at the prompt in any case; 1 where standard input was not.
 
     Raises what `Tables` raises, RaybenchError for a query that is none, KeyboardInterrupt where Ctrl-C ended it.
     """
-    tables = Tables(options.directory)
+    tables = Tables(run)
     connection = tables.connection
     connection.execute("SET TimeZone = 'UTC'")  # as the run's own times are, on whichever machine
     if not options.unsafe:
@@ -57,8 +43,8 @@ def run_sql(options: argparse.Namespace) -> int:
         answer = partial(print_as, connection, format_=options.format)
     if options.format == "parquet":
         answer = _once(answer)
-    if options.query is not None:
-        for statement in _apart(connection, options.query):
+    if query is not None:
+        for statement in _apart(connection, query):
             answer(statement)
         return 0
     return _prompt(connection, answer)

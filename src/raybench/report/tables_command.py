@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from raybench.analysis import Tables, table_names
+from raybench.analysis import Tables
 from raybench.records import InputError, count
-from raybench.report.completion import completed
-from raybench.report.formats import ENDINGS, FORMATS, Format
+from raybench.report.format_names import ENDINGS, FORMATS, Format
+from raybench.report.options import TablesOptions
 from raybench.report.query import encoded, print_as, print_box
-from raybench.report.run_names import add_results_argument, add_run_argument
 from raybench.report.screen import open_console
 from raybench.report.tables import print_everything
 from raybench.report.terminal import say
 from raybench.schemas import SCHEMAS
+from raybench.store import Location
 
 _LONG: Final = (SCHEMAS.keys() - {"failures", "attempts"}) | {
     "timed",
@@ -30,31 +29,14 @@ _LONG: Final = (SCHEMAS.keys() - {"failures", "attempts"}) | {
 """Those with rows for each request or visit: not among all, and to be named."""
 
 
-def add_tables_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``raybench tables``."""
-    add_run_argument(parser)
-    add_results_argument(parser)
-    table = parser.add_argument(
-        "--table", metavar="NAME", help="this one alone, any view of docs/sql.md, as by_strategy"
-    )
-    completed(table, lambda _: table_names(), None)
-    parser.add_argument("--format", choices=FORMATS, help="as data: --table to standard output, or into --out")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="with --format, a file of each table into this folder; of those with a row a request or visit if named",
-    )
-
-
-def run_tables(options: argparse.Namespace) -> int:
+def run_tables(run: Location, options: TablesOptions) -> int:
     """``raybench tables``: 0. Raises InputError for options that do not go together, and what `Tables` raises."""
-    format_: Format | None = options.format
+    format_ = options.format
     if format_ is None and options.out is not None:
         raise InputError(f"--out: say as what by --format: {', '.join(FORMATS)}")
     if format_ is not None and options.table is None and options.out is None:
         raise InputError(f"--format {format_}: name one table by --table, or by --out a folder for all of them")
-    tables = Tables(options.directory)
+    tables = Tables(run)
     if format_ is None and options.table is None:
         print_everything(tables, open_console())
         return 0

@@ -7,7 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.store.description import ConfigurationOfRun, Description, PlanOfRun
     from raybench.store.leaves import differing
-    from raybench.store.location import DEFAULT_RESULTS, Location, is_run_id, location_argument, parse_location
+    from raybench.store.location import DEFAULT_RESULTS, Location, is_run_id, parse_location
     from raybench.store.no_pandas import look_for_no_pandas
     from raybench.store.redaction import redact_uris
     from raybench.store.removal import Removal
@@ -38,7 +38,6 @@ __all__ = [
     "is_run",
     "is_run_id",
     "listed_runs",
-    "location_argument",
     "look_for_no_pandas",
     "newest_run",
     "number_texts",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,11 +93,3 @@ def parse_location(text: str) -> Location:
 def is_run_id(text: str) -> bool:
     """Whether ``text`` can name a run anywhere."""
     return _RUN_ID.fullmatch(text) is not None
-
-
-def location_argument(text: str) -> Location:
-    """`parse_location` for a command line."""
-    try:
-        return parse_location(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

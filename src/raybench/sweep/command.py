@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
+from typing import Final
 
-from raybench.report import Parser, complain, open_console, run_command
-from raybench.sweep.options import add_arguments
+from cyclopts import App
+
+from raybench.report import complain, new_app, open_console, run_app, run_command
+from raybench.sweep.options import SweepOptions
 from raybench.sweep.preflight import check_sweep
 from raybench.sweep.stop_signals import Stopped, StopSignals
 
+_NOTHING_SAID: Final = SweepOptions()
 
-def parser() -> Parser:
-    """The command line of a sweep."""
-    p = Parser(
-        prog="raybench sweep",
-        description="Run a plan and print its tables.",
-        examples=("raybench sweep --plan smoke",),
+
+def app() -> App:
+    """The command line of a sweep alone."""
+    found = new_app(
+        "python -m raybench.sweep",
+        "Run a plan and print its tables.",
+        ("python -m raybench.sweep --plan smoke",),
     )
-    add_arguments(p)
-    return p
+
+    @found.default
+    def command(options: SweepOptions = _NOTHING_SAID) -> int:
+        return run(options)
+
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 complete, 1 something failed or is missing, 2 bad input, 128 + n stopped by signal n."""
-    return run_command(lambda: run(parser().parse_args(argv)))
+    return run_command(lambda: run_app(app(), argv))
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SweepOptions) -> int:
     """Run a sweep. Raises RaybenchError for what went wrong; a signal that stops it is told here."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = open_console()

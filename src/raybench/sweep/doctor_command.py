@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from raybench.machine import Examined, Finding, examine, examine_results
 from raybench.records import count
-from raybench.report import add_results_argument, say, write_json
-
-_DESCRIPTION: Final = (
-    "What on this machine, or with --address on each node of a Ray cluster, would spoil a measurement, and what to do "
-    "about each. Reads only; takes a second."
-)
-_ENDS: Final = (
-    "Ends with 0 where nothing stands in the way of measuring, with 1 where something does. What cannot be read is "
-    "said, not counted as fine, and changes nothing of that. docs/doctor.md has each check."
-)
+from raybench.report import say, write_json
+from raybench.sweep.reading_options import DoctorOptions
 
 
-def add_doctor_arguments(p: argparse.ArgumentParser) -> None:
-    """The options of ``raybench doctor``."""
-    p.description = f"{_DESCRIPTION} {_ENDS}"
-    p.add_argument(
-        "--address", metavar="ADDR", help="a Ray cluster, each node of which is asked (default: this machine)"
-    )
-    add_results_argument(p, "where runs are to be kept, whose disk is looked at, too")
-    p.add_argument("--json", action="store_true", help="everything as JSON")
-
-
-def run_doctor(options: argparse.Namespace) -> int:
+def run_doctor(options: DoctorOptions) -> int:
     """Exit code: 0, or 1 where there is a caution. Raises InputError where no cluster answers."""
     examined, here = _examined(options)
     both = [*examined, *([] if here is None else [here])]
@@ -76,7 +57,7 @@ def _fine(machines: Sequence[Examined], where: str) -> str:
     return f"{count(len(fine), 'check')}{where} fine: {', '.join(dict.fromkeys(fine)) or 'none'}."
 
 
-def _examined(options: argparse.Namespace) -> tuple[list[Examined], Examined | None]:
+def _examined(options: DoctorOptions) -> tuple[list[Examined], Examined | None]:
     """This machine, or each node of a cluster; and of a cluster the disk here that is to keep runs, if one is."""
     here, results = socket.gethostname(), options.results if isinstance(options.results, Path) else None
     if options.address is None:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-
 from raybench.plan import Overrides
 from raybench.records import InputError, Problems
 from raybench.report import complain, write_text
-from raybench.sweep.model_argument import add_model_argument
-from raybench.sweep.own_plan import add_fine_tune_arguments, check_own_plan
+from raybench.sweep.fine_tune_options import FineTuneOptions
+from raybench.sweep.own_plan import check_own_plan
 
 
-def add_init_arguments(p: argparse.ArgumentParser) -> None:
-    """What ``raybench init`` can be told."""
-    add_model_argument(p, "the base of the adapters; with --engine openai also what the server calls it")
-    add_fine_tune_arguments(p)
-
-
-def run_init(options: argparse.Namespace) -> int:
+def run_init(options: FineTuneOptions) -> int:
     """Print the plan, and to standard error what was found. Raises InputError for all that is wrong."""
     problems = Problems()
     if not options.adapter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import re
@@ -15,7 +14,8 @@ from raybench.plan import TEXT_FILES, Overrides, PlanSource, first_of
 from raybench.records import InputError, Problems
 from raybench.report import shell_command
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
-from raybench.sweep.engine_options import OPENAI, add_engine_arguments, engine_problems, number_in
+from raybench.sweep.engine_options import OPENAI, engine_problems
+from raybench.sweep.fine_tune_options import FineTuneOptions
 from raybench.sweep.pace import USUAL, Pace, suited_pace
 from raybench.sweep.served_text import ServedWriter, running_plan, whole_path
 from raybench.sweep.written_plan import Asked, LeftOut, PlanWriter, found_lines
@@ -25,11 +25,6 @@ WRITTEN: Final = "the plan of --adapter"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _LONGEST: Final = 300
 """Letters of a base's name that are repeated at most."""
-OF_FINE_TUNES: Final = (
-    *("full_ft", "texts", "prompt_tokens", "output_tokens", "batch"),
-    *("engine", "url", "concurrency", "rate"),
-)
-"""Options that go with --adapter only."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,37 +42,7 @@ class OwnPlan:
     options: tuple[str, ...]
 
 
-def add_fine_tune_arguments(p: argparse.ArgumentParser) -> None:
-    """What a plan is written from."""
-    group = p.add_argument_group("your own fine-tunes")
-    group.add_argument(
-        "--adapter",
-        action="append",
-        metavar="NAME=DIR|HUB-ID",
-        help="a LoRA adapter of --model; give it again for others: all that they allow is compared",
-    )
-    group.add_argument(
-        "--full-ft",
-        action="append",
-        metavar="NAME=DIR|HUB-ID",
-        help="a full fine-tune of the same task as that adapter",
-    )
-    group.add_argument(
-        "--texts",
-        metavar="FILE",
-        help="your own prompts: .parquet, .jsonl or .csv with a column text, or chats in a column messages",
-    )
-    group.add_argument(
-        "--prompt-tokens", type=_tokens, metavar="N", help="of each request (default: 256, or as GLUE's)"
-    )
-    group.add_argument(
-        "--output-tokens", type=_tokens, metavar="N", help="that a language model generates for each (default: 64)"
-    )
-    group.add_argument("--batch", type=_batches, metavar="N[,N...]", help="prompts served together (default: 1)")
-    add_engine_arguments(p)
-
-
-def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: Problems) -> OwnPlan | None:
+def check_own_plan(options: FineTuneOptions, overrides: Overrides, problems: Problems) -> OwnPlan | None:
     """Write the plan of ``--adapter`` and check it as any other; None where ``problems`` has what is wrong.
 
     What two or more adapters, or a merged one, cannot do is left out of the plan, with the reason; all else is refused.
@@ -116,16 +81,14 @@ def check_own_plan(options: argparse.Namespace, overrides: Overrides, problems: 
     return OwnPlan(written.text, checked, tuple(found_lines(found)), written.left_out, _options(found, asked))
 
 
-def _check_running(
-    options: argparse.Namespace, overrides: Overrides, asked: Asked, problems: Problems
-) -> OwnPlan | None:
+def _check_running(options: FineTuneOptions, overrides: Overrides, asked: Asked, problems: Problems) -> OwnPlan | None:
     """Of a server that runs already: files are read only where all adapters have theirs, and their base too."""
     found: FineTunes | None = None
-    if all("=" in argument for argument in options.adapter):
+    if all("=" in argument for argument in options.adapter or ()):
         found = _fine_tunes(options, asked, problems)
         names = [] if found is None else [adapter.name for adapter in found.adapters]
     else:
-        names = _names(options.adapter, problems)
+        names = _names(options.adapter or (), problems)
     if problems.found:
         return None
     written = running_plan(names, asked, None if found is not None else options.model, found)
@@ -168,12 +131,12 @@ def _cannot_be(problems: Sequence[str], known: Mapping[str, tuple[str, str]]) ->
     return list(refused.values())
 
 
-def _asked(options: argparse.Namespace, problems: Problems) -> Asked:
+def _asked(options: FineTuneOptions, problems: Problems) -> Asked:
     """What is asked of requests and servers, with what does not go together told."""
     if options.texts is not None and options.prompt_tokens is not None:
         problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
     texts = _texts(options.texts, problems)
-    problems.found += engine_problems(options)
+    problems.found += engine_problems(options, options.batch, options.full_ft)
     engine = options.engine
     return Asked(
         options.prompt_tokens,
@@ -208,7 +171,7 @@ def _no_name(name: str) -> str:
     return f"{name!r} is not a name; use up to 80 letters, digits, '.', '_' and '-', starting with one of the first two"
 
 
-def _fine_tunes(options: argparse.Namespace, asked: Asked, problems: Problems) -> FineTunes | None:
+def _fine_tunes(options: FineTuneOptions, asked: Asked, problems: Problems) -> FineTunes | None:
     adapters = _named(options.adapter or [], "--adapter", problems)
     full_ft = dict(_named(options.full_ft or [], "--full-ft", problems))
     known = {name for name, _ in adapters}
@@ -270,13 +233,3 @@ def _texts(place: str | None, problems: Problems) -> tuple[str | None, bool]:
     with problems.gathered():
         columns = column_names(path)
     return path, "messages" in columns and "text" not in columns
-
-
-def _tokens(text: str) -> int:
-    expected = "expected a number from 1 to 10000000"
-    return number_in(text, 10_000_000, expected)
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    expected = "expected numbers from 1 to 4096, such as 8 or 1,8"
-    return tuple(sorted({number_in(part, 4096, expected) for part in text.split(",")}))

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems, count
 from raybench.report import say, shell_command, write_json, write_text
 from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.counted import planned_samples
 from raybench.sweep.estimate_lines import estimate_lines
+from raybench.sweep.plan_options import PlanOptions
 
 
-def show_plan(options: argparse.Namespace) -> int:
+def show_plan(name: str, options: PlanOptions) -> int:
     """Raises InputError with every problem of the plan and of the files that it names."""
     if options.toml:
-        return _print_text(options.plan)
+        return _print_text(name)
     problems = Problems()
-    checked = check_plan(options.plan, Overrides(design=options.design), options.model, problems)
+    checked = check_plan(name, Overrides(design=options.design), options.model, problems)
     problems.raise_if_any()
     assert checked is not None
     plan = checked.plan
-    words = ["raybench", "sweep", "--plan", options.plan]
+    words = ["raybench", "sweep", "--plan", name]
     words += [] if plan.design == "paired" else ["--design", plan.design]
     words += [] if options.model is None else ["--model", options.model]
     if options.json:

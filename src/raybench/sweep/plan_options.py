@@ -1,20 +1,45 @@
-"""What ``raybench plan`` can be told."""
+"""What ``raybench plan`` and ``raybench prepare`` can be told."""
 
-from __future__ import annotations
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Final
 
-import argparse
+from cyclopts import Group, Parameter
+from cyclopts.validators import mutually_exclusive
 
-from raybench.plan import shipped_plans
-from raybench.report import completed
-from raybench.sweep.model_argument import add_model_argument
+from raybench.model import presets
+from raybench.plan import Design, shipped_plans
+from raybench.report import FLAT, completed
+from raybench.sweep.model_argument import MODEL
+
+_INSTEAD: Final = Parameter(group=("Options", Group("--toml and --json", validator=mutually_exclusive, show=False)))
+NAMED_PLAN: Final = Parameter(metavar="NAME|FILE.toml", completer=completed(shipped_plans, files=".toml"))
+
+Plan = Annotated[str, NAMED_PLAN, Parameter(name="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")]
+Preset = Annotated[str, Parameter(name="PRESET", choices=presets())]
 
 
-def add_plan_arguments(p: argparse.ArgumentParser) -> None:
+@FLAT
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanOptions:
     """The options of ``raybench plan``."""
-    plan = p.add_argument("plan", metavar="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")
-    completed(plan, lambda _: shipped_plans(), (".toml",))
-    p.add_argument("--design", choices=("paired", "independent"), default="paired", help="default: paired")
-    add_model_argument(p, "hold the plan against this model's files, too")
-    instead = p.add_mutually_exclusive_group()
-    instead.add_argument("--toml", action="store_true", help="print the text of a shipped plan instead")
-    instead.add_argument("--json", action="store_true", help="everything as JSON")
+
+    design: Design = "paired"
+    """default: paired"""
+    model: Annotated[str | None, MODEL] = None
+    """hold the plan against this model's files, too"""
+    toml: Annotated[bool, _INSTEAD] = False
+    """print the text of a shipped plan instead"""
+    json: Annotated[bool, _INSTEAD] = False
+    """everything as JSON"""
+
+
+@FLAT
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """The options of ``raybench prepare``."""
+
+    plan: Annotated[str, NAMED_PLAN] = "rq2"
+    """whose adapters to write (default: rq2)"""
+    out: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    """default: this machine's cache, where the sweep finds it"""

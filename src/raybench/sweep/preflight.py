@@ -5,7 +5,6 @@ The command line's options end here: what goes on down is one `CheckedSweep`.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from pathlib import Path
@@ -15,8 +14,11 @@ from raybench.plan import Plan, first_of
 from raybench.records import InputError, Problems
 from raybench.store import DEFAULT_RESULTS, Location, check_writable, validate_run_id
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
-from raybench.sweep.options import DEFAULT_PLAN, ClusterOptions, cluster_options, command_words, plan_overrides
-from raybench.sweep.own_plan import OF_FINE_TUNES, OwnPlan, check_own_plan
+from raybench.sweep.command_words import command_words
+from raybench.sweep.fine_tune_options import OF_FINE_TUNES
+from raybench.sweep.options import DEFAULT_PLAN, SweepOptions
+from raybench.sweep.overrides import ClusterOptions, cluster_options, plan_overrides
+from raybench.sweep.own_plan import OwnPlan, check_own_plan
 from raybench.sweep.run_choice import choose_run
 from raybench.sweep.served_plan import check_engines, check_running
 from raybench.sweep.served_text import whole_path
@@ -52,7 +54,7 @@ class CheckedSweep:
         return self.results / self.run_id
 
 
-def check_sweep(options: argparse.Namespace) -> CheckedSweep:
+def check_sweep(options: SweepOptions) -> CheckedSweep:
     """Raises InputError, SeveralProblemsError where several things are wrong, and StoreError for a damaged run."""
     problems = Problems()
     checked, own = _check_plan(options, problems)
@@ -112,7 +114,7 @@ def _workers(plan: Plan, asked: ClusterOptions) -> tuple[ClusterOptions, tuple[s
     return dataclasses.replace(asked, workers=1, workers_per_node=1), (notice,) if more else ()
 
 
-def _check_plan(options: argparse.Namespace, problems: Problems) -> tuple[CheckedPlan | None, OwnPlan | None]:
+def _check_plan(options: SweepOptions, problems: Problems) -> tuple[CheckedPlan | None, OwnPlan | None]:
     """The plan that is named, or the one that is written from adapters."""
     if not options.adapter:
         if alone := [f"--{name.replace('_', '-')}" for name in OF_FINE_TUNES if getattr(options, name) is not None]:

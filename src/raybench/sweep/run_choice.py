@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from raybench.records import InputError
 from raybench.store import Location, RunStore, exists_already, is_run, newest_run
 from raybench.sweep.checked_plan import CheckedPlan
 from raybench.sweep.describe import describe, differences
+from raybench.sweep.options import SweepOptions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RunChoice:
     notices: tuple[str, ...] = ()
 
 
-def choose_run(checked: CheckedPlan, results: Location, options: argparse.Namespace) -> RunChoice:
+def choose_run(checked: CheckedPlan, results: Location, options: SweepOptions) -> RunChoice:
     """What can be refused is, before Ray is started: a run that is there already, or was begun otherwise.
 
     Reads and checks all that is committed of a run that is gone on with. Raises InputError and StoreError.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import datetime
@@ -15,7 +14,6 @@ from rich.table import Table
 from raybench.analysis import kept_table
 from raybench.records import RaybenchError
 from raybench.report import (
-    add_results_argument,
     answering,
     brief_failure,
     explained,
@@ -26,6 +24,7 @@ from raybench.report import (
 )
 from raybench.store import Description, ListedRun, Location, RunStore, listed_runs
 from raybench.sweep.live import read_report
+from raybench.sweep.reading_options import RunsOptions
 from raybench.sweep.status import silent_s_of, state_of
 
 _VERDICTS: Final = ("slower", "faster", "equivalent", "inconclusive")
@@ -71,13 +70,7 @@ def read_runs(results: Location, now: datetime.datetime | None = None) -> list[R
     return [_line_of(run, now) for run in listed_runs(results)]
 
 
-def add_runs_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``raybench runs``."""
-    add_results_argument(parser, "where they are kept")
-    parser.add_argument("--json", action="store_true", help="everything as JSON")
-
-
-def show_runs(options: argparse.Namespace) -> int:
+def show_runs(options: RunsOptions) -> int:
     """``raybench runs``: 0, whatever there is. Raises what `read_runs` raises."""
     runs = read_runs(options.results)
     if options.json:

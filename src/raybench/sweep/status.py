@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import datetime
 from collections import Counter
@@ -11,8 +10,6 @@ from typing import Any, Final, Literal
 
 from raybench.records import count
 from raybench.report import (
-    add_results_argument,
-    add_run_argument,
     all_of_it,
     brief_failure,
     duration,
@@ -25,6 +22,7 @@ from raybench.report import (
 from raybench.store import Entry, Location, RunStore
 from raybench.sweep.counted import Counted, timed_samples
 from raybench.sweep.live import LiveReport, LiveWorker, read_report
+from raybench.sweep.reading_options import StatusOptions
 
 SILENT_S: Final = 60.0
 """A driver says what it does every few seconds; one that has not for this long is gone, or cannot write."""
@@ -142,20 +140,13 @@ def state_of(live: LiveReport | None, silent_s: float | None) -> State:
     return live.state
 
 
-def add_status_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``raybench status``."""
-    add_run_argument(parser)
-    add_results_argument(parser)
-    parser.add_argument("--json", action="store_true", help="everything as JSON")
-
-
-def run_status(options: argparse.Namespace) -> int:
+def run_status(run: Location, options: StatusOptions) -> int:
     """``raybench status``: 0 whatever the state is. Raises InputError and StoreError like `read`."""
-    found = read(options.directory)
+    found = read(run)
     if options.json:
         write_json(found.as_json())
     else:
-        for line in _lines(found, options.directory):
+        for line in _lines(found, run):
             say(line)
     return 0
 

@@ -1,0 +1,48 @@
+"""What the command line says of one's own fine-tunes, from which a plan is written."""
+
+import dataclasses
+from typing import Annotated, Final
+
+from cyclopts import Group, Parameter
+
+from raybench.plan import TEXT_FILES
+from raybench.report import FLAT, completed, listed_by, parsed_by, whole_number
+from raybench.sweep.engine_options import EngineOptions
+from raybench.sweep.model_argument import MODEL
+
+OF_FINE_TUNES: Final = (
+    *("full_ft", "texts", "prompt_tokens", "output_tokens", "batch"),
+    *("engine", "url", "concurrency", "rate"),
+)
+"""Options that go with --adapter only."""
+
+_OWN: Final = Parameter(group=Group("Your own fine-tunes"))
+_TUNED: Final = Parameter(metavar="NAME=DIR|HUB-ID")
+_TEXTS: Final = Parameter(metavar="FILE", completer=completed(tuple, files=TEXT_FILES))
+_TOKENS: Final = Parameter(metavar="N", converter=parsed_by(whole_number(1, 10_000_000)))
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    one = whole_number(1, 4096, "numbers from 1 to 4096, such as 8 or 1,8")
+    return tuple(sorted({one(part) for part in text.split(",")}))
+
+
+@FLAT
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuneOptions(EngineOptions):
+    """What a plan is written from; ``model`` is the base."""
+
+    model: Annotated[str | None, MODEL] = None
+    """the base of the adapters; with --engine openai also what the server calls it"""
+    adapter: Annotated[list[str] | None, _OWN, _TUNED] = None
+    """a LoRA adapter of --model; give it again for others: all that they allow is compared"""
+    full_ft: Annotated[list[str] | None, _OWN, _TUNED] = None
+    """a full fine-tune of the same task as that adapter"""
+    texts: Annotated[str | None, _OWN, _TEXTS] = None
+    """your own prompts: .parquet, .jsonl or .csv with a column text, or chats in a column messages"""
+    prompt_tokens: Annotated[int | None, _OWN, _TOKENS] = None
+    """of each request (default: 256, or as GLUE's)"""
+    output_tokens: Annotated[int | None, _OWN, _TOKENS] = None
+    """that a language model generates for each (default: 64)"""
+    batch: Annotated[tuple[int, ...] | None, _OWN, listed_by(_batches, "N[,N...]")] = None
+    """prompts served together (default: 1)"""
