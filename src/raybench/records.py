@@ -119,3 +119,8 @@ class Problems:
 def count(number: int, noun: str) -> str:
     """``1 GPU``, ``2 GPUs``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_percent(share: float, digits: str = "g") -> str:
+    """A share or a relative difference as people read it, by a format of numbers: 0.955 -> ``95.5 %``."""
+    return f"{share * 100:{digits}} %"

@@ -41,13 +41,13 @@ def test_a_run_in_which_nothing_was_read_or_nothing_happened_has_none() -> None:
         (
             {"steal_share": 0.042, "steal_ns": 10**8},
             "stolen_time",
-            "a hypervisor took up to 4.2% of the machine's processor time",
+            "a hypervisor took up to 4.2 % of the machine's processor time",
         ),
-        ({"others_share": 0.8}, "busy_machine", "others computed on up to 80% of the machine's processor time"),
+        ({"others_share": 0.8}, "busy_machine", "others computed on up to 80 % of the machine's processor time"),
         (
             {"throttled_share": 0.25},
             "cpu_quota",
-            "its control group stood still for want of quota, up to 25.0% of the time measured",
+            "its control group stood still for want of quota, up to 25.0 % of the time measured",
         ),
         ({"swapped_mb": 0.004}, "swapping", "up to 0.0 MB were swapped in and out"),
         ({"gpu_throttled_by": "power cap, heat"}, "gpu_throttled", "the GPU's clock was held down by power cap, heat"),

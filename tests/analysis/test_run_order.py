@@ -91,13 +91,13 @@ def test_the_ratio_is_what_befell_the_run_however_few_its_rounds(rounds: int) ->
     """An odd visit is in the average that it is compared with: half of it where there are two rounds."""
     order = np.arange(10 * rounds)
     (first,) = cautions(*run_of(10, rounds, np.where(order == 0, math.log(1.2), 0.0)))
-    assert (first.code, "20.0% slower" in first.message) == ("first_visit", True)
+    assert (first.code, "20.0 % slower" in first.message) == ("first_visit", True)
     for start in {5, 5 * rounds} if rounds > 2 else {10}:  # of five visits before it, two rounds cannot be sure
         (step,) = cautions(*run_of(10, rounds, np.where(order >= start, math.log(1.2), 0.0)))
-        assert (step.code, "20.0% slower" in step.message) == ("change_point", True)
+        assert (step.code, "20.0 % slower" in step.message) == ("change_point", True)
         assert f"from v{start} on (number {start + 1})" in step.message
     (trend,) = cautions(*run_of(10, rounds, math.log(1.01) * order))
-    assert (trend.code, "1.000% slower" in trend.message) == ("drift", True)
+    assert (trend.code, "1.000 % slower" in trend.message) == ("drift", True)
 
 
 def test_strata_and_a_step_are_fitted_side_by_side() -> None:

@@ -89,7 +89,7 @@ def test_of_few_adapter_loads_the_longest_counts_and_of_enough_the_p95(known_tab
         return way.switch_s, way.switch_is
 
     assert swapped(tables) == (0.09, "longest of 6 adapter loads")
-    few = "A swap is planned with the longest of 6 adapter loads: a p95 needs 130. With 74% probability the true p95 "
+    few = "A swap is planned with the longest of 6 adapter loads: a p95 needs 130. With 74 % probability the true p95 "
     assert few + "is longer." in advise(tables).cautions
     assert not any("swap is planned" in line for line in advise(tables, switches=0.0).cautions)
     tables.connection.execute(

@@ -158,7 +158,7 @@ def test_time_that_a_hypervisor_takes_is_found(tmp_path: Path) -> None:
     assert (load.state, steal.state) == ("caution", "caution")
     assert load.found.startswith("others compute on 0.5")
     assert load.found.endswith(" of 2 cores: a) b (7) 0.50")
-    assert steal.found == "15.0% of the processor time over 1.0 s, 2.5% since the machine started"
+    assert steal.found == "15.0 % of the processor time over 1.0 s, 2.5 % since the machine started"
     assert finding_of("load", load_checks.load_checks(tree, 0.5, lambda _: None)["load"]).found == (
         "/proc/stat stood still for 0.5 s"
     )

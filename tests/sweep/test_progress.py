@@ -122,7 +122,7 @@ def test_a_terminal_gets_a_bar_with_the_configuration_the_round_and_the_samples(
         shown = log.getvalue().splitlines()[-1]
     assert "round 3/10 mrpc_seed42 lora_merged_mrpc_seed42" in shown
     assert "2,000 of 15,500 samples, left" in shown
-    assert "13%" in shown
+    assert "13 %" in shown
     assert "━" in shown
 
 
@@ -190,8 +190,8 @@ def test_ratios_that_cannot_be_worked_out_are_said_once_and_the_run_goes_on(
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (80, "round 3/10 mrpc_seed42 ━╸              13% 2,000 of 15,500 samples, left -:--:--"),
-        (60, "round 3/10 ╸       13% 2,000 of 15,500 samples, left -:--:--"),
+        (80, "round 3/10 mrpc_seed42 ━╸             13 % 2,000 of 15,500 samples, left -:--:--"),
+        (60, "round 3/10 ╸      13 % 2,000 of 15,500 samples, left -:--:--"),
     ],
 )
 def test_on_a_narrow_terminal_names_give_way_first(log: io.StringIO, clock: Clock, width: int, line: str) -> None:

@@ -32,14 +32,14 @@ def drawn(width: int, names: tuple[str, ...] = NAMES, *, done: int = 6_000, wher
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (140, f"round 3/10 mrpc_seed42 lora_merged_mrpc_seed42 {'━' * 40}  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (100, f"round 3/10 mrpc_seed42 lora_merged_mrpc_seed42 {'━' * 10}  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (92, f"round 3/10 mrpc_seed42 lora_merged_mr… {'━' * 10}  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (80, f"round 3/10 mrpc_seed42 {'━' * 14}  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (72, f"round 3/10 mrpc_s… {'━' * 10}  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (60, f"round 3/10 {'━' * 6}  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (54, "round 3/10  30% 6,000 of 20,000 samples, left 0:14:00"),
-        (45, " 30% 6,000 of 20,000 samples, left 0:14:00"),
+        (140, f"round 3/10 mrpc_seed42 lora_merged_mrpc_seed42 {'━' * 40}  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (100, f"round 3/10 mrpc_seed42 lora_merged_mrpc_seed… {'━' * 10}  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (92, f"round 3/10 mrpc_seed42 lora_merged_m… {'━' * 10}  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (80, f"round 3/10 mrpc_seed42 {'━' * 13}  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (72, f"round 3/10 mrpc_… {'━' * 10}  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (60, f"round 3/10 {'━' * 5}  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (54, "round 3/10  30 % 6,000 of 20,000 samples, left 0:14:00"),
+        (45, " 30 % 6,000 of 20,000 samples, left 0:14:00"),
     ],
 )
 def test_names_give_way_first_and_counts_and_time_left_stay_whole(width: int, line: str) -> None:
@@ -52,4 +52,4 @@ def test_names_give_way_first_and_counts_and_time_left_stay_whole(width: int, li
 def test_the_line_is_one_line_whatever_names_are_called(width: int, names: tuple[str, ...]) -> None:
     (line,) = drawn(width, names).splitlines()
     assert line.startswith("round 3/10")
-    assert line.endswith(" 30% 6,000 of 20,000 samples, left 0:14:00")
+    assert line.endswith(" 30 % 6,000 of 20,000 samples, left 0:14:00")

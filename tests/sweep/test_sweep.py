@@ -207,7 +207,7 @@ def test_rounds_are_added_until_the_intervals_are_narrow_also_across_a_kill(
     assert 3 <= kept < LEAST_ROUNDS <= rounds
     assert RunStore.open(root).committed() == {("sst2_seed1", r) for r in range(rounds)}
     said = dict(
-        re.findall(r"After (\d+) rounds the widest half-width .* \(target 90\.00%\): (\w+)", drivers[1].output())
+        re.findall(r"After (\d+) rounds the widest half-width .* \(target 90\.00 %\): (\w+)", drivers[1].output())
     )
     decisions = {str(n): rule.decide(widths[:n]) for n in range(kept, rounds + 1)}
     assert "continue" not in decisions.pop(str(rounds)), widths

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raybench.analysis.distributions import binomial_sf
 from raybench.analysis.stats import ROUNDING
+from raybench.records import in_percent
 
 Code = Literal[
     "autocorrelated",
@@ -285,7 +286,8 @@ def _share_cautions(shares: VarianceShares, visits: int) -> list[Caution | None]
         found.append(
             Caution(
                 "visits_differ",
-                f"{shares.visits:.0%} of the variance lies between visits, {shares.requests:.0%} between requests",
+                f"{in_percent(shares.visits, '.0f')} of the variance lies between visits, "
+                f"{in_percent(shares.requests, '.0f')} between requests",
                 "more rounds narrow the intervals, more requests in a visit hardly do",
             )
         )
@@ -293,7 +295,7 @@ def _share_cautions(shares: VarianceShares, visits: int) -> list[Caution | None]
         found.append(
             Caution(
                 "gpus_differ",
-                f"{shares.devices:.0%} of the variance lies between GPUs",
+                f"{in_percent(shares.devices, '.0f')} of the variance lies between GPUs",
                 "read absolute latencies GPU by GPU; more GPUs narrow the intervals, more rounds hardly do",
             )
         )

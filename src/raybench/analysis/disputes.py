@@ -7,6 +7,7 @@ from typing import Any
 
 from raybench.analysis.diagnostics import Caution
 from raybench.analysis.ratios import PAIRED, compared_in
+from raybench.records import in_percent
 
 
 def disputes(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str | None, Caution]]:
@@ -35,4 +36,4 @@ def _reference(row: Mapping[str, Any]) -> str:
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    return f"{row['ratio'] - 1:+.1%} [{row['low'] - 1:+.1%}, {row['high'] - 1:+.1%}]"
+    return "{} [{}, {}]".format(*(in_percent(row[of] - 1, "+.1f") for of in ("ratio", "low", "high")))

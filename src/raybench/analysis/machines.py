@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from raybench.analysis.diagnostics import Caution, Code
 from raybench.analysis.kept_text import kept_object, shown
-from raybench.records import count
+from raybench.records import count, in_percent
 
 STEAL_SHARE: Final = 0.01
 _STEAL_LEAST_NS: Final = 20_000_000
@@ -46,7 +46,7 @@ def _stolen(rows: Sequence[Row]) -> Iterator[Caution]:
         most = max(row["steal_share"] for row in of)
         yield _caution(
             "stolen_time",
-            f"a hypervisor took up to {most:.1%} of the machine's processor time",
+            f"a hypervisor took up to {in_percent(most, '.1f')} of the machine's processor time",
             of,
             rows,
             "these visits have stalls that are not theirs: measure on a dedicated host, or on an instance that is not "
@@ -59,7 +59,7 @@ def _busy(rows: Sequence[Row]) -> Iterator[Caution]:
         most = max(row["others_share"] for row in of)
         yield _caution(
             "busy_machine",
-            f"others computed on up to {most:.0%} of the machine's processor time",
+            f"others computed on up to {in_percent(most, '.0f')} of the machine's processor time",
             of,
             rows,
             "they share cores, caches and memory with what is measured, and widen intervals: raybench doctor names "
@@ -72,7 +72,7 @@ def _stalled(rows: Sequence[Row]) -> Iterator[Caution]:
         most = max(row["throttled_share"] for row in of)
         yield _caution(
             "cpu_quota",
-            f"its control group stood still for want of quota, up to {most:.1%} of the time measured",
+            f"its control group stood still for want of quota, up to {in_percent(most, '.1f')} of the time measured",
             of,
             rows,
             "some requests waited for the next period: have the quota lifted (cpu.max: max; no CPU limit of the pod)",

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from raybench.analysis.diagnostics import Caution, Visit
 from raybench.analysis.distributions import t_sf
 from raybench.analysis.stats import ROUNDING
+from raybench.records import in_percent
 
 _FEWEST_VISITS: Final = 6
 """Below this no order of visits is rare enough to be called a drift: 2 of 5! orders are monotone, 1.7 %."""
@@ -278,4 +279,4 @@ def _permutation_p(
 
 
 def _percent(ratio: float, digits: int = 1) -> str:
-    return f"{abs(ratio - 1):.{digits}%} {'slower' if ratio > 1 else 'faster'}"
+    return f"{in_percent(abs(ratio - 1), f'.{digits}f')} {'slower' if ratio > 1 else 'faster'}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from raybench.analysis.diagnostics import Caution
 from raybench.analysis.server_versions import never_idle_cautions, version_cautions
-from raybench.records import count
+from raybench.records import count, in_percent
 from raybench.store import redact_uris
 
 LATE_MS: Final = 1.0
@@ -70,8 +70,8 @@ def served_cautions(
                 "median TTFT"
             )
             hint = (
-                f"the client held the server up, above {LATE_MS:g} ms and {LATE_SHARE:.0%} of the TTFT: give it a core "
-                "of its own, or a smaller load"
+                f"the client held the server up, above {LATE_MS:g} ms and {in_percent(LATE_SHARE)} of the TTFT: give "
+                "it a core of its own, or a smaller load"
             )
             found.append((name, Caution("late_client", message, hint)))
     return found
@@ -102,8 +102,9 @@ def _at_once(visits: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, Caut
         steps, together = (sum(visit[key] for visit in own) for key in ("steps", "together"))
         if together > steps * TOGETHER_SHARE:
             message = (
-                f"{own[0]['deployment']}: {together / steps:.1%} of tokens came together with the one before, beside "
-                "those of answers that came whole: a TTFT may have steps of its own answer in it, and a TPOT lack them"
+                f"{own[0]['deployment']}: {in_percent(together / steps, '.1f')} of tokens came together with the one "
+                "before, beside those of answers that came whole: a TTFT may have steps of its own answer in it, and a "
+                "TPOT lack them"
             )
             hint = (
                 "the client came to read late, or the server tells several tokens at once: give the client a core of "

@@ -13,6 +13,7 @@ from raybench.analysis import WALL, Unknown
 from raybench.compare.changes import Change
 from raybench.compare.comparison import Row, RunComparison
 from raybench.compare.options import By
+from raybench.records import in_percent
 from raybench.report import (
     MEASURES,
     Screen,
@@ -99,7 +100,7 @@ def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
     if found.undecidable(by, each):
         return [f"Nothing can be judged: {why}." for why in _causes(judged, by)]
     lines = [_finding(row, by, against) for row in found.with_verdict(("slower", "faster"), by, each)]
-    margin = f"±{found.margin * 100:g} %"
+    margin = f"±{in_percent(found.margin)}"
     same = found.with_verdict(["equivalent"], by, each)
     if same:
         lines.append(f"Equivalent within {margin}, {against}: {row_names(same)}.")

@@ -14,6 +14,7 @@ from raybench.analysis import Limits
 from raybench.decide.advice import gigabytes
 from raybench.decide.capacity import WAYS, Way, gpus_needed
 from raybench.decide.queueing import ROUNDING
+from raybench.records import in_percent
 
 GOOD: Final = 0.95
 """The share of requests that must keep the limits for a load to be carried, as for `--slo-p95`."""
@@ -162,8 +163,8 @@ def _no_room(each: int, beside: int) -> str:
 
 def _why_not(row: Mapping[str, Any], needs: ServedNeeds, is_carried: bool) -> Iterator[str]:
     if not is_carried:
-        at_most = f"{row['good_share'] * 100:.1f} % at most"
-        yield f"limits: at no load {GOOD * 100:g} % of requests are within {limit_words(needs)}, {at_most}"
+        at_most = f"{in_percent(row['good_share'], '.1f')} at most"
+        yield f"limits: at no load {in_percent(GOOD)} of requests are within {limit_words(needs)}, {at_most}"
 
 
 def _binds(gpus: int | None, by_memory: int | None, by_load: int | None) -> str:

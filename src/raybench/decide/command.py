@@ -22,7 +22,7 @@ from raybench.decide.options import DecideOptions, StatedNeeds, required
 from raybench.decide.report import deciding_numbers, render
 from raybench.decide.served import decide_served, render_served, served_to_dict
 from raybench.decide.telling import PAIRS, Pair, comparisons_of
-from raybench.records import InputError, count
+from raybench.records import InputError, count, in_percent
 from raybench.report import open_console, round_seconds, write_json
 from raybench.store import Location, StoreError, read_description
 
@@ -92,7 +92,7 @@ def cautions(
         # The longest of n lies below the true p95 where all n do.
         found.append(
             f"A swap is planned with the longest of {count(loads, 'adapter load')}: a p95 needs {FOR_A_P95}. With "
-            f"{0.95**loads:.0%} probability the true p95 is longer."
+            f"{in_percent(0.95**loads, '.0f')} probability the true p95 is longer."
         )
     if unsure := [f"{c.strategy} against {c.reference}" for c in compared.values() if c.verdict == "inconclusive"]:
         found.append(

@@ -16,7 +16,7 @@ from raybench.analysis import Tables, goodput_rows, limits_of, shipped_sql
 from raybench.decide.advice import as_json
 from raybench.decide.capacity import STRATEGIES
 from raybench.decide.carried import GOOD, ServedNeeds, ServedWay, best_served, limit_words, served_ways
-from raybench.records import InputError, count
+from raybench.records import InputError, count, in_percent
 from raybench.report import Screen, print_line, run_argument, shell_command
 
 _BASES: Final = ("full_ft", "lora_merged", "lora_separate")
@@ -103,7 +103,7 @@ def render_served(advice: ServedAdvice, console: Screen) -> None:
             "-" if way.gpus is None else gpu_words(way).removesuffix(" GPUs").removesuffix(" GPU"),
             f"{way.tasks_per_gpu:,}",
             _rate(way),
-            f"{way.good_share * 100:.1f} %",
+            in_percent(way.good_share, ".1f"),
             way.deployment,
             way.why_not or way.binds,
         ]
@@ -147,7 +147,7 @@ def _no_load(tables: Tables, has_loads: bool) -> str:
 
 def _sentence(needs: ServedNeeds, best: ServedWay | None) -> str:
     asked = (
-        f"{count(needs.tasks, 'task')} at {needs.requests_per_second:g} requests/s, {GOOD * 100:g} % within "
+        f"{count(needs.tasks, 'task')} at {needs.requests_per_second:g} requests/s, {in_percent(GOOD)} within "
         f"{limit_words(needs)}"
     )
     if best is None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from raybench.machine.findings import CannotRead, Look, Tree, number_of
+from raybench.records import in_percent
 
 _OTHERS_CORES: Final = 0.2
 """How many cores others may use: daemons of an idle machine use less."""
@@ -83,8 +84,8 @@ def _steal(tree: Tree, watched: Callable[[], _Watched]) -> Look:
     if not since.all_ns:
         raise CannotRead("/proc/stat counts nothing")
     share = seen.stolen_ns / seen.all_ns if seen.all_ns else 0.0
-    found = f"{share:.1%} of the processor time over {watched().seconds:.1f} s, {since.stolen_ns / since.all_ns:.1%} "
-    found += "since the machine started"
+    found = f"{in_percent(share, '.1f')} of the processor time over {watched().seconds:.1f} s, "
+    found += f"{in_percent(since.stolen_ns / since.all_ns, '.1f')} since the machine started"
     if share <= _STOLEN_SHARE:
         return Look(found)
     return Look(found, "its hypervisor runs others: a dedicated host, an instance that is not burstable")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from raybench.analysis import Tables
-from raybench.records import count
+from raybench.records import count, in_percent
 from raybench.report import answering, has_claims, interval, of_all, told_in_brief, why_no_interval
 from raybench.store import redact_uris
 
@@ -176,7 +176,7 @@ def _certainty(tables: Tables, rows: Sequence[Mapping[str, Any]], noun: str) -> 
     visits = count(max(row["visits"] for row in rows), "visit")
     basis = (
         f"95 % intervals over up to {visits}, verdicts at 5 % after Holm's adjustment{_over(tables, noun)}, equivalent "
-        f"within ±{tables.margin * 100:g} %; it holds for {where}."
+        f"within ±{in_percent(tables.margin)}; it holds for {where}."
     )
     if unsettled:
         return "open", f"Not settled: {of_all(unsettled, len(rows), noun)}. By {basis}"

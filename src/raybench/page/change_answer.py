@@ -8,7 +8,7 @@ from raybench.compare import WHY_UNKNOWN, By, Row, RunComparison, change_interva
 from raybench.page.answer import NAMED, Answer, State
 from raybench.page.values import p_value
 from raybench.page.verdicts import Reason
-from raybench.records import count
+from raybench.records import count, in_percent
 from raybench.report import settled_by
 
 
@@ -51,11 +51,11 @@ def reason_of_change(row: Row, by: By, found: RunComparison) -> Reason:
     if change.unknown is not None:
         return Reason(change.unknown.replace(" ", "-"), WHY_UNKNOWN[change.unknown])
     if change.verdict == "equivalent":
-        within = f"within ±{margin * 100:g} %"
+        within = f"within ±{in_percent(margin)}"
         return Reason("within-margin", f"two one-sided tests put it {within}, p {p_value(change.p_equivalence)}")
     if change.verdict in ("slower", "faster"):
         return Reason("significant", f"p {p_value(change.p_holm)} after Holm's adjustment, below 0.05")
-    told = f"neither different (p {p_value(change.p_holm)} after Holm) nor surely within ±{margin * 100:g} %"
+    told = f"neither different (p {p_value(change.p_holm)} after Holm) nor surely within ±{in_percent(margin)}"
     if change.more_rounds is None:
         return Reason("too-wide", f"{told}; rounds alone would not settle it, more GPUs may")
     return Reason("too-wide", f"{told}; {settled_by(change.more_rounds, found.round_s, of_each_run=True)}")
@@ -68,7 +68,7 @@ def _told(found: RunComparison, rows: Sequence[Row], by: By, against: str) -> st
         return f"No answer: of {of_all} {against} none can be judged, for {'; '.join(sorted(reasons))}"
     moved = sorted(found.with_verdict(("slower", "faster"), by), key=lambda row: -_distance(row, by))
     same, unsettled = (len(found.with_verdict([verdict], by)) for verdict in ("equivalent", "inconclusive"))
-    margin = f"±{found.margin * 100:g} %"
+    margin = f"±{in_percent(found.margin)}"
     if not moved and not unsettled:
         told = f"Nothing changed {against}: {of_all}, each equivalent within {margin}"
     elif not moved:
@@ -113,5 +113,5 @@ def _certainty(found: RunComparison, rows: Sequence[Row], by: By) -> str:
     )
     return (
         f"95 % intervals over up to {count(visits, 'visit')}, verdicts at 5 % after Holm's adjustment over all rows, "
-        f"equivalent within ±{found.margin * 100:g} %. {differ}"
+        f"equivalent within ±{in_percent(found.margin)}. {differ}"
     )

@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from raybench.page.drawing import BAND, COLOURS, DASHES, INK, MARKERS, figure, label
 from raybench.page.parts import Chart, Forest, Mark, Plot
+from raybench.records import in_percent
 from raybench.report import percent
 
 _DENSE = 1000.0
@@ -104,7 +105,7 @@ def _percent_ticks(axis: Any, most: int) -> None:
     low, high = axis.get_view_interval()
     ticks = [1 + tick for tick in MaxNLocator(most).tick_values(low - 1, high - 1) if low <= 1 + tick <= high]
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{(ratio - 1) * 100:+.3g} %"))
+    axis.set_major_formatter(FuncFormatter(lambda ratio, _: in_percent(ratio - 1, "+.3g")))
 
 
 def _log_ticks(axis: Any, shown: Any) -> None:

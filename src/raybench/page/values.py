@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from raybench.records import in_percent
 from raybench.report import percent
 
 _DIGITS: Final = 7
@@ -24,7 +25,7 @@ def whole(value: int) -> str:
 
 def shares(value: float) -> str:
     """``12.3 %``."""
-    return f"{value * 100:.1f} %"
+    return in_percent(value, ".1f")
 
 
 def end(ratio: float) -> str:

@@ -10,6 +10,7 @@ from raybench.page.answer import reference_of
 from raybench.page.parts import Item, Limits, Section, cut
 from raybench.page.queries import text_of
 from raybench.page.values import p_value
+from raybench.records import in_percent
 from raybench.report import (
     MEASURES,
     Settling,
@@ -72,11 +73,11 @@ def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
     if row["unknown"] is not None:
         return _unknown(row["unknown"])
     if row["verdict"] == "equivalent":
-        within = f"within ±{margin * 100:g} %"
+        within = f"within ±{in_percent(margin)}"
         return Reason("within-margin", f"two one-sided tests put it {within}, p {p_value(row['p_equivalence'])}")
     if row["verdict"] in ("slower", "faster"):
         return Reason("significant", f"p {p_value(row['p_holm'])} after Holm's adjustment, below 0.05")
-    told = f"neither different (p {p_value(row['p_holm'])} after Holm) nor surely within ±{margin * 100:g} %"
+    told = f"neither different (p {p_value(row['p_holm'])} after Holm) nor surely within ±{in_percent(margin)}"
     if row["more_rounds"] is None:
         return Reason("too-wide", f"{told}; only repeated visits, or further devices, can settle it")
     return Reason("too-wide", f"{told}; {row.get('settled_by') or settled_by(row['more_rounds'])}")

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from raybench.analysis import Tables, shipped_sql
-from raybench.records import count
+from raybench.records import count, in_percent
 from raybench.report.numbers import percent
 
 
@@ -24,7 +24,7 @@ def attribution_lines(tables: Tables) -> list[str]:
     lines = [_line(row) for row in rows]
     known = [row for row in predicted if row["error"] is not None]
     if known:
-        off, most = (f"{by([abs(row['error']) for row in known]) * 100:.1f} %" for by in (statistics.median, max))
+        off, most = (in_percent(by([abs(row["error"]) for row in known]), ".1f") for by in (statistics.median, max))
         lines.append(
             "What is counted and how fast the device is predict the mean times of "
             f"{count(len(known), 'configuration')} with a median error of {off}, at most {most}: raybench sql, "

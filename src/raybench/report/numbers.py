@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from raybench.records import count
+from raybench.records import count, in_percent
 
 _MOST_TIMES: Final = 10.0
 """An interval that reaches further than that many times either way, and has no change in it, tells nobody anything."""
@@ -30,7 +30,7 @@ def percent(ratio: float | None) -> str:
         return "-"
     if math.isinf(ratio):
         return "+inf"
-    return f"{(ratio - 1) * 100:+.1f} %"
+    return in_percent(ratio - 1, "+.1f")
 
 
 def interval(row: Mapping[str, Any]) -> str:

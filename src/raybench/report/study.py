@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
+from raybench.records import in_percent
 from raybench.report.cautions import caution_lines
 from raybench.report.columns import mean_header, reference_header
 from raybench.report.numbers import interval, judged_interval, share, size
@@ -71,7 +72,7 @@ def verdict_lines(tables: Tables) -> list[str]:
     if is_too_short(tables):
         return [too_short(tables), *caution_lines(tables)]
     rows = judged_rows(tables)
-    margin = f"±{tables.margin * 100:g} %"
+    margin = f"±{in_percent(tables.margin)}"
     settling = Settling(tables)
     measures = measures_of(row["measure"] for row in rows)
     if len(measures) > 1:
@@ -289,4 +290,4 @@ def _ms(value: float | None, measure: str, unit: str = " ms") -> str:
 
 def _error(value: float) -> str:
     """A relative error: ``1.3 %``, ``0.0021 %``."""
-    return f"{value * 100:.2g} %" if value and math.isfinite(value) else "0 %"
+    return in_percent(value, ".2g") if value and math.isfinite(value) else "0 %"

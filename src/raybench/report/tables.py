@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import Tables
-from raybench.records import count
+from raybench.records import count, in_percent
 from raybench.report.attribution import attribution_lines
 from raybench.report.columns import columns_of
 from raybench.report.failures import all_of_it, failed_headline, has_failed, incomplete_lines
@@ -160,7 +160,7 @@ def print_everything(tables: Tables, console: Screen) -> None:
                 "n": _count,
                 "mean_ms": _ms,
                 "p95_ms": _ms,
-                "share_of_request": lambda v: f"{v:.1%}",
+                "share_of_request": lambda v: in_percent(v, ".1f"),
                 "request_ms": _ms,
             },
         ),

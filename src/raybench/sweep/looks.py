@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from raybench.analysis import HalfwidthRule, Views
 from raybench.plan import Plan
-from raybench.records import count
+from raybench.records import count, in_percent
 from raybench.store import RunStore
 
 
@@ -25,12 +25,13 @@ def last_rounds(plan: Plan, store: RunStore, say: Callable[[str], None]) -> Iter
         widths = verdicts.widest_claims()
         rule = HalfwidthRule(plan.until_halfwidth, plan.rounds, verdicts.devices)
         decision = rule.decide(widths)
-        widest = f"{widths[-1]:.2%}" if widths and widths[-1] < 10 else "not known yet"
+        widest = in_percent(widths[-1], ".2f") if widths and widths[-1] < 10 else "not known yet"
         if rule.devices != said_of and (why := rule.out_of_reach()) is not None:
             say(why)
         said_of = rule.devices
         confirming = decision == "continue" and widths and rule.is_narrow(rounds, widths[-1])
         found = "narrow so far, to be confirmed by further rounds" if confirming else decision
-        say(f"After {count(rounds, 'round')} the widest half-width is {widest} (target {rule.target:.2%}): {found}.")
+        target = in_percent(rule.target, ".2f")
+        say(f"After {count(rounds, 'round')} the widest half-width is {widest} (target {target}): {found}.")
         if decision != "continue":
             return

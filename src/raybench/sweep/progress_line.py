@@ -30,7 +30,7 @@ class ProgressLine:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         task = self._task
         counts = Text.assemble(
-            (f"{task.percentage:>3.0f}%", "progress.percentage"),
+            (f"{task.percentage:>3.0f} %", "progress.percentage"),
             f" {task.completed:,.0f} of {task.total or 0:,.0f} samples, left ",
             TimeRemainingColumn().render(task),
         )
