@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,12 @@ def test_a_difference_that_a_few_stalls_make_is_disputed_and_inconclusive(
     assert ": the means differ by +" in one
     said = next(line for line in verdict_lines(tables) if line.startswith("LoRA Separate against Full FT"))
     assert "is inconclusive" in said
-    assert "a few slow requests make it, request by request it is" in said
+    assert re.search(
+        r"; some requests make the difference of the means: request by request it is \S+ % \[.*\], within the margin$",
+        said,
+    )
+    (hint,) = {row["hint"] for row in tables.rows("FROM cautions WHERE code = 'disputed'")}
+    assert hint.startswith("some requests make the difference, slow or long ones, and most do not show it: ")
     assert any(line.startswith("Caution: 2 of 7 configurations had many requests") for line in verdict_lines(tables))
 
 
@@ -86,6 +92,26 @@ def test_stalls_of_a_deployment_that_is_slower_throughout_dispute_nothing(
     assert by_clock["wall"]["verdict"] == "slower"
     assert by_clock["wall"]["disputed"] is False
     assert by_clock["wall paired"]["ratio"] == pytest.approx(1.1, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "hint"),
+    [
+        ("equivalent", "some requests make the difference, slow or long ones, and most do not show it"),
+        ("faster", "some requests make the difference, slow or long ones, and most do not show it"),
+        ("inconclusive", "the means show it after Holm's adjustment, the requests' own ratios not surely enough"),
+    ],
+)
+def test_what_only_the_means_are_sure_of_is_not_laid_to_some_requests(verdict: str, hint: str) -> None:
+    row = {"deployment": "B", "reference_strategy": "A", "reference_deployment": "A", "measure": "end_to_end"}
+    wall = row | {"clock": "wall", "ratio": 1.267, "low": 1.098, "high": 1.462, "disputed": True}
+    paired = row | {"clock": "wall paired", "ratio": 1.285, "low": 1.065, "high": 1.552, "verdict": verdict}
+    ((name, caution),) = disputes([wall, paired])
+    assert name is None
+    assert caution.message == (
+        "B against A: the means differ by +26.7 % [+9.8 %, +46.2 %], request by request it is +28.5 % [+6.5 %, +55.2 %]"
+    )
+    assert caution.hint.startswith(f"{hint}: ")
 
 
 def test_what_is_not_disputed_has_no_caution() -> None:

@@ -225,7 +225,7 @@ def test_each_verdict_has_a_reason_and_the_ratios_that_it_is_drawn_from(of_a_lan
         ({"unknown": "one visit"}, "one-visit", "more --rounds"),
         ({"unknown": "equal visits"}, "equal-visits", "to the last digit"),
         ({"unknown": "devices apart"}, "devices-apart", "met the devices"),
-        ({"disputed": True}, "disputed", "a few slow requests"),
+        ({"disputed": True}, "disputed", "which does not bear it out"),
         ({"more_rounds": 3}, "too-wide", "about 3 more rounds would settle it"),
         ({}, "too-wide", "only repeated visits"),
         ({"verdict": "slower"}, "significant", "p 0.2000 after Holm"),
@@ -233,8 +233,9 @@ def test_each_verdict_has_a_reason_and_the_ratios_that_it_is_drawn_from(of_a_lan
     ],
 )
 def test_a_reason_in_words(changes: dict[str, object], code: str, words: str) -> None:
-    row = {"verdict": "inconclusive", "unknown": None, "disputed": None, "more_rounds": None, "paired": None}
-    row |= {"p_holm": 0.2, "p_equivalence": 0.00001}
+    row = {"verdict": "inconclusive", "unknown": None, "disputed": None, "more_rounds": None}
+    row |= {"p_holm": 0.2, "p_equivalence": 0.00001, "ratio": 1.285, "low": 1.065, "high": 1.552}
+    row["paired"] = dict(row)
     reason = reason_of(row | changes, 0.02)
     assert reason.code == code
     assert words in reason.words

@@ -11,6 +11,8 @@ import pytest
 
 from fake_device import make_known, uneven
 from raybench.analysis.tables import Tables
+from raybench.page.parts import Limits
+from raybench.page.verdicts import verdict_section
 from raybench.plan.plan import Plan
 from raybench.report import Screen
 from raybench.report import tables as report
@@ -18,6 +20,11 @@ from runs import measure
 from small_plans import load_small
 
 MS = 1_000_000
+LIMITS = Limits()
+JUDGED_APART = (
+    "The tables overhead (by configuration) and by_strategy (by deployment) judge {} differently, from the same "
+    "numbers: Holm's adjustment counts each table's own rows, and these are not the same."
+)
 Known = Callable[..., None]
 
 
@@ -142,6 +149,60 @@ def test_rounds_that_nobody_would_wait_for_are_not_asked_for(tables: Tables, rou
     )
     (line,) = [line for line in report.verdict_lines(tables) if " is inconclusive: " in line]
     assert line == f"LoRA Merged against Full FT is inconclusive: +0.5 % [+0.5 %, +0.5 %]; {words}"
+
+
+@pytest.mark.parametrize(
+    ("paired", "p_holm", "words"),
+    [
+        (
+            "inconclusive",
+            0.0781,
+            "the means show it, but request by request it is +28.5 % [+6.5 %, +55.2 %], p 0.0781 after Holm's "
+            "adjustment, which does not bear it out",
+        ),
+        (
+            "equivalent",
+            0.2,
+            "some requests make the difference of the means: request by request it is +28.5 % [+6.5 %, +55.2 %], "
+            "within the margin",
+        ),
+        (
+            "slower",
+            0.001,
+            "some requests make the difference of the means: request by request it is +28.5 % [+6.5 %, +55.2 %], the "
+            "opposite",
+        ),
+    ],
+)
+def test_a_disputed_row_says_what_the_requests_own_ratios_say(
+    tables: Tables, paired: str, p_holm: float, words: str
+) -> None:
+    where = "WHERE strategy = 'lora_merged' AND reference_strategy = 'full_ft' AND clock ="
+    tables.connection.execute(f"UPDATE by_strategy SET verdict = 'inconclusive', disputed = true {where} 'wall'")
+    tables.connection.execute(
+        "UPDATE by_strategy SET ratio = 1.285, low = 1.065, high = 1.552, verdict = ?, p_holm = ? "
+        f"{where} 'wall paired'",
+        [paired, p_holm],
+    )
+    (line,) = [line for line in report.verdict_lines(tables) if " is inconclusive: " in line]
+    assert line == f"LoRA Merged against Full FT is inconclusive: +0.5 % [+0.5 %, +0.5 %]; {words}"
+    (item,) = [one for one in verdict_section(tables, LIMITS).items if one.tag == "inconclusive"]
+    assert item.lines == (f"disputed: {words}.",)
+
+
+def test_that_two_tables_judge_the_same_numbers_differently_is_said_where_they_do(tables: Tables) -> None:
+    assert report.judged_apart(tables) == []
+    # Of several configurations the two tables have other numbers.
+    tables.connection.execute("UPDATE overhead SET verdict = 'inconclusive' WHERE deployment <> 'Multi-adapter (2)'")
+    assert report.judged_apart(tables) == []
+    own = "WHERE deployment = 'Multi-adapter (2)' AND clock = 'wall'"
+    tables.connection.execute(f"UPDATE overhead SET disputed = true {own} AND reference_strategy = 'full_ft'")
+    assert report.judged_apart(tables) == [JUDGED_APART.format("1 comparison")]
+    tables.connection.execute(f"UPDATE overhead SET verdict = 'inconclusive' {own}")
+    assert report.judged_apart(tables) == [JUDGED_APART.format("2 comparisons")]
+    assert verdict_section(tables, LIMITS).lines[-1] == JUDGED_APART.format("2 comparisons")
+    everything = shown(lambda console: report.print_everything(tables, console))
+    assert everything.count(JUDGED_APART.format("2 comparisons")) == 1
 
 
 def test_a_run_of_one_round_gives_no_verdicts_and_says_how_many_would(

@@ -43,7 +43,8 @@ def judged(rows: Sequence[Compared], margin: float) -> list[dict[str, Any]]:
     """The rows, completed with interval, p and verdict; ``margin``: within it two are equivalent (0.02 is 2 %).
 
     What the means call slower or faster and the requests' own ratios (the clock `ratios.PAIRED`) do not is disputed,
-    and inconclusive: a few requests make the difference, as stalls of a busy machine do.
+    and inconclusive: some requests make the difference, as stalls of a busy machine do, or it is close to what can be
+    told at all, so that the one is sure of it after Holm and the other is not.
     """
     claims, adjusted = _claims_of(rows), adjusted_p(rows)
     families = Counter(claim.family for claim in {claim for claim in claims if claim is not None})

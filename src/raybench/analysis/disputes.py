@@ -1,13 +1,22 @@
-"""Means that differ by a few requests: each such comparison is a caution, and its verdict inconclusive."""
+"""Means that differ where requests' own ratios do not bear it out: a caution each, and its verdict is inconclusive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from raybench.analysis.diagnostics import Caution
 from raybench.analysis.ratios import PAIRED, compared_in
 from raybench.records import in_percent
+
+_SOME: Final = (
+    "some requests make the difference, slow or long ones, and most do not show it: look for what shares the machine, "
+    "and at the percentiles for whether the slow ones are the deployment's own; more rounds tell them from chance"
+)
+_UNSURE: Final = (
+    "the means show it after Holm's adjustment, the requests' own ratios not surely enough: either a few requests make "
+    "it, or these visits barely show as much; more rounds tell, and look for what shares the machine"
+)
 
 
 def disputes(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str | None, Caution]]:
@@ -24,8 +33,7 @@ def disputes(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str | None, Ca
                 Caution(
                     "disputed",
                     f"{who}{of}: the means differ by {_interval(row)}, request by request it is {_interval(beside)}",
-                    "a few slow requests make the difference: look for what shares the machine, and at the percentiles "
-                    "for whether the slow ones are the deployment's own; more rounds tell them from chance",
+                    _UNSURE if beside["verdict"] == "inconclusive" else _SOME,
                 ),
             )
 

@@ -73,8 +73,8 @@ class Comparison:
     """Mean wall time of one strategy against another: ratio, 95 % interval, verdict, and whether that tells them apart.
 
     ``through``: both were compared with this strategy and not with each other; the interval then runs from the one's
-    low over the other's high to the opposite, wider than 95 %. ``disputed``: a few slow requests make the difference,
-    here or in one of the two that it goes through, so that it tells nothing apart.
+    low over the other's high to the opposite, wider than 95 %. ``disputed``: the means show it and
+    request by request it is not borne out, here or in one of the two that it goes through, so it tells nothing apart.
     """
 
     strategy: str
@@ -111,7 +111,7 @@ class FormGain:
     ``deployment``, ``usual``: rows of the study's table; ``usual`` is None where the run has none. ``lacks``: why there
     is no ratio, and what brings it; None where there is one. ``ratio``, ``low``, ``high``: with its 95 % interval.
     ``settled``: whether the verdict is more than inconclusive; ``more_rounds``: how many would settle it (None: not
-    known). ``no_interval``: why that is unknown (`stats.Unknown`). ``disputed``: a few requests make the difference.
+    known). ``no_interval``: why that is unknown (`stats.Unknown`). ``disputed``: the means alone show it.
     ``through``: both were compared with this deployment and not with each other; the interval is wider than 95 % then.
     ``mean_ms``, ``usual_ms``: what the ratio is of, where the two were compared with each other. ``compile_s``: the
     longest that compiling it took. ``round_s``: seconds that a round of the run took. ``lines``: of a person's own

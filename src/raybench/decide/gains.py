@@ -42,7 +42,7 @@ def _settled(gain: FormGain) -> str:
     if gain.settled:
         return "settled"
     if gain.disputed:
-        return "not settled: a few slow requests make the difference"
+        return "not settled: the means show it, request by request it is not borne out"
     if gain.no_interval is not None:
         return f"not settled: {why_no_interval(gain.no_interval)}"
     if gain.more_rounds is not None:

@@ -17,12 +17,14 @@ from raybench.report import (
     has_claims,
     interval,
     is_too_short,
+    judged_apart,
     judged_rows,
     not_adjusted,
     run_argument,
     settled_by,
     shell_command,
     too_short,
+    why_disputed,
 )
 
 
@@ -43,7 +45,7 @@ def verdict_section(tables: Tables, limits: Limits) -> Section:
     lines = [
         "Open one for the query of its raw numbers, a line a visit. It runs by this, or in any DuckDB by views.sql:"
     ]
-    lines += not_adjusted(rows)
+    lines += [*not_adjusted(rows), *judged_apart(tables)]
     if len(rows) > limits.rows:
         lines.append(f"{len(rows) - limits.rows:,} more: FROM by_strategy WHERE clock = 'wall'")
     command = shell_command(["raybench", "sql", run_argument(tables.root), "QUERY"])
@@ -67,9 +69,7 @@ def verdict_rows(tables: Tables) -> list[dict[str, Any]]:
 def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
     """Why a row of `verdict_rows` has its verdict; ``margin``: 0.02 is 2 %."""
     if row["disputed"]:
-        paired = row["paired"]
-        own = "" if paired is None or paired["ratio"] is None else f", which request by request is {interval(paired)}"
-        return Reason("disputed", f"a few slow requests make the difference of the means{own}")
+        return Reason("disputed", why_disputed(row["paired"]))
     if row["unknown"] is not None:
         return _unknown(row["unknown"])
     if row["verdict"] == "equivalent":

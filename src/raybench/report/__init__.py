@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         MEASURES,
         fidelity_lines,
         is_too_short,
+        judged_apart,
         judged_rows,
         label_of,
         measures_of,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
-    from raybench.report.words import explained, not_adjusted
+    from raybench.report.words import explained, not_adjusted, why_disputed
     from raybench.report.wrapping import joined
 else:
     __getattr__ = names_of(__name__)
@@ -118,6 +119,7 @@ __all__ = [
     "is_usable",
     "joined",
     "json_text",
+    "judged_apart",
     "judged_interval",
     "judged_rows",
     "label_of",
@@ -154,6 +156,7 @@ __all__ = [
     "told_in_brief",
     "too_short",
     "whole_number",
+    "why_disputed",
     "why_no_interval",
     "with_open_ends",
     "write_json",

@@ -10,13 +10,13 @@ from rich import box
 from rich.table import Table
 
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
-from raybench.records import in_percent
+from raybench.records import count, in_percent
 from raybench.report.cautions import caution_lines
 from raybench.report.columns import mean_header, reference_header
 from raybench.report.numbers import interval, judged_interval, share, size
 from raybench.report.screen import Screen, print_line
 from raybench.report.settling import NOT_BY_ROUNDS, Settling, more_rounds
-from raybench.report.words import not_adjusted
+from raybench.report.words import not_adjusted, why_disputed
 
 MEASURES: Final[dict[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "end_to_end": "end to end"}
 """What measures are called, in the order in which people read them."""
@@ -90,6 +90,22 @@ def judged_rows(tables: Tables) -> list[dict[str, Any]]:
     """Rows of ``by_strategy`` with a verdict by wall time; ``paired``: the same by requests' own ratios, or None."""
     beside = {compared_in(row): row for row in tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall paired'")}
     return [row | {"paired": beside.get(compared_in(row))} for row in _judged(tables)]
+
+
+def judged_apart(tables: Tables) -> list[str]:
+    """That ``overhead`` and ``by_strategy`` judge the same numbers differently, and why; no line where they do not."""
+    (found,) = tables.rows(
+        "SELECT count(*) AS n FROM overhead AS one JOIN by_strategy AS own "
+        "USING (deployment, reference_strategy, measure, clock) WHERE clock = 'wall' AND own.configurations = 1 AND "
+        "(one.verdict, one.disputed) IS DISTINCT FROM (own.verdict, own.disputed)"
+    )
+    if not found["n"]:
+        return []
+    return [
+        "The tables overhead (by configuration) and by_strategy (by deployment) judge "
+        f"{count(found['n'], 'comparison')} differently, from the same numbers: Holm's adjustment counts each table's "
+        "own rows, and these are not the same."
+    ]
 
 
 def _judged(tables: Tables) -> list[dict[str, Any]]:
@@ -252,7 +268,7 @@ def _is_told_by_rounds(row: dict[str, Any]) -> bool:
 def _more(row: dict[str, Any], settling: Settling) -> str:
     """What would settle an inconclusive row."""
     if row["disputed"]:
-        return f"a few slow requests make it, request by request it is {interval(row['paired'])}"
+        return why_disputed(row["paired"])
     if row["unknown"] == "equal visits":
         return "the clock is too coarse for these latencies, or the run is made up"
     if row["unknown"] == "devices apart":

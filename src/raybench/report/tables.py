@@ -18,7 +18,15 @@ from raybench.report.failures import all_of_it, failed_headline, has_failed, inc
 from raybench.report.load import load_tables
 from raybench.report.numbers import percent, with_open_ends
 from raybench.report.screen import Screen, print_line
-from raybench.report.study import MEASURES, fidelity_lines, is_too_short, measures_of, study_table, verdict_lines
+from raybench.report.study import (
+    MEASURES,
+    fidelity_lines,
+    is_too_short,
+    judged_apart,
+    measures_of,
+    study_table,
+    verdict_lines,
+)
 from raybench.report.terminal import run_argument, shell_command, shown_place
 from raybench.report.words import explained
 from raybench.store import Location
@@ -128,6 +136,8 @@ def print_everything(tables: Tables, console: Screen) -> None:
             **verdict,
         },
     )
+    for line in () if is_too_short(tables) else judged_apart(tables):
+        print_line(console, f"  {line}")
     _table(
         console,
         "Significance: over visits, and the study's own test over its (task, seed) pairs",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
+from raybench.report.numbers import interval
+
 Word = Literal["block", "visit", "guest"]
 
 _MEANINGS: Final[dict[Word, str]] = {
@@ -33,6 +35,16 @@ def not_adjusted(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         for row in rows
     )
     return [NOT_ADJUSTED] if there else []
+
+
+def why_disputed(paired: Mapping[str, Any]) -> str:
+    """Why the means alone do not count; ``paired``: the row of the same two by the requests' own ratios."""
+    own = f"request by request it is {interval(paired)}"
+    if paired["verdict"] == "equivalent":
+        return f"some requests make the difference of the means: {own}, within the margin"
+    if paired["verdict"] in ("slower", "faster"):
+        return f"some requests make the difference of the means: {own}, the opposite"
+    return f"the means show it, but {own}, p {paired['p_holm']:.4f} after Holm's adjustment, which does not bear it out"
 
 
 def _leaves_out_0(row: Mapping[str, Any]) -> bool:

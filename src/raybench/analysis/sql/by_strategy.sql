@@ -21,6 +21,7 @@
 --   via                               the strategy by which the two are chained, being never measured together
 --   unknown                           why there is no interval: one visit, equal visits (to the last digit: a clock too
 --                                     coarse, or a made-up run; ends and p are null then), devices apart
---   disputed                          wall time only: the means say slower or faster and the clock wall paired does not, so a
---                                     few requests make the difference; the verdict is inconclusive then
+--   disputed                          wall time only: the means say slower or faster and the clock wall paired does not: some
+--                                     requests make the difference, or it is too close to tell; the verdict is
+--                                     inconclusive then
 CREATE OR REPLACE VIEW by_strategy AS FROM read_parquet(getvariable('raybench_run') || '/tables/by_strategy.parquet', hive_partitioning = false);
