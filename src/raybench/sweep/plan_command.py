@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Final
+
 from raybench.plan import Adapter, Overrides, read_plan, shipped_plans
 from raybench.records import InputError, Problems, count
 from raybench.report import say, shell_command, write_json, write_text
@@ -9,6 +12,10 @@ from raybench.sweep.checked_plan import check_plan
 from raybench.sweep.counted import planned_samples
 from raybench.sweep.estimate_lines import estimate_lines
 from raybench.sweep.plan_options import PlanOptions
+from raybench.sweep.served_plan import missing_engines
+
+_NOT_HERE: Final = "on this machine a sweep would not begin: {}"
+"""A plan may be run elsewhere, so what is installed here is no fault of it."""
 
 
 def show_plan(name: str, options: PlanOptions) -> int:
@@ -20,6 +27,7 @@ def show_plan(name: str, options: PlanOptions) -> int:
     problems.raise_if_any()
     assert checked is not None
     plan = checked.plan
+    checked = dataclasses.replace(checked, notes=(*checked.notes, *map(_NOT_HERE.format, missing_engines(plan))))
     words = ["raybench", "sweep", "--plan", name]
     words += [] if plan.design == "paired" else ["--design", plan.design]
     words += [] if options.model is None else ["--model", options.model]

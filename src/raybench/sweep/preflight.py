@@ -20,7 +20,7 @@ from raybench.sweep.options import DEFAULT_PLAN, SweepOptions
 from raybench.sweep.overrides import ClusterOptions, cluster_options, plan_overrides
 from raybench.sweep.own_plan import OwnPlan, check_own_plan
 from raybench.sweep.run_choice import choose_run
-from raybench.sweep.served_plan import check_engines, check_running
+from raybench.sweep.served_plan import check_running, missing_engines
 from raybench.sweep.served_text import whole_path
 
 
@@ -61,7 +61,7 @@ def check_sweep(options: SweepOptions) -> CheckedSweep:
     with problems.gathered():
         if checked is not None and options.address is None and not in_ray_job() and not os.environ.get("RAY_ADDRESS"):
             # Elsewhere they are found by the workers.
-            check_engines(checked.plan)
+            problems.found += missing_engines(checked.plan)
             check_running(checked.plan)
     results: Location = options.results or default_results()
     with problems.gathered():

@@ -36,20 +36,26 @@ def check_servers(servers: Servers, plan: Plan, where: str) -> None:
         raise InputError(f"{where}: servers.url: {error}") from None
 
 
-def check_engines(plan: Plan) -> None:
-    """Whether the engines that a plan's servers are of are installed on this machine. Raises InputError."""
-    asked = {(table.preset, table.python): table for table in plan.servers if table.preset is not None}
-    for preset, python in asked:
-        assert preset is not None
-        packages = [name for name in preset_of(preset).packages if name not in _BESIDE]
-        remedy = "--engine-python PATH, or servers.python in a plan, names the Python of an environment that has it"
-        found = sys.executable if python is None else shutil.which(Path(python).expanduser())
-        if found is None:
-            raise InputError(f"{preset}: {python}: no such program; {remedy}")
-        if not versions_in(found, packages):
-            raise InputError(f"{preset}: {found} has no {' or '.join(packages)} installed; {remedy}")
-        if preset == "llama.cpp":
-            check_gguf()
+def missing_engines(plan: Plan) -> list[str]:
+    """Of the engines that a plan's servers are of those that are not installed on this machine, a line each."""
+    problems = Problems()
+    for preset, python in dict.fromkeys((table.preset, table.python) for table in plan.servers):
+        if preset is not None:
+            with problems.gathered():
+                _check_engine(preset, python)
+    return problems.found
+
+
+def _check_engine(preset: str, python: str | None) -> None:
+    packages = [name for name in preset_of(preset).packages if name not in _BESIDE]
+    remedy = "--engine-python PATH, or servers.python in a plan, names the Python of an environment that has it"
+    found = sys.executable if python is None else shutil.which(Path(python).expanduser())
+    if found is None:
+        raise InputError(f"{preset}: {python}: no such program; {remedy}")
+    if not versions_in(found, packages):
+        raise InputError(f"{preset}: {found} has no {' or '.join(packages)} installed; {remedy}")
+    if preset == "llama.cpp":
+        check_gguf()
 
 
 def check_running(plan: Plan) -> None:
