@@ -32,8 +32,9 @@ def test_the_answer_is_what_the_claims_came_to(of_a_language_model: Path) -> Non
     assert answer.state == "settled"  # the chain has most visits: 4 of its one link, 8 of the other
     assert answer.sentence.startswith("Full FT is faster than LoRA Separate, -19.2 % [-19.2 %, -19.2 %]; ")
     assert "Multi-adapter (2) is slower than LoRA Separate, +8.1 % [+8.1 %, +8.1 %]." in answer.sentence
-    assert answer.certainty.startswith("Settled: all 6 comparisons, by 95 % intervals ")
-    assert (answer.comparisons, answer.unsettled, answer.incomplete, answer.failed) == (6, 0, 0, 0)
+    assert answer.certainty.startswith("Settled: all 5 comparisons, by 95 % intervals ")
+    assert (answer.comparisons, answer.unsettled, answer.incomplete, answer.failed) == (5, 0, 0, 0)
+    assert len(answer.sentence.split("; ")) == 5
     assert len([line for line in verdict_lines(opened(of_a_language_model)) if " against " in line]) == 6
     assert "by 95 % intervals over up to 12 visits" in answer.certainty
 
@@ -69,13 +70,13 @@ def test_claims_are_those_that_somebody_wrote(of_a_language_model: Path) -> None
 def test_a_plan_that_raybench_wrote_claims_nothing(of_a_language_model: Path) -> None:
     tables = with_claims(of_a_language_model, *CLAIMS, written_from=("--adapter", "a=b"))
     answer = answer_of(tables)
-    assert answer.certainty.startswith("Settled: all 6 comparisons, by 95 % intervals")
+    assert answer.certainty.startswith("Settled: all 5 comparisons, by 95 % intervals")
     assert "after Holm's adjustment, equivalent within" in answer.certainty
-    assert answer.comparisons == 6
+    assert answer.comparisons == 5
     assert not any("claim" in line for item in verdict_section(tables, LIMITS).items for line in item.lines)
 
 
-def test_many_comparisons_are_counted_as_the_tables_list_them(of_a_language_model: Path) -> None:
+def test_many_comparisons_are_counted_a_pair_and_its_mirror_once(of_a_language_model: Path) -> None:
     tables = Tables(of_a_language_model)
     own = "deployment = 'Multi-adapter (2)' AND clock = 'wall' AND reference_strategy = 'full_ft'"
     for name in ("x", "y"):
@@ -83,12 +84,24 @@ def test_many_comparisons_are_counted_as_the_tables_list_them(of_a_language_mode
             f"INSERT INTO by_strategy SELECT * REPLACE ('{name}' AS deployment) FROM by_strategy WHERE {own}"
         )
     answer = answer_of(tables)
-    assert answer.sentence.startswith("Of 8 comparisons 5 slower, 2 faster, 1 equivalent; the furthest apart: ")
+    assert answer.sentence.startswith("Of 7 comparisons 4 slower, 2 faster, 1 equivalent; the furthest apart: ")
     tables.connection.execute("UPDATE by_strategy SET verdict = 'inconclusive' WHERE verdict IS NOT NULL")
     answer = answer_of(tables)
-    assert answer.sentence.startswith("None of 8 comparisons is settled: Full FT against LoRA Separate -19.2 % [")
-    assert answer.sentence.endswith(", and 2 more pairs.")
-    assert answer.certainty.startswith("Not settled: all 8 comparisons. By 95 % intervals")
+    assert answer.sentence.startswith("None of 7 comparisons is settled: Full FT against LoRA Separate -19.2 % [")
+    assert answer.sentence.endswith(", and 2 more.")
+    assert answer.certainty.startswith("Not settled: all 7 comparisons. By 95 % intervals")
+
+
+def test_what_is_not_settled_is_counted_as_what_is_named(of_a_language_model: Path) -> None:
+    tables = Tables(of_a_language_model)
+    pair = "('full_ft', 'lora_separate') AND reference_strategy IN ('full_ft', 'lora_separate') AND verdict IS NOT NULL"
+    tables.connection.execute(f"UPDATE by_strategy SET verdict = 'inconclusive' WHERE strategy IN {pair}")
+    answer = answer_of(tables)
+    assert answer.certainty.startswith("Not settled: 1 of 5 comparisons. By 95 % intervals")
+    assert (answer.comparisons, answer.unsettled) == (5, 1)
+    assert answer.sentence.count("cannot be told from") == 1
+    both_ways = "Two that are each other's reference stand here both ways; above they are one comparison."
+    assert both_ways in verdict_section(tables, LIMITS).lines
 
 
 def test_what_befell_the_machine_stands_beside_the_answer(of_a_language_model: Path) -> None:

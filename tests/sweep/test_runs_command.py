@@ -61,7 +61,9 @@ def test_each_run_is_a_line_newest_first(results: Location, load_plan: LoadPlan)
     assert (whole.visits_done, whole.visits_planned, whole.at_most) == (9, 9, False)
     rows = Tables(root).rows("FROM by_strategy WHERE clock = 'wall' AND verdict IS NOT NULL")
     assert any(row["claim"] for row in rows)
-    said = [row["verdict"] for row in rows if row["claim"]]
+    pairs = {frozenset((row["deployment"], row["reference_deployment"])): row["verdict"] for row in rows[::-1]}
+    assert len(pairs) == len(rows) - 1  # full_ft and lora_separate stand against each other
+    said = list(pairs.values())
     assert whole.verdicts == {verdict: said.count(verdict) for verdict in set(said)}
     assert {"slower", "equivalent"} <= set(said)
     assert (old.state, old.visits_done, old.verdicts) == ("not begun", 0, None)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from raybench.analysis import Tables
 from raybench.records import count, in_percent
-from raybench.report import answering, has_claims, interval, of_all, told_in_brief, why_no_interval
+from raybench.report import answering, has_claims, interval, of_all, reference_of, told_in_brief, why_no_interval
 from raybench.store import redact_uris
 
 State = Literal["nothing", "failed", "incomplete", "undecided", "open", "settled"]
@@ -79,7 +79,7 @@ def cautions_of(tables: Tables, of: str | None = None) -> tuple[Told, ...]:
 
 
 def compared(tables: Tables) -> list[dict[str, Any]]:
-    """The comparisons that the answer is of: a row of ``by_strategy`` each, as the terminal lists them."""
+    """The comparisons that the answer is of: a row of ``by_strategy`` each, a pair and its mirror once."""
     rows = tables.rows(
         "SELECT * FROM by_strategy WHERE clock = 'wall' AND measure = 'end_to_end' AND verdict IS NOT NULL"
     )
@@ -89,22 +89,6 @@ def compared(tables: Tables) -> list[dict[str, Any]]:
 def _noun(tables: Tables, rows: Sequence[Mapping[str, Any]]) -> str:
     claimed = has_claims(tables.description) and all(row["claim"] for row in rows)
     return "claim" if claimed else "comparison"
-
-
-def once(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of a pair and its mirror one, that which the plan claims."""
-    found: dict[frozenset[str], dict[str, Any]] = {}
-    for row in rows:
-        pair = frozenset((row["deployment"], reference_of(row)))
-        if pair not in found or (row["claim"] and not found[pair]["claim"]):
-            found[pair] = row
-    return list(found.values())
-
-
-def reference_of(row: Mapping[str, Any]) -> str:
-    """What a row is compared with, by the name of its own row."""
-    name: str = row["reference_deployment"] or row["reference_strategy"]
-    return name
 
 
 def _none(
@@ -149,15 +133,15 @@ def _words(row: Mapping[str, Any]) -> str:
 
 
 def _told(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
-    """Each by its name where there is room for them, a pair and its mirror once; else how many of each verdict."""
-    pairs, by_verdict = once([dict(row) for row in rows]), Counter(row["verdict"] for row in rows)
+    """Each by its name where there is room for them; else how many of each verdict."""
+    by_verdict = Counter(row["verdict"] for row in rows)
     if by_verdict["inconclusive"] == len(rows) > 1:
-        named = [f"{row['deployment']} against {reference_of(row)} {interval(row)}" for row in pairs[:NAMED]]
-        if len(pairs) <= NAMED:
+        named = [f"{row['deployment']} against {reference_of(row)} {interval(row)}" for row in rows[:NAMED]]
+        if len(rows) <= NAMED:
             return f"nothing is settled: {', '.join(named)}"
-        return f"none of {count(len(rows), noun)} is settled: {', '.join(named)}, and {len(pairs) - NAMED:,} more pairs"
-    if len(pairs) <= NAMED:
-        return "; ".join(map(_words, pairs))
+        return f"none of {count(len(rows), noun)} is settled: {', '.join(named)}, and {len(rows) - NAMED:,} more"
+    if len(rows) <= NAMED:
+        return "; ".join(map(_words, rows))
     said = {"slower": "slower", "faster": "faster", "equivalent": "equivalent", "inconclusive": "not settled"}
     parts = ", ".join(f"{by_verdict[verdict]:,} {words}" for verdict, words in said.items() if by_verdict[verdict])
     told = [row for row in rows if row["verdict"] in ("slower", "faster")]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raybench.analysis import Tables
-from raybench.page.answer import once, reference_of
 from raybench.page.parts import Forest, Grid, Limits, Mark, Section, cut
 from raybench.report import (
     MEASURES,
@@ -17,7 +16,9 @@ from raybench.report import (
     label_of,
     mean_header,
     measures_of,
+    once,
     reference_header,
+    reference_of,
 )
 
 

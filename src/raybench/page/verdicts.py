@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raybench.analysis import Tables
-from raybench.page.answer import reference_of
 from raybench.page.parts import Item, Limits, Section, cut
 from raybench.page.queries import text_of
 from raybench.page.values import p_value
@@ -20,6 +19,8 @@ from raybench.report import (
     judged_apart,
     judged_rows,
     not_adjusted,
+    once,
+    reference_of,
     run_argument,
     settled_by,
     shell_command,
@@ -45,6 +46,8 @@ def verdict_section(tables: Tables, limits: Limits) -> Section:
     lines = [
         "Open one for the query of its raw numbers, a line a visit. It runs by this, or in any DuckDB by views.sql:"
     ]
+    if any(len(once(of)) < len(of) for of in _by_measure(rows)):
+        lines.append("Two that are each other's reference stand here both ways; above they are one comparison.")
     lines += [*not_adjusted(rows), *judged_apart(tables)]
     if len(rows) > limits.rows:
         lines.append(f"{len(rows) - limits.rows:,} more: FROM by_strategy WHERE clock = 'wall'")
@@ -81,6 +84,10 @@ def reason_of(row: Mapping[str, Any], margin: float) -> Reason:
     if row["more_rounds"] is None:
         return Reason("too-wide", f"{told}; only repeated visits, or further devices, can settle it")
     return Reason("too-wide", f"{told}; {row.get('settled_by') or settled_by(row['more_rounds'])}")
+
+
+def _by_measure(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    return [[row for row in rows if row["measure"] == measure] for measure in MEASURES]
 
 
 def raw_query(row: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from raybench.report.arguments import FLAT, listed_by, parsed_by, whole_number
     from raybench.report.attribution import attribution_lines
     from raybench.report.cautions import told_in_brief
-    from raybench.report.claims import answering, has_claims
+    from raybench.report.claims import answering, has_claims, once, reference_of
     from raybench.report.columns import columns_of, mean_header, reference_header
     from raybench.report.command import examples_of, new_app, run_app, run_command
     from raybench.report.completion import Shell, completed
@@ -131,6 +131,7 @@ __all__ = [
     "new_app",
     "not_adjusted",
     "of_all",
+    "once",
     "open_console",
     "order_options",
     "parsed_by",
@@ -140,6 +141,7 @@ __all__ = [
     "print_next_commands",
     "print_summary",
     "reference_header",
+    "reference_of",
     "round_seconds",
     "run_app",
     "run_argument",

@@ -16,6 +16,25 @@ def has_claims(run: Description) -> bool:
 
 
 def answering(rows: Sequence[_Row], run: Description) -> list[_Row]:
-    """Of rows of ``by_strategy`` with a verdict those that count: claims, or all where there are none."""
+    """Of rows of ``by_strategy`` with a verdict those that count, by one measure and clock: a pair and its mirror once.
+
+    Claims, or all where there are none.
+    """
     claimed = [row for row in rows if row["claim"]] if has_claims(run) else []
-    return claimed or list(rows)
+    return once(claimed or rows)
+
+
+def once(rows: Sequence[_Row]) -> list[_Row]:
+    """Of a pair and its mirror one, that which the plan claims."""
+    found: dict[frozenset[str], _Row] = {}
+    for row in rows:
+        pair = frozenset((row["deployment"], reference_of(row)))
+        if pair not in found or (row["claim"] and not found[pair]["claim"]):
+            found[pair] = row
+    return list(found.values())
+
+
+def reference_of(row: Mapping[str, Any]) -> str:
+    """What a row is compared with, by the name of its own row."""
+    name: str = row["reference_deployment"] or row["reference_strategy"]
+    return name

@@ -12,6 +12,7 @@ from rich.table import Table
 from raybench.analysis import FIRST_LOOK, Tables, compared_in
 from raybench.records import count, in_percent
 from raybench.report.cautions import caution_lines
+from raybench.report.claims import reference_of
 from raybench.report.columns import mean_header, reference_header
 from raybench.report.numbers import interval, judged_interval, share, size
 from raybench.report.screen import Screen, print_line
@@ -204,7 +205,7 @@ def _lines_by_measure(
                 more = _briefly(one, settling)
                 said = {"equivalent": f" (within {margin})", "inconclusive": f" ({more})"}.get(one["verdict"], "")
                 parts.append(f"{MEASURES[measure]} {interval(one)} {one['verdict']}{said}")
-        lines.append(f"{deployment} against {_reference(next(iter(by_measure.values())))}: {'; '.join(parts)}")
+        lines.append(f"{deployment} against {reference_of(next(iter(by_measure.values())))}: {'; '.join(parts)}")
     by_rounds = [row for row in rows if _is_told_by_rounds(row)]
     if not all(map(settling.is_hopeless, by_rounds)):
         lines.append("Rounds in brackets: so many more would settle it, if ratio and spread stay as they are.")
@@ -216,14 +217,8 @@ def _lines_by_measure(
     return lines
 
 
-def _reference(row: dict[str, Any]) -> str:
-    """What a row is compared with, by its own row's name."""
-    name: str = row["reference_deployment"] or row["reference_strategy"]
-    return name
-
-
 def _words(row: dict[str, Any], margin: str, settling: Settling) -> str:
-    reference, seen = _reference(row), interval(row)
+    reference, seen = reference_of(row), interval(row)
     return {
         "slower": f"is slower than {reference}: {seen}",
         "faster": f"is faster than {reference}: {seen}",

@@ -28,7 +28,10 @@ from raybench.sweep.reading_options import RunsOptions
 from raybench.sweep.status import silent_s_of, state_of
 
 _VERDICTS: Final = ("slower", "faster", "equivalent", "inconclusive")
-_COLUMNS: Final = ("clock", "measure", "claim", "verdict", "unknown")
+_COLUMNS: Final = (
+    *("clock", "measure", "claim", "verdict", "unknown"),
+    *("deployment", "reference_strategy", "reference_deployment"),
+)
 _WHY: Final = 160
 """Characters that are shown of why a run cannot be read."""
 
