@@ -7,14 +7,17 @@ from typing import get_args
 
 import pytest
 
+from decide.advising import LATENCIES_MS, make_run
 from page.reading import check, opened
+from raybench.analysis import shipped_sql
 from raybench.analysis.diagnostics import Code
 from raybench.analysis.tables import Tables
 from raybench.page.answer import answer_of
 from raybench.page.build import page_of
 from raybench.page.latencies import by_length, distribution
+from raybench.page.over_time import time_section
 from raybench.page.parts import Limits
-from raybench.page.provenance import flat
+from raybench.page.provenance import flat, provenance_section
 from raybench.page.queries import text_of
 from raybench.page.rendering import html_of, markdown_of
 from raybench.page.study import forest_of, study_section
@@ -220,6 +223,21 @@ def test_visits_are_in_their_order_beside_their_like(of_a_language_model: Path) 
     assert [row["first"] for row in rows] == list(range(len(rows)))
     assert [row["started_s"] for row in rows] == [float(number) for number in range(len(rows))]
     assert all(row["ratio"] == pytest.approx(1, rel=1e-4) for row in rows)
+
+
+def test_visits_that_are_over_are_counted_whether_anything_was_timed_in_them_or_not(tmp_path: Path) -> None:
+    failing = "lora_merged_sst2_seed42"  # by itself in its block
+    tables = Tables(make_run(tmp_path / "run", LATENCIES_MS, failing=failing, rounds=2, design="independent"))
+    (at,) = [
+        number for number, row in enumerate(tables.rows(shipped_sql("visit_order"))) if row["visit"].startswith(failing)
+    ]
+    assert len(tables.rows("FROM visits")) == 13  # 7 in the first round, in the second without it
+    said = time_section(tables, LIMITS).lines[0]
+    assert said.startswith("13 visits on 1 device, nothing was timed in 1 of them: ")
+    (machines,) = [grid for grid in provenance_section(tables, LIMITS).grids if grid.caption == "What measured"]
+    assert dict(zip(machines.head, machines.rows[0], strict=True))["visits"] == "13"
+    rows = tables.rows(text_of("page_visits"))
+    assert [row["first"] for row in rows] == [number for number in range(13) if number != at]
 
 
 def test_each_verdict_has_a_reason_and_the_ratios_that_it_is_drawn_from(of_a_language_model: Path) -> None:

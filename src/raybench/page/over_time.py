@@ -18,9 +18,10 @@ def time_section(tables: Tables, limits: Limits) -> Section:
     if not rows:
         return Section("time", "The run over time")
     (spent,) = tables.rows("FROM run_time")
-    visits = sum(row["visits"] for row in rows)
+    without = spent["visits"] - sum(row["visits"] for row in rows)
+    nothing = f", nothing was timed in {without:,} of them" if without else ""
     lines = [
-        f"{count(visits, 'visit')} on {count(spent['devices'], 'device')}: "
+        f"{count(spent['visits'], 'visit')} on {count(spent['devices'], 'device')}{nothing}: "
         f"{duration(spent['timing_s'])} of timed turns, {duration(spent['warmup_s'])} of warm-ups, "
         f"{duration(spent['load_s'])} of loading and checking, {duration(spent['fork_s'])} of starting processes."
     ]

@@ -1,15 +1,14 @@
 -- Question: how slow was each visit beside the others of the same configurations on the same device, in their order?
--- Of more than 500 visits some that follow each other are one row.
+-- Of more than 500 visits some that follow each other are one row. Those in which nothing was timed have none.
 -- Columns:
 --   device
---   first                      number of the (first) visit in the run's order, from 0
+--   first                      number of the (first) visit in the run's order, from 0, all that are over counted
 --   visits                     how many are in the row
 --   started_s                  when the first began, seconds after the run's first visit
 --   ratio                      of its mean wall times to the mean of the same over all visits: 1.05 is 5 % slower; geometric
 --                              mean over configurations
 WITH means AS (
-    SELECT visit, configuration, block, any_value(device) AS device, any_value(started_at) AS started_at,
-        ln(avg(wall_ns)) AS level
+    SELECT visit, configuration, block, any_value(device) AS device, ln(avg(wall_ns)) AS level
     FROM timed
     GROUP BY visit, configuration, block
 ),
@@ -23,15 +22,17 @@ levels AS (
     ) AS o ON o.configuration = m.configuration AND o.block = m.block AND o.device = m.device
 ),
 of_visits AS (
-    SELECT visit, any_value(device) AS device, any_value(started_at) AS started_at,
-        avg(above ORDER BY configuration) AS above
+    SELECT visit, any_value(device) AS device, avg(above ORDER BY configuration) AS above
     FROM levels
     GROUP BY visit
 ),
-ordered AS (
-    SELECT *, row_number() OVER (ORDER BY started_at, visit) - 1 AS number, count(*) OVER () AS of_all,
+numbered AS (
+    SELECT visit, row_number() OVER (ORDER BY started_at, visit) - 1 AS number, count(*) OVER () AS of_all,
         epoch(started_at) - min(epoch(started_at)) OVER () AS started_s
-    FROM of_visits
+    FROM visits
+),
+ordered AS (
+    SELECT * FROM of_visits JOIN numbered USING (visit)
 )
 SELECT device, min(number) AS first, count(*) AS visits, min(started_s) AS started_s,
     exp(avg(above ORDER BY number)) AS ratio

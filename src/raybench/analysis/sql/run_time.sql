@@ -1,6 +1,6 @@
 -- Question: where did the run's time go?
 -- Columns:
---   visits, devices                          finished visits; the devices they ran on
+--   visits, devices                          visits that are over, those in which everything failed too; their devices
 --   fork_s, load_s, warmup_s, timing_s       seconds of all visits together: starting the process; loading and checking
 --                                            the models; warm-ups; turns (openers included)
 --   peak_mb                                  the most host memory that a visit's process held, 10^6 bytes
