@@ -174,7 +174,7 @@ def test_devices_are_taken_as_alike_where_that_is_asked_for(make: Make, capsys: 
     assert {row.absolute.method for row in alike.rows()} == {"paired"}
     c = make({"lora_separate": 8.0}, devices=3)
     assert command(make(), c, "--fail-on", "slower", "--devices-alike") == 1
-    assert "LoRA Separate is slower in B, relative to full_ft: +60.0 %" in capsys.readouterr().out
+    assert "LoRA Separate is slower in B, relative to Full FT: +60.0 %" in capsys.readouterr().out
 
 
 def test_the_margin_is_that_of_a(make: Make, edit: Edit) -> None:
@@ -221,7 +221,7 @@ def test_fail_on_is_the_exit_code(make: Make, capsys: pytest.CaptureFixture[str]
     assert command(base, slow_strategy, "--fail-on", "slower") == 1
     printed = capsys.readouterr().out
     assert printed.endswith("Failed on slower: LoRA Merged\n")
-    assert "LoRA Merged is slower in B, relative to full_ft: +11.9 %" in printed
+    assert "LoRA Merged is slower in B, relative to Full FT: +11.9 %" in printed
     assert command(base, slow_strategy, "--fail-on", "faster,inconclusive") == 0
     assert command(slow_strategy, base, "--fail-on", "faster") == 1
     capsys.readouterr()
@@ -252,7 +252,7 @@ def test_without_a_baseline_only_the_absolute_change_can_be_failed_on(
     a, b = make(), make({name: 1.1 * ms for name, ms in USUAL.items()})
     a, b = (edit(root, lambda d: d.update(comparisons=[])) for root in (a, b))
     assert command(a, b) == 0
-    assert "Nothing was measured beside full_ft in both runs" in capsys.readouterr().out
+    assert "Nothing was measured beside Full FT in both runs" in capsys.readouterr().out
     assert command(a, b, "--fail-on", "slower", "--by", "absolute") == 1
     with pytest.raises(InputError, match="--by absolute"):
         command(a, b, "--fail-on", "slower")

@@ -22,7 +22,7 @@ BASE = Row("Full FT", "end_to_end", "Full FT", ("full",), change("slower"), None
 DRIFTED = Row("Separate", "end_to_end", "Separate", ("lora",), change("slower"), change("equivalent"))
 ALONE = Row("lora", "end_to_end", "Separate", ("lora",), change("faster"), change("faster"))
 GONE = (LeftOut("gone", "not in B", True, False), LeftOut("new", "not in A", False, False))
-FOUND = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", ("x",), ("y",), GONE, (BASE, DRIFTED), (ALONE,))
+FOUND = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", "Full FT", ("x",), ("y",), GONE, (BASE, DRIFTED), (ALONE,))
 
 
 def test_rows_are_found_by_the_change_that_counts() -> None:
@@ -40,7 +40,7 @@ def test_what_is_lost_is_what_was_complete_before() -> None:
 def test_nothing_is_decided_by_one_visit_each() -> None:
     unknown = change("inconclusive", error=math.inf)
     row = Row("Separate", "end_to_end", "Separate", ("lora",), unknown, unknown)
-    found = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", (), (), (), (BASE, row), (ALONE,))
+    found = RunComparison(Path("a"), Path("b"), 0.02, "full_ft", "Full FT", (), (), (), (BASE, row), (ALONE,))
     assert found.undecidable()
     assert found.unjudged() == [row]
     assert not found.undecidable("absolute")

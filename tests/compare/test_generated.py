@@ -86,10 +86,10 @@ def test_the_gate_fails_on_any_measure(make: Make, capsys: pytest.CaptureFixture
     assert command(a, b, "--fail-on", "slower") == 1
     out = capsys.readouterr().out
     assert "Failed on slower: LoRA Separate (TPOT)" in out.splitlines()
-    assert "LoRA Separate (TPOT) is slower in B, relative to full_ft: +10.0 %" in out
-    assert "LoRA Separate (TTFT) is faster in B, relative to full_ft: -6.5 %" in out
+    assert "LoRA Separate (TPOT) is slower in B, relative to Full FT: +10.0 %" in out
+    assert "LoRA Separate (TTFT) is faster in B, relative to Full FT: -6.5 %" in out
     same = "LoRA Separate, LoRA Merged (end to end, TTFT, TPOT), Multi-adapter (2) (end to end, TTFT, TPOT)."
-    assert f"Equivalent within ±2 %, relative to full_ft: {same}" in out
+    assert f"Equivalent within ±2 %, relative to Full FT: {same}" in out
     assert command(a, b, "--fail-on", "inconclusive") == 0
     capsys.readouterr()
     assert command(a, b, "--fail-on", "slower", "--each", "--json") == 1

@@ -25,7 +25,7 @@ def test_all_slower_alike_is_said_to_be_the_machine(make: Make) -> None:
     found = of(make(), make({name: 1.1 * ms for name, ms in USUAL.items()}))
     shown = text(found)
     assert "All are slower in B, and alike: the machine, or something that all share, changed speed." in shown
-    assert "Equivalent within ±2 %, relative to full_ft: LoRA Separate, LoRA Merged, Multi-adapter (2)." in shown
+    assert "Equivalent within ±2 %, relative to Full FT: LoRA Separate, LoRA Merged, Multi-adapter (2)." in shown
     absolute = text(found, "absolute")
     assert "Full FT is slower in B, absolute: +10.0 % [+10.0 %, +10.0 %], p after Holm" in absolute
     assert "All are slower" not in absolute
@@ -33,7 +33,7 @@ def test_all_slower_alike_is_said_to_be_the_machine(make: Make) -> None:
 
 def test_a_slower_strategy_gets_a_sentence(make: Make) -> None:
     found = of(make(), make({"lora_separate": 5.5}))
-    sentence = "is slower in B, relative to full_ft: +10.0 % [+10.0 %, +10.0 %], p after Holm"
+    sentence = "is slower in B, relative to Full FT: +10.0 % [+10.0 %, +10.0 %], p after Holm"
     shown = text(found)
     assert f"LoRA Separate {sentence}" in shown
     assert f"lora_mrpc_seed42 {sentence}" not in shown
@@ -59,7 +59,7 @@ def test_noise_says_how_many_rounds_more(make: Make) -> None:
             more = row.relative.more_rounds
             assert more is not None
             by = "not to be settled by more rounds" if more > 100 else f"about {more:,} more rounds of each run"
-            assert f"{row.name} is inconclusive, relative to full_ft: {by}" in shown
+            assert f"{row.name} is inconclusive, relative to Full FT: {by}" in shown
 
 
 def test_rounds_that_nobody_would_wait_for_are_not_asked_for(make: Make) -> None:
@@ -69,7 +69,7 @@ def test_rounds_that_nobody_would_wait_for_are_not_asked_for(make: Make) -> None
         for row in found.deployments
     ]
     shown = text(dataclasses.replace(found, deployments=tuple(far)))
-    assert "is inconclusive, relative to full_ft: not to be settled by more rounds on this machine: a wider" in shown
+    assert "is inconclusive, relative to Full FT: not to be settled by more rounds on this machine: a wider" in shown
     assert "8,546" not in shown
 
 

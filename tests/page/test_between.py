@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,29 @@ def test_the_answer_names_what_moved(of_two: tuple[Path, Path]) -> None:
     answer = answer_of_two(compared(*of_two))
     assert answer.state == "settled"
     first, second, rest = answer.sentence.split("; ")
-    assert first == "Relative to full_ft: LoRA Separate (TPOT) is slower in B, +10.0 % [+10.0 %, +10.0 %]"
+    assert first == "Relative to Full FT: LoRA Separate (TPOT) is slower in B, +10.0 % [+10.0 %, +10.0 %]"
     assert second.startswith("LoRA Separate is slower in B, +3.9 % [")
     assert rest == "of 9 comparisons 7 equivalent within ±2 %."
     assert answer.certainty.endswith("The runs differ in 1 thing besides, and a change may come from those.")
     itself = answer_of_two(compared(of_two[0], of_two[0]))
-    assert itself.sentence == "Nothing changed relative to full_ft: 9 comparisons, each equivalent within ±2 %."
+    assert itself.sentence == "Nothing changed relative to Full FT: 9 comparisons, each equivalent within ±2 %."
+
+
+def test_the_page_and_the_terminal_have_one_name_for_each_thing(of_two: tuple[Path, Path]) -> None:
+    found, out = compared(*of_two), io.StringIO()
+    show(found, Screen(file=out, width=250))
+    for key, what in (("changes", "deployment"), ("configurations", "configuration")):
+        heads = [what, "A, ms", "B, ms", "absolute", "verdict"]
+        heads += ["A / Full FT", "B / Full FT", "relative", "verdict, relative"]
+        for grid in section(page(*of_two), key).grids:
+            assert list(grid.head) == heads
+            title, head = out.getvalue().partition(grid.caption)[2].splitlines()[1:3]
+            assert [title, re.split(r"  +", head.strip())] == ["", heads]
+    assert section(page(*of_two), "cautions").title == "Cautions"
+    assert "full_ft" not in page(*of_two).sentence
+    lines = [line for part in page(*of_two).sections for line in part.lines]
+    assert not any("full_ft" in line for line in lines if not line.startswith("raybench"))
+    assert numbers_of_two(*map(opened, of_two), found, [])["baseline"] == "full_ft"  # for programs, as in a plan
 
 
 def test_plots_and_verdicts_have_what_compare_computes(of_two: tuple[Path, Path]) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from raybench.compare.comparison import Row, RunComparison
     from raybench.compare.differences import Changed, changed
     from raybench.compare.options import By, CompareOptions, DevicesOptions
-    from raybench.compare.report import WHY_UNKNOWN, change_interval
+    from raybench.compare.report import WHY_UNKNOWN, change_headers, change_interval
 else:
     __getattr__ = names_of(__name__)
 
@@ -23,6 +23,7 @@ __all__ = [
     "DevicesOptions",
     "Row",
     "RunComparison",
+    "change_headers",
     "change_interval",
     "changed",
     "compare",

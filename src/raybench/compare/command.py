@@ -20,6 +20,7 @@ from raybench.compare.report import ON_OTHER_DEVICES, row_names, show
 from raybench.compare.requests import compared_requests
 from raybench.records import InputError
 from raybench.report import (
+    label_of,
     open_console,
     print_line,
     round_seconds,
@@ -63,12 +64,20 @@ def compare(a: Views, b: Views, *, devices_alike: bool = False) -> RunComparison
         b.root,
         a.margin,
         baseline,
+        _label(baseline, a),
         tuple(differences(a, b)),
         tuple(notes),
         tuple(left_out),
         compared.rows(groups, {label: label for label in groups}),
         configurations,
         max((s for s in map(round_seconds, (a, b)) if s is not None), default=None),
+    )
+
+
+def _label(baseline: str, run: Views) -> str:
+    """What the run's own tables call its reference ``baseline``."""
+    return label_of(
+        baseline, [{"strategy": c.role, "deployment": c.deployment} for c in run.description.configurations]
     )
 
 
@@ -138,7 +147,7 @@ def run(before: Location, after: Location, options: CompareOptions) -> int:
     by, each = options.by, options.each
     if options.fail_on and all(row.judged(by) is None for row in found.rows(each)):
         raise InputError(
-            f"{after}: nothing was measured beside {found.baseline} there and in {before}, so "
+            f"{after}: nothing was measured beside {found.baseline_label} there and in {before}, so "
             "there is no relative change to fail on; --by absolute goes without"
         )
     failed = found.with_verdict(options.fail_on, by, each)

@@ -81,13 +81,14 @@ class RunComparison:
     """B against A. ``margin`` is A's; ``differences``: in what the runs differ by description and devices.
 
     ``baseline``: what relative changes are relative to, the first of the plan's references; None where there is none.
-    ``round_s``: seconds that a round took, of the slower run.
+    ``baseline_label``: what tables and sentences call it. ``round_s``: seconds that a round took, of the slower run.
     """
 
     a: Location
     b: Location
     margin: float
     baseline: str
+    baseline_label: str
     differences: tuple[str, ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]

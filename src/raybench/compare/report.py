@@ -74,11 +74,27 @@ def row_names(rows: Iterable[Row]) -> str:
     )
 
 
+def change_headers(what: str, baseline: str) -> dict[str, str]:
+    """What the columns of a table of changes are called, in their order, in the terminal and on the page alike.
+
+    Before each percentage stand the two numbers that it is of. ``what``: a row is that; ``baseline``: by its label.
+    """
+    return {
+        "name": what,
+        "a_ms": "A, ms",
+        "b_ms": "B, ms",
+        "absolute": "absolute",
+        "absolute_verdict": "verdict",
+        "a_to_baseline": f"A / {baseline}",
+        "b_to_baseline": f"B / {baseline}",
+        "relative": "relative",
+        "relative_verdict": "verdict, relative",
+    }
+
+
 def _table(found: RunComparison, title: str, of: str, rows: Sequence[Row]) -> Table:
     table = Table(title=f"B against A, {title} ({of}wall time; 95 % intervals)", box=box.SIMPLE, title_justify="left")
-    baseline = found.baseline or "baseline"
-    # Before each percentage the two numbers that it is of.
-    for header in (title[:-1], "A, ms", "B, ms", "absolute", "", f"A / {baseline}", "B / it", "relative", ""):
+    for header in change_headers(title[:-1], found.baseline_label).values():
         table.add_column(header, justify="right" if header.startswith(("A", "B")) else "left", overflow="fold")
     for row in rows:
         relative = ("-", "-", "-", "")
@@ -91,10 +107,10 @@ def _table(found: RunComparison, title: str, of: str, rows: Sequence[Row]) -> Ta
 def _sentences(found: RunComparison, by: By, each: bool) -> list[str]:
     rows = found.rows(each)
     judged = [row for row in rows if row.judged(by) is not None]
-    against = f"relative to {found.baseline}" if by == "relative" else "absolute"
+    against = f"relative to {found.baseline_label}" if by == "relative" else "absolute"
     if not judged:
         return [
-            f"Nothing was measured beside {found.baseline} in both runs, so no change is relative; "
+            f"Nothing was measured beside {found.baseline_label} in both runs, so no change is relative; "
             "--by absolute looks at the other column."
         ]
     if found.undecidable(by, each):

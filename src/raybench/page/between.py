@@ -86,12 +86,12 @@ def _sections(a: Tables, b: Tables, found: RunComparison, changed: list[Changed]
     yield change_section(found, limits)
     yield change_verdicts(found, limits)
     yield configuration_section(found, limits)
-    yield _warnings(a, b, found, limits)
+    yield _cautions(a, b, found, limits)
     yield _both(a, b)
     yield _again(a, b)
 
 
-def _warnings(a: Tables, b: Tables, found: RunComparison, limits: Limits) -> Section:
+def _cautions(a: Tables, b: Tables, found: RunComparison, limits: Limits) -> Section:
     items = [
         Item("left-out", f"{one.configuration}: {cut(redact_uris(one.reason), 3 * limits.characters)}")
         for one in found.left_out[: limits.rows]
@@ -104,7 +104,7 @@ def _warnings(a: Tables, b: Tables, found: RunComparison, limits: Limits) -> Sec
         lines.append(f"{len(found.left_out) - limits.rows:,} more configurations are left out.")
     if not items and not lines:
         lines.append("Nothing was found that a reader should know.")
-    return Section("cautions", "Warnings", tuple(lines), items=tuple(items))
+    return Section("cautions", "Cautions", tuple(lines), items=tuple(items))
 
 
 def _both(a: Tables, b: Tables) -> Section:

@@ -25,7 +25,7 @@ def answer_of_two(found: RunComparison) -> Answer:
     by = by_which(found)
     rows = [row for row in found.deployments if row.judged(by) is not None]
     lost = f"{_named([one.configuration for one in found.lost])}: complete in A and not in B. " if found.lost else ""
-    against = f"relative to {found.baseline}" if by == "relative" else "absolute"
+    against = f"relative to {found.baseline_label}" if by == "relative" else "absolute"
     unsettled = len(found.with_verdict(["inconclusive"], by))
     state: State = "open" if unsettled else "settled"
     if found.lost:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from raybench.compare import By, Change, Changed, Row, RunComparison, change_interval
+from raybench.compare import By, Change, Changed, Row, RunComparison, change_headers, change_interval
 from raybench.page.change_answer import by_which, reason_of_change
 from raybench.page.parts import Columns, Forest, Grid, Item, Limits, Mark, Section, cut, grid, grids
 from raybench.page.values import fixed
@@ -62,9 +62,9 @@ def changed_section(changed: Sequence[Changed], limits: Limits) -> Section:
 
 def change_section(found: RunComparison, limits: Limits) -> Section:
     """The change of each deployment, as plots and tables."""
-    lines = [f"Absolute is the mean time in B to that in A; {_RELATIVE.format(found.baseline)}"]
+    lines = [f"Absolute is the mean time in B to that in A; {_RELATIVE.format(found.baseline_label)}"]
     if by_which(found) == "absolute":
-        lines = [f"Nothing was measured beside {found.baseline} in both runs: changes are absolute."]
+        lines = [f"Nothing was measured beside {found.baseline_label} in both runs: changes are absolute."]
     plots = [
         plot
         for measure in _measures(found.deployments)
@@ -103,6 +103,7 @@ _RELATIVE: Final = (
     "relative the ratio to {} in B to the ratio to it in A, which a machine that changes speed does not touch. "
     "Above 0 % B takes longer."
 )
+_NUMBERS: Final = frozenset({"a_ms", "b_ms", "a_to_baseline", "b_to_baseline"})
 _METHODS: Final = {
     "paired": "round by round, on the same requests",
     "welch": "all visits of A against all of B",
@@ -135,7 +136,7 @@ def _forest(found: RunComparison, by: By, measure: str, limits: Limits) -> Fores
         return None
     marks = [_mark(row, change, limits) for row, change in changes]
     most = max(3, limits.rows // 4)
-    against = f"relative to {cut(found.baseline, limits.characters)}" if by == "relative" else "absolute"
+    against = f"relative to {cut(found.baseline_label, limits.characters)}" if by == "relative" else "absolute"
     of = f"{MEASURES[measure]}, " if len(_measures(found.deployments)) > 1 else ""
     return Forest(
         f"change-{by}-{measure}",
@@ -158,22 +159,13 @@ def _mark(row: Row, change: Change, limits: Limits) -> Mark:
 
 
 def _tables(found: RunComparison, rows: Sequence[Row], what: str, limits: Limits) -> tuple[Grid, ...]:
-    baseline = cut(found.baseline, limits.characters)
+    baseline = cut(found.baseline_label, limits.characters)
     several = len(_measures(rows)) > 1
     made = []
     for measure in _measures(rows):
         shown = [_as_row(row) for row in rows if row.measure == measure]
-        columns: Columns = {
-            "name": (what, str),
-            "a_ms": ("A, ms", fixed(3)),
-            "b_ms": ("B, ms", fixed(3)),
-            "absolute": ("absolute", str),
-            "absolute_verdict": ("verdict", str),
-            "a_to_baseline": (f"A / {baseline}", fixed(3)),
-            "b_to_baseline": (f"B / {baseline}", fixed(3)),
-            "relative": ("relative", str),
-            "relative_verdict": ("verdict, relative", str),
-        }
+        headers = change_headers(what, baseline)
+        columns: Columns = {key: (header, fixed(3) if key in _NUMBERS else str) for key, header in headers.items()}
         of = f"{MEASURES[measure]}, " if several else ""
         made.append(grid(f"B against A, {what}s ({of}wall time; 95 % intervals)", shown, columns, None, limits))
     return grids(*made)
