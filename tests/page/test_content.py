@@ -14,6 +14,7 @@ from raybench.analysis.diagnostics import Code
 from raybench.analysis.tables import Tables
 from raybench.page.answer import answer_of
 from raybench.page.build import page_of
+from raybench.page.gaps import gap_section
 from raybench.page.latencies import by_length, distribution
 from raybench.page.over_time import time_section
 from raybench.page.parts import Limits
@@ -23,6 +24,7 @@ from raybench.page.rendering import html_of, markdown_of
 from raybench.page.study import forest_of, study_section
 from raybench.page.verdicts import raw_query, reason_of, verdict_rows, verdict_section
 from raybench.report.cautions import OF_MACHINES, OF_SERVERS
+from raybench.report.numbers import be, of_all
 from raybench.report.study import verdict_lines
 from raybench.report.words import NOT_ADJUSTED
 from raybench.store.description import ClaimOfPlan
@@ -105,6 +107,48 @@ def test_what_is_not_settled_is_counted_as_what_is_named(of_a_language_model: Pa
     assert answer.sentence.count("cannot be told from") == 1
     both_ways = "Two that are each other's reference stand here both ways; above they are one comparison."
     assert both_ways in verdict_section(tables, LIMITS).lines
+
+
+NOT_DONE = "UPDATE raybench_kept_completeness SET complete = false, failure = {} WHERE configuration IN ({})"
+
+
+@pytest.mark.parametrize(
+    ("failed", "waiting", "before", "complete"),
+    [
+        (0, 1, "1 of 7 configurations is not complete; so far: ", "6 of 7 configurations are complete."),
+        (0, 2, "2 of 7 configurations are not complete; so far: ", "5 of 7 configurations are complete."),
+        (0, 6, "6 of 7 configurations are not complete; so far: ", "1 of 7 configurations is complete."),
+        (0, 7, "All 7 configurations are not complete; so far: ", "0 of 7 configurations are complete."),
+        (1, 0, "1 of 7 configurations failed; of the others: ", "6 of 7 configurations are complete."),
+        (1, 1, "1 of 7 configurations failed and 1 more is not complete; of the others: ", "5 of 7"),
+        (2, 3, "2 of 7 configurations failed and 3 more are not complete; of the others: ", "2 of 7"),
+    ],
+)
+def test_what_is_missing_is_told_as_one_or_as_many(
+    of_a_language_model: Path, failed: int, waiting: int, before: str, complete: str
+) -> None:
+    tables = Tables(of_a_language_model)
+    names = [f"'{row['configuration']}'" for row in tables.rows("FROM completeness")]
+    for why, of in (("'error: x'", names[:failed]), ("NULL", names[failed : failed + waiting])):
+        if of:
+            tables.connection.execute(NOT_DONE.format(why, ", ".join(of)))
+    answer = answer_of(tables)
+    assert answer.sentence.startswith(before)
+    assert (answer.failed, answer.incomplete) == (failed, failed + waiting)
+    assert gap_section(tables, (), LIMITS).lines[0].startswith(complete)
+    tables.connection.execute("UPDATE by_strategy SET verdict = NULL")
+    if not failed:
+        words = before.partition(";")[0].replace("All", "all")
+        assert answer_of(tables).sentence == f"No answer: nothing in this run is compared yet, and {words}."
+
+
+def test_of_one_configuration_is_and_of_several_are() -> None:
+    assert [f"{of_all(number, total, 'claim')} {be(number)}" for number, total in ((1, 1), (1, 2), (2, 2), (2, 3))] == [
+        "the only claim is",
+        "1 of 2 claims is",
+        "both claims are",
+        "2 of 3 claims are",
+    ]
 
 
 def test_what_befell_the_machine_stands_beside_the_answer(of_a_language_model: Path) -> None:

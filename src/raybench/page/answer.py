@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from raybench.analysis import Tables
 from raybench.records import count, in_percent
-from raybench.report import answering, has_claims, interval, of_all, reference_of, told_in_brief, why_no_interval
+from raybench.report import answering, be, has_claims, interval, of_all, reference_of, told_in_brief, why_no_interval
 from raybench.store import redact_uris
 
 State = Literal["nothing", "failed", "incomplete", "undecided", "open", "settled"]
@@ -104,8 +104,7 @@ def _none(
         return Answer("failed", sentence, certainty, number, len(failed))
     if any(row["rounds_done"] for row in complete):
         how_many = of_all(number, total, "configuration")
-        are = "is" if number == 1 else "are"
-        sentence = f"No answer: nothing in this run is compared yet, and {how_many} {are} not complete."
+        sentence = f"No answer: nothing in this run is compared yet, and {how_many} {be(number)} not complete."
         return Answer("nothing", sentence, "The sweep goes on with --resume.", number)
     sentence = f"No answer: nothing has been measured yet, of {count(total, 'configuration')}."
     return Answer("nothing", sentence, "The sweep begins, or goes on, with --resume.", number)
@@ -117,9 +116,11 @@ def _before(
     """What went wrong is said first."""
     others = len(missing) - len(failed)
     if failed:
-        more = f" and {others:,} more are not complete" if others else ""
+        more = f" and {others:,} more {be(others)} not complete" if others else ""
         return f"{of_all(len(failed), len(complete), 'configuration')} failed{more}; of the others: "
-    return f"{of_all(len(missing), len(complete), 'configuration')} are not complete; so far: " if missing else ""
+    if not missing:
+        return ""
+    return f"{of_all(len(missing), len(complete), 'configuration')} {be(len(missing))} not complete; so far: "
 
 
 def _words(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from raybench.analysis import Tables
 from raybench.page.parts import Item, Limits, Section, cut, grid, grids
 from raybench.page.values import whole
 from raybench.records import count
-from raybench.report import of_all
+from raybench.report import be, of_all
 from raybench.store import redact_uris
 
 _NAMED: Final = 3
@@ -67,7 +67,7 @@ def gap_section(tables: Tables, absent: Iterable[str], limits: Limits) -> Sectio
     )
     total = tables.rows("SELECT count(*) AS n FROM configurations")[0]["n"]
     complete = of_all(total - len(rows), total, "configuration")
-    lines = [f"{complete[0].upper()}{complete[1:]} {'is' if total == 1 else 'are'} complete.", *absent]
+    lines = [f"{complete[0].upper()}{complete[1:]} {be(1 if total == 1 else total - len(rows))} complete.", *absent]
     refused = tables.rows("SELECT DISTINCT refused FROM percentiles WHERE refused IS NOT NULL ORDER BY refused")
     if refused:
         lines.append(

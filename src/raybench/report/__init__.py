@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.fitted import fit_columns
     from raybench.report.numbers import (
+        be,
         duration,
         ends,
         interval,
@@ -102,6 +103,7 @@ __all__ = [
     "answering",
     "are_too_many",
     "attribution_lines",
+    "be",
     "brief_failure",
     "columns_of",
     "complain",

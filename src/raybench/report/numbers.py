@@ -82,6 +82,11 @@ def of_all(number: int, total: int, noun: str) -> str:
     return {1: f"the only {noun}", 2: f"both {noun}s"}.get(total, f"all {count(total, noun)}")
 
 
+def be(number: int) -> str:
+    """The verb behind `of_all`, or any number of things: ``1 of 5 configurations is``, ``both configurations are``."""
+    return "is" if number == 1 else "are"
+
+
 def duration(seconds: float) -> str:
     """``75`` -> ``1 min 15 s``."""
     whole = max(0, round(seconds))
