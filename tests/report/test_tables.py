@@ -265,6 +265,11 @@ def test_the_first_line_of_a_run_in_which_something_failed_says_so_and_why_is_sa
     assert text.splitlines()[0] == "2 of 7 configurations failed; why is said below."
     assert text.count("no luck") == 1
     assert ".py:" not in text
+    assert next(line for line in text.splitlines() if "no luck" in line).count("at all") > 10
+    short = shown(lambda console: report.print_summary(tables, console, told=True))
+    why = "error: RuntimeError: no luck at all at all at all at ..."
+    assert f"  lora_merged_mrpc_seed42, lora_merged_sst2_seed42: 0 of 2 rounds; {why}\n" in short
+    assert short.count("no luck") == 1
 
 
 def test_next_commands_name_the_run_as_the_shell_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from raybench.store import Location, redact_uris
 
 BRIEF: Final = 200
 """Characters. Exceptions take less, as a rule; the end of a server's log takes more."""
+TOLD: Final = 60
+"""Of a failure that was told whole not long before."""
 _NAMED: Final = 3
 """Of several configurations that one thing ended, as many are named."""
 
@@ -53,14 +55,18 @@ def has_failed(row: Mapping[str, Any]) -> bool:
     return not row["complete"] and row["failure"] is not None
 
 
-def incomplete_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of configurations that are not complete how far they are and why, those that are alike in one line."""
+def incomplete_lines(rows: Sequence[Mapping[str, Any]], most: int = BRIEF) -> list[str]:
+    """Of configurations that are not complete how far they are and why, those that are alike in one line.
+
+    ``most``: characters of why.
+    """
     alike: dict[tuple[int, int, str], list[str]] = {}
     for row in rows:
         why = brief_failure(row["failure"]) if row["failure"] else "not measured yet"
         alike.setdefault((row["rounds_done"], row["rounds_planned"], why), []).append(row["configuration"])
     return [
-        f"{_names(names)}: {done} of {count(planned, 'round')}; {why}" for (done, planned, why), names in alike.items()
+        f"{_names(names)}: {done} of {count(planned, 'round')}; {brief_failure(why, most)}"
+        for (done, planned, why), names in alike.items()
     ]
 
 

@@ -14,7 +14,7 @@ from raybench.analysis import Tables
 from raybench.records import count, in_percent
 from raybench.report.attribution import attribution_lines
 from raybench.report.columns import columns_of
-from raybench.report.failures import all_of_it, failed_headline, has_failed, incomplete_lines
+from raybench.report.failures import BRIEF, TOLD, all_of_it, failed_headline, has_failed, incomplete_lines
 from raybench.report.load import load_tables
 from raybench.report.numbers import percent, with_open_ends
 from raybench.report.screen import Screen, print_line
@@ -52,8 +52,11 @@ _APART: Final = "WHERE configuration NOT IN (SELECT configuration FROM adapters_
 """Where each adapter has a row of its own: of many that share a task there is a table by their number."""
 
 
-def print_summary(tables: Tables, console: Screen) -> None:
-    """The end of a sweep: that something failed, the study's table, what it changes of the answers, the verdicts."""
+def print_summary(tables: Tables, console: Screen, told: bool = False) -> None:
+    """The end of a sweep: that something failed, the study's table, what it changes of the answers, the verdicts.
+
+    ``told``: what failed was told whole when it did, so that it is named in short.
+    """
     headline = failed_headline(tables.rows("FROM completeness"))
     if headline is not None:
         print_line(console, headline)
@@ -67,7 +70,7 @@ def print_summary(tables: Tables, console: Screen) -> None:
     for line in attribution_lines(tables):
         print_line(console, line)
     console.print()
-    completeness_lines(tables, console)
+    completeness_lines(tables, console, TOLD if told else BRIEF)
     print_line(console, explained("visit", "block"))
 
 
@@ -349,13 +352,13 @@ def caution_lines(tables: Tables, console: Screen) -> None:
             print_line(console, f"  and {len(found) - 3} more: FROM cautions WHERE code = '{code}'")
 
 
-def completeness_lines(tables: Tables, console: Screen) -> bool:
-    """How many configurations are complete, and in brief why the others are not. Returns whether all are."""
+def completeness_lines(tables: Tables, console: Screen, most: int = BRIEF) -> bool:
+    """How many configurations are complete, and why the others are not, in ``most`` characters. True if all are."""
     rows = tables.rows("FROM completeness")
     complete = sum(row["complete"] for row in rows)
     print_line(console, f"{complete:,} of {count(len(rows), 'configuration')} complete.")
     incomplete = [row for row in rows if not row["complete"]]
-    lines = incomplete_lines(incomplete)
+    lines = incomplete_lines(incomplete, most)
     for line in lines[:ROWS_SHOWN]:
         print_line(console, f"  {line}")
     _rest_line(len(lines), "FROM completeness WHERE NOT complete", console)

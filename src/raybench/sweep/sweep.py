@@ -78,7 +78,7 @@ def run_sweep(sweep: CheckedSweep, console: Screen, signals: StopSignals) -> int
     tables = Tables(sweep.root)
     write_derived(tables)
     console.print()
-    print_summary(tables, console)
+    print_summary(tables, console, told=not sweep.resuming)  # what failed in earlier ones they have told
     say(_time_by_part(tables, time.monotonic() - started, ready - started, measured - ready))
     print_next_commands(tables.root, console)
     say(_page_line(tables, sweep.keeps_page))
