@@ -19,7 +19,6 @@ import pytest
 from raybench.analysis.tables import Tables
 from raybench.compare.command import RunComparison, compare
 from raybench.plan.plan import Plan
-from raybench.sweep.recorder import Recorder
 from runs import measure
 
 MS = 1_000_000
@@ -49,14 +48,11 @@ def make(
     made: tuple[Path, dict[str, Path]],
     known_latencies: Callable[..., None],
     load_plan: Callable[..., Plan],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Make:
     """Make a run: latencies in ms by strategy; ``noise`` (sd of log latency) from ``seed``, ``per_token`` shared.
 
     Without any noise visits would be equal to the last digit, of which nothing can be said.
     """
-    monkeypatch.setattr("raybench.visit.turns.gc.collect", lambda: 0)  # most of a run of made-up latencies
-    monkeypatch.setattr("runs.Recorder", lambda store, interval_s: Recorder(store, interval_s=1e9))  # two commits
 
     def run(latencies: dict[str, float] | None = None, **given: Any) -> Path:
         """The run that these arguments make, measured once; nothing may change it (`edit` copies)."""

@@ -40,8 +40,7 @@ REQUESTS = 8 * 2 * 4
 
 
 @pytest.fixture(autouse=True)
-def _known_strategies(known_latencies: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raybench.visit.turns.gc.collect", lambda: 0)  # most of a run of made-up latencies
+def _known_strategies(known_latencies: Callable[..., None]) -> None:
     names = ("full_ft", "lora_separate", "lora_merged", "multi_lora")
     known_latencies({name: lambda tokens, calls: (10, 10, None) for name in names}, switch_ns=1)
 
@@ -55,7 +54,7 @@ def plan(load_plan: Callable[..., Plan]) -> Plan:
 def _stopped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], Path]:
     @functools.cache
     def make(plan: Plan) -> Path:
-        return measure(plan, tmp_path_factory.mktemp("stopped"), visits=BEFORE, interval_s=1e9)
+        return measure(plan, tmp_path_factory.mktemp("stopped"), visits=BEFORE)
 
     return make
 
@@ -119,7 +118,7 @@ def test_a_disk_that_is_full_and_then_is_not(plan: Plan, small_disk: Path) -> No
         return FakeDevice()
 
     with pytest.raises(StoreError, match=r"No space left on device; free some space and start again \(--resume keeps"):
-        measure(plan, small_disk, new_device=device)
+        measure(plan, small_disk, new_device=device, interval_s=0)
     root = small_disk / "run"
     before = committed_rows(root)
     check_incomplete(root)
@@ -313,6 +312,6 @@ def test_a_store_that_is_slow_and_stumbles_is_not_noticed(
         s3.inject(drop="after", part=f"/manifest/{number:08d}", method="PUT")
         s3.inject(drop="within", part=f"/samples/{number:08d}", method="GET", times=2)
     s3.inject(delay_s=0.01, times=ALWAYS)
-    root = measure(plan, bucket)
+    root = measure(plan, bucket, interval_s=0)
     check_complete(root, set())
     assert all(fault.met for fault in s3.faults)
