@@ -72,9 +72,13 @@ def filled(
 
     ``execute``: of a connection. ``counts``: of samples by the number of each group, a column of ``view`` named ``by``.
     """
-    execute(f"CREATE OR REPLACE TABLE {table} AS FROM {view} LIMIT 0")
     parts = list(batches(by, counts))
+    if not parts:
+        execute(f"CREATE OR REPLACE TABLE {table} AS FROM {view} LIMIT 0")
+    # The first part makes it: of a short run planning the view once more, for none of its rows, would take longest.
+    put = f"CREATE OR REPLACE TABLE {table} AS"
     for numbers in parts:
         with narrowed(execute, by, numbers):
-            execute(f"INSERT INTO {table} FROM {view} WHERE list_contains(?, {by})", [numbers])
+            execute(f"{put} FROM {view} WHERE list_contains(?, {by})", [numbers])
+        put = f"INSERT INTO {table}"
         yield len(parts)

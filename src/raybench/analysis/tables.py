@@ -63,6 +63,7 @@ _IN_PARTS: Mapping[str, Literal["position", "round"]] = {"raybench_times": "posi
 """Views whose groups hold all their samples, and the number by which some groups can be asked for at a time."""
 _COUNTS = {"position": "samples_by_position", "round": "samples_by_round"}
 """By that number the SQL file that counts samples."""
+_VIEW = re.compile(r"^CREATE OR REPLACE VIEW (\w+) AS", re.MULTILINE)
 LATER_VIEW_FILES = ("throughput", "by_axis")
 """Those of views over the tables that statistics make."""
 
@@ -119,18 +120,26 @@ class Views:
 def make_kept(connection: duckdb.DuckDBPyConnection, file: str) -> None:
     """Make the views of an SQL file from what `timed` shows now, and keep what those of `_KEPT` hold as tables.
 
-    Those of `_IN_PARTS` are made some groups at a time; that takes ``completeness`` to be there.
+    Each before the file's next view is made of it, for which DuckDB would else plan it once more. Those of `_IN_PARTS`
+    are made some groups at a time; that takes ``completeness`` to be there.
     """
-    connection.execute(shipped_sql(file))
-    for name in _KEPT.get(file, ()):
-        kept, by = f"raybench_kept_{name}", _IN_PARTS.get(name)
-        if by is None:
-            connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
-        else:
-            counts: dict[int, int] = dict(connection.execute(shipped_sql(_COUNTS[by])).fetchall())
-            for _ in filled(connection.execute, kept, name, by, counts):
-                pass
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
+    for statement in connection.extract_statements(shipped_sql(file)):
+        connection.execute(statement)
+        view = _VIEW.search(statement.query)
+        if view is not None and view[1] in _KEPT.get(file, ()):
+            _keep(connection, view[1])
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Keep what a view holds as a table, and make it a view of that."""
+    kept, by = f"raybench_kept_{name}", _IN_PARTS.get(name)
+    if by is None:
+        connection.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {name}")
+    else:
+        counts: dict[int, int] = dict(connection.execute(shipped_sql(_COUNTS[by])).fetchall())
+        for _ in filled(connection.execute, kept, name, by, counts):
+            pass
+    connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}")
 
 
 class Tables(Views):

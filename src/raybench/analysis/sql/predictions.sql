@@ -102,16 +102,19 @@ FROM timed_by_counts;
 
 -- Of a request of a language model: its prefill, and its decoding steps as many times as there were.
 CREATE OR REPLACE VIEW raybench_work AS
-WITH parts AS (
-    SELECT s.*, 'end_to_end' AS measure, CASE s.step WHEN 'decode' THEN l.steps ELSE 1 END AS times, l.end_to_end AS measured_ns
+WITH steps AS MATERIALIZED (
+    SELECT s.*, l.steps, l.end_to_end, l.ttft, l.tpot
     FROM raybench_steps AS s
     JOIN raybench_lengths AS l ON l.configuration = s.configuration AND l.block = s.block
+),
+parts AS (
+    SELECT *, 'end_to_end' AS measure, CASE step WHEN 'decode' THEN steps ELSE 1 END AS times, end_to_end AS measured_ns
+    FROM steps
     UNION ALL
-    SELECT s.*, CASE s.step WHEN 'prefill' THEN 'ttft' ELSE 'tpot' END AS measure, 1 AS times,
-        CASE s.step WHEN 'prefill' THEN l.ttft ELSE l.tpot END AS measured_ns
-    FROM raybench_steps AS s
-    JOIN raybench_lengths AS l ON l.configuration = s.configuration AND l.block = s.block
-    WHERE s.step <> 'forward'
+    SELECT *, CASE step WHEN 'prefill' THEN 'ttft' ELSE 'tpot' END AS measure, 1 AS times,
+        CASE step WHEN 'prefill' THEN ttft ELSE tpot END AS measured_ns
+    FROM steps
+    WHERE step <> 'forward'
 )
 SELECT configuration, block, measure, any_value(mean_tokens) AS tokens, any_value(measured_ns) AS measured_ns,
     CASE WHEN count(flops) = count(*) THEN sum(flops * times ORDER BY step) END AS flops,
