@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 
-from fake_device import uneven
+from fake_device import make_known, uneven
 from raybench.analysis.percentiles import samples_needed
 from raybench.analysis.tables import VIEW_FILES, Tables, views_sql, write_derived
 from raybench.plan.plan import Plan
 from raybench.records import InputError, RaybenchError
 from raybench.store.store import RunStore, StoreError
 from runs import judge_anew, measure
+from small_plans import load_small
 
 MS = 1_000_000
 Known = Callable[..., None]
@@ -43,18 +44,33 @@ KNOWN = {
 }
 
 
-@pytest.fixture
-def known_run(known_latencies: Known, load_plan: LoadPlan, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Full 4 ms, separate 5 ms, merged 4.02 ms, multi 5.5 ms with a switch of 1 ms: the same in every visit."""
-    known_latencies(KNOWN, switch_ns=MS)
-    return measure(load_plan(rounds=3), tmp_path / "results")
+    folder = tmp_path_factory.mktemp("known")
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, KNOWN, switch_ns=MS)
+        return measure(load_small(folder, rounds=3), folder)
 
 
 @pytest.fixture
-def uneven_run(known_latencies: Known, load_plan: LoadPlan, tmp_path: Path) -> Path:
-    """The same but for a few nanoseconds, so that visits differ and have verdicts."""
-    known_latencies({name: uneven(cost) for name, cost in KNOWN.items()}, switch_ns=MS)
-    return measure(load_plan(rounds=3), tmp_path / "results")
+def known_run(measured: Path, tmp_path: Path) -> Path:
+    """A copy of ``measured``, to be changed."""
+    return shutil.copytree(measured, tmp_path / "results" / "run")
+
+
+@pytest.fixture(scope="module")
+def known(measured: Path) -> Tables:
+    return Tables(measured)
+
+
+@pytest.fixture(scope="module")
+def uneven_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Of the same run but for a few nanoseconds, so that visits differ and have verdicts."""
+    folder = tmp_path_factory.mktemp("uneven")
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, {name: uneven(cost) for name, cost in KNOWN.items()}, switch_ns=MS)
+        return Tables(measure(load_small(folder, rounds=3), folder))
 
 
 def one(tables: Tables, sql: str) -> dict:
@@ -62,14 +78,13 @@ def one(tables: Tables, sql: str) -> dict:
     return row
 
 
-def test_a_known_latency_comes_out_of_every_table_exactly(known_run: Path) -> None:
-    tables = Tables(known_run)
-    row = one(tables, "SELECT * FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'")
+def test_a_known_latency_comes_out_of_every_table_exactly(known: Tables) -> None:
+    row = one(known, "SELECT * FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'")
     assert (row["n"], row["mean_ms"], row["median_ms"], row["p95_ms"], row["sd_ms"]) == (12, 5.0, 5.0, None, 0.0)
     assert (row["host_ms"], row["device_ms"], row["requests_per_second"]) == (4.5, 2.2, 200.0)
-    multi = one(tables, "SELECT * FROM by_configuration WHERE configuration = 'multi_lora_2_adapters'")
+    multi = one(known, "SELECT * FROM by_configuration WHERE configuration = 'multi_lora_2_adapters'")
     assert multi["requests_per_second"] == pytest.approx(1000 / 6.5, rel=1e-12)
-    switches = tables.rows("SELECT adapter, n, mean_ms, share_of_request FROM adapter_switch")
+    switches = known.rows("SELECT adapter, n, mean_ms, share_of_request FROM adapter_switch")
     assert switches == [
         {"adapter": name, "n": 6, "mean_ms": 1.0, "share_of_request": 1 / 5.5}
         for name in ("mrpc_seed42", "sst2_seed42")
@@ -102,16 +117,18 @@ def test_a_p95_is_given_only_where_the_samples_carry_it(
         ("device median", 2.2 / 2),
     ],
 )
-def test_the_overhead_by_each_clock_is_the_ratio_that_was_put_in(uneven_run: Path, clock: str, expected: float) -> None:
-    rows = Tables(uneven_run).rows(f"SELECT * FROM overhead WHERE clock = '{clock}' AND deployment = 'LoRA Separate'")
+def test_the_overhead_by_each_clock_is_the_ratio_that_was_put_in(
+    uneven_tables: Tables, clock: str, expected: float
+) -> None:
+    rows = uneven_tables.rows(f"SELECT * FROM overhead WHERE clock = '{clock}' AND deployment = 'LoRA Separate'")
     assert [r["configuration"] for r in rows] == ["lora_mrpc_seed42", "lora_sst2_seed42"]
     for row in rows:
         assert (row["ratio"], row["low"], row["high"]) == pytest.approx((expected,) * 3, rel=1e-5)
         assert (row["verdict"], row["visits"]) == ("slower", 3)
 
 
-def test_the_study_table_has_its_rows_and_verdicts(uneven_run: Path) -> None:
-    rows = Tables(uneven_run).rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
+def test_the_study_table_has_its_rows_and_verdicts(uneven_tables: Tables) -> None:
+    rows = uneven_tables.rows("SELECT * FROM by_strategy WHERE clock = 'wall'")
     ratios = {(r["deployment"], r["reference_strategy"]): (r["ratio"], r["verdict"]) for r in rows}
     assert ratios["LoRA Separate", "full_ft"] == (pytest.approx(1.25, rel=1e-6), "slower")
     assert ratios["Full FT", "lora_separate"] == (pytest.approx(0.8, rel=1e-6), "faster")
@@ -122,10 +139,9 @@ def test_the_study_table_has_its_rows_and_verdicts(uneven_run: Path) -> None:
     assert ratios["Full FT", "full_ft"] == (None, None)
 
 
-def test_guests_are_compared_with_but_are_not_samples_of_their_configuration(known_run: Path) -> None:
-    tables = Tables(known_run)
-    assert one(tables, "SELECT count(*) AS n FROM timed WHERE configuration = 'lora_mrpc_seed42'") == {"n": 12 + 6}
-    assert one(tables, "SELECT n FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'") == {"n": 12}
+def test_guests_are_compared_with_but_are_not_samples_of_their_configuration(known: Tables) -> None:
+    assert one(known, "SELECT count(*) AS n FROM timed WHERE configuration = 'lora_mrpc_seed42'") == {"n": 12 + 6}
+    assert one(known, "SELECT n FROM by_configuration WHERE configuration = 'lora_mrpc_seed42'") == {"n": 12}
 
 
 def test_warmups_and_openers_are_kept_and_enter_no_table(
@@ -361,9 +377,9 @@ def test_what_is_not_a_run_is_bad_input(tmp_path: Path) -> None:
         Tables(tmp_path)
 
 
-def test_a_wrong_query_is_explained(known_run: Path) -> None:
+def test_a_wrong_query_is_explained(known: Tables) -> None:
     with pytest.raises(RaybenchError, match="nonsense"):
-        Tables(known_run).query("SELECT nonsense FROM samples")
+        known.query("SELECT nonsense FROM samples")
 
 
 def test_every_view_states_its_question_and_columns() -> None:
@@ -391,9 +407,7 @@ def test_an_empty_run_has_empty_tables(known_latencies: Known, load_plan: LoadPl
 
 
 @pytest.mark.parametrize("name", ["x[1]y", "a*b", "what?", "a\\b", "~", "file:x", "it's"])
-def test_a_folder_whose_name_is_special_to_glob_is_read_all_the_same(
-    known_run: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_folder_whose_name_is_special_to_glob_is_read_all_the_same(measured: Path, tmp_path: Path, name: str) -> None:
     moved = tmp_path / name / "run"
-    shutil.copytree(known_run, moved)
+    shutil.copytree(measured, moved)
     assert one(Tables(moved), "SELECT bool_and(complete) AS complete FROM completeness") == {"complete": True}
