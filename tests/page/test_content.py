@@ -16,8 +16,9 @@ from raybench.page.answer import answer_of
 from raybench.page.build import page_of
 from raybench.page.gaps import gap_section
 from raybench.page.latencies import by_length, distribution
+from raybench.page.loads import load_section
 from raybench.page.over_time import time_section
-from raybench.page.parts import Limits
+from raybench.page.parts import Chart, Limits
 from raybench.page.provenance import flat, provenance_section
 from raybench.page.queries import text_of
 from raybench.page.rendering import html_of, markdown_of
@@ -187,6 +188,18 @@ def test_of_servers_their_own_cautions_stand_there_too(of_servers: Path) -> None
     told = {one.code: one.words for one in answer_of(tables).cautions}
     assert set(told) - before == {"never_idle"}
     assert told["never_idle"] == "a server was never idle"
+
+
+def test_of_servers_deployments_are_called_by_name_and_no_ratio_is_to_what_was_not_measured(of_servers: Path) -> None:
+    tables = opened(of_servers)
+    assert tables.description.plan.references == ("full_ft", "lora_merged", "lora_separate")
+    headers = {header for grid in study_section(tables, LIMITS).grids for header in grid.head}
+    assert {header for header in headers if header.startswith("vs ")} == {
+        "vs Full FT (95 % interval)",
+        "vs LoRA Merged (95 % interval)",
+    }
+    charts = [plot for plot in load_section(tables, LIMITS).plots if isinstance(plot, Chart)]
+    assert [[one.label for one in chart.series] for chart in charts] == [["Full FT", "LoRA Merged"]] * 2
 
 
 def test_every_caution_that_belongs_to_all_verdicts_is_one_that_there_is() -> None:

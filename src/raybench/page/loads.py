@@ -10,7 +10,7 @@ from raybench.page.latencies import is_wide
 from raybench.page.parts import Chart, Limits, Section, Series, cut, grid, grids
 from raybench.page.values import fixed, shares, whole
 from raybench.records import count
-from raybench.report import share
+from raybench.report import label_of, share
 
 _LOADED = "FROM goodput WHERE load IS NOT NULL"
 
@@ -79,7 +79,7 @@ def _against_load(
     series = []
     for strategy, own in list(of.items())[: limits.series]:
         own.sort(key=lambda row: row["requests_per_s"])
-        label = cut(strategy, limits.characters)
+        label = cut(label_of(strategy, own), limits.characters)
         points = zip(*((row["requests_per_s"], row[column]) for row in own), strict=True)
         x, y = (tuple(values) for values in points)
         series.append(Series(label, x, y))

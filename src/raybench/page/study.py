@@ -19,6 +19,7 @@ from raybench.report import (
     once,
     reference_header,
     reference_of,
+    references_of,
 )
 
 
@@ -73,7 +74,7 @@ def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
 def _grid(
     measure: str, rows: Sequence[dict[str, Any]], tokens: Mapping[str, float | None] | None, limits: Limits
 ) -> Grid:
-    references = list(dict.fromkeys(row["reference_strategy"] for row in rows if row["reference_strategy"]))
+    references = references_of(rows)
     by_deployment: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         by_deployment.setdefault(row["deployment"], {})[row["reference_strategy"]] = row

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         judged_rows,
         label_of,
         measures_of,
+        references_of,
         too_short,
     )
     from raybench.report.tables import print_next_commands, print_summary
@@ -144,6 +145,7 @@ __all__ = [
     "print_summary",
     "reference_header",
     "reference_of",
+    "references_of",
     "round_seconds",
     "run_app",
     "run_argument",

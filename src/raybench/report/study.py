@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich import box
@@ -162,14 +162,21 @@ def _served_fidelity_lines(tables: Tables) -> list[str]:
     return [f"{', '.join(deployments)}: {line}" for line, deployments in lines.items()]
 
 
-def label_of(role: str, rows: Sequence[dict[str, Any]]) -> str:
+def label_of(role: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """What a reference is called: its row's name, without what distinguishes several rows of it."""
     labels = list(dict.fromkeys(row["deployment"] for row in rows if row["strategy"] == role))
     return labels[0] if len(labels) == 1 else labels[0].partition(" (")[0] if labels else role
 
 
+def references_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What ratios are to, in the plan's order; of one that was measured nowhere there are none."""
+    there = {row["strategy"] for row in rows}
+    asked = dict.fromkeys(row["reference_strategy"] for row in rows)
+    return [reference for reference in asked if reference in there]
+
+
 def _table(title: str, measure: str, rows: Sequence[dict[str, Any]], tokens: dict[str, float | None] | None) -> Table:
-    references = list(dict.fromkeys(row["reference_strategy"] for row in rows))
+    references = references_of(rows)
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column("Deployment", overflow="fold")
     table.add_column("n", justify="right", overflow="fold")
