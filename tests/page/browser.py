@@ -25,17 +25,24 @@ _FOUND = """() => {
       || one.top < all.top - 1 || one.bottom > all.bottom + 1);
   const meet = (one, other) => Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1
       && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 3;
+  const lines = (node, from, length) => {
+    const range = document.createRange();
+    range.setStart(node, from);
+    range.setEnd(node, from + length);
+    return new Set([...range.getClientRects()].map((line) => Math.round(line.top))).size;
+  };
+  const torn = () => [...document.querySelectorAll('td')]
+    .filter((cell) => /^[\\w./ -]+$/.test(cell.textContent)).flatMap((cell) =>
+    [...cell.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).flatMap((node) =>
+      [...node.textContent.matchAll(/(?<![a-zA-Z0-9])[a-zA-Z0-9]{1,12}(?![a-zA-Z0-9])/g)]
+        .filter((word) => lines(node, word.index, word[0].length) > 1).map(() => cell.textContent)));
   const parted = () => {
     const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     const piece = /[-+]?[\\d.,]*\\d\\s(%|ms|s|min|[kMG]B)(?!\\w)|\\[[-+][\\d.,]+\\s%,\\s[-+][\\d.,]+\\s%\\]/g;
     for (let node = walk.nextNode(); node; node = walk.nextNode()) {
       if (node.parentElement.closest('svg, pre, script')) continue;
       for (const one of node.textContent.matchAll(piece)) {
-        const range = document.createRange();
-        range.setStart(node, one.index);
-        range.setEnd(node, one.index + one[0].length);
-        const lines = new Set([...range.getClientRects()].map((line) => Math.round(line.top)));
-        if (lines.size > 1) found.push(one[0]);
+        if (lines(node, one.index, one[0].length) > 1) found.push(one[0]);
       }
     }
     return found;
@@ -65,6 +72,7 @@ _FOUND = """() => {
       texts(svg).slice(at + 1).filter((other) => meet(box(one), box(other)))
         .map((other) => `${one.textContent} | ${other.textContent}`))),
     parted: parted(),
+    torn: torn(),
     paper: getComputedStyle(document.body).backgroundColor,
     // axe-core leaves the contrast of an SVG's letters undetermined: https://www.w3.org/TR/WCAG22/#contrast-minimum
     pale: [...document.querySelectorAll('svg')].flatMap((svg) => texts(svg)

@@ -6,9 +6,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from decide.advising import LATENCIES_MS, make_run
+from fake_device import make_known
 from generated_runs import MS, Took, even_cost, generated, load_generated
 from loaded_runs import ADAPTERS, FULL, GOODPUT, HEAD, at, beside, loaded
 from raybench.deploy.strategies import all_traits
@@ -17,7 +19,7 @@ from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
 from raybench.plan.plan import Configuration
 from runs import measure
-from small_plans import SMALL_PLAN
+from small_plans import SMALL_PLAN, load_small
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +68,30 @@ def of_lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Took((10 + request) * MS, [2 * MS] * 3)
 
     root: Path = generated(load_generated(folder, rounds=2), folder / "results", cost)
+    return root
+
+
+@pytest.fixture(scope="session")
+def of_noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classifiers whose requests take very different times, so that intervals are wide."""
+    return _noisy(tmp_path_factory.mktemp("page"), 1)
+
+
+@pytest.fixture(scope="session")
+def of_two_noisy(of_noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return of_noise, _noisy(tmp_path_factory.mktemp("page"), 2)
+
+
+def _noisy(folder: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+
+    def cost(tokens: int, calls: int) -> tuple[int, int, None]:
+        ns = int(MS * rng.lognormal(1.0, 0.25))
+        return ns, ns, None
+
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, dict.fromkeys(LATENCIES_MS, cost))
+        root: Path = measure(load_small(folder, rounds=3), folder / "results", f"noise{seed}")
     return root
 
 

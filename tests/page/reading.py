@@ -17,12 +17,12 @@ def opened(run: Path) -> Tables:
     return Tables(run)
 
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "wbr"}
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "style"}
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "nav", "script"),
     *("h1", "h2", "p", "ul", "li", "a", "strong", "pre", "details", "summary", "div", "figure", "figcaption"),
-    *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+    *("table", "caption", "thead", "tbody", "tr", "th", "td", "wbr"),
     *("svg", "g", "path", "defs", "use", "text", "tspan", "span", "clippath", "rect"),
 }
 
@@ -36,6 +36,7 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str, str]] = []
         self.texts: dict[str, list[str]] = {}
         self._open: list[str] = []
+        self._goes_on = False
         self.feed(html)
         self.close()
         assert self._open == []
@@ -43,6 +44,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self._goes_on = tag == "wbr"
         if tag not in VOID:
             self._open.append(tag)
 
@@ -54,8 +56,11 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self._open:
+        if self._goes_on:
+            self.texts[self._open[-1]][-1] += data
+        elif self._open:
             self.texts.setdefault(self._open[-1], []).append(data)
+        self._goes_on = False
 
     @property
     def numbers(self) -> Any:

@@ -17,7 +17,16 @@ from raybench.page.fitting import MOST_BYTES, fitting
 from raybench.page.rendering import html_of
 
 WORD = "</script><b>'\"$\\frac{1}{0}$" + "W" * 90 + "\u202e\x1b[31m"
-NAMES = ("of_classifiers", "of_a_language_model", "of_servers", "of_which_one_failed", "of_two", "hostile")
+NAMES = (
+    "of_classifiers",
+    "of_a_language_model",
+    "of_servers",
+    "of_which_one_failed",
+    "of_two",
+    "of_noise",
+    "of_two_noisy",
+    "hostile",
+)
 
 needs_axe = pytest.mark.skipif(
     not AXE.is_file(), reason=f"no axe-core at {AXE}: make test fetches it; RAYBENCH_AXE names it"
@@ -66,6 +75,7 @@ def test_all_of_a_page_is_seen_and_nothing_leaves(
     assert found["smallest"] >= 10  # CSS pixels, of the letters of plots
     assert found["overlapping"] == []
     assert found["parted"] == []
+    assert found["torn"] == []
     assert found["pale"] == []
     assert found["paper"] == ("rgb(22, 24, 26)" if dark else "rgb(255, 255, 255)")
 

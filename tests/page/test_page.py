@@ -12,7 +12,7 @@ from page.reading import check, opened
 from raybench.analysis.tables import Tables
 from raybench.page.build import page_of
 from raybench.page.parts import Grid, Item, Limits, Page, Section
-from raybench.page.rendering import html_of, markdown_of
+from raybench.page.rendering import _cell, html_of, markdown_of
 
 RUNS = ["of_classifiers", "of_which_one_failed", "of_a_language_model", "of_servers", "without_rounds"]
 
@@ -134,3 +134,11 @@ def test_a_number_keeps_its_unit_and_an_interval_its_ends(without_rounds: Path) 
     written = html_of(dataclasses.replace(page(without_rounds), sections=(Section("x", "X", (line,)),)))
     kept = "+26.9_% [+10.3_%,_+46.1_%] in 1_min 15_s, 131.1_MB; 5 steps, 3 mins, ±2_%"
     assert kept.replace("_", "\N{NO-BREAK SPACE}") in written
+
+
+def test_names_in_cells_may_be_broken_between_their_parts_and_intervals_never() -> None:
+    assert _cell("lora_merged_sst2") == "lora_<wbr>merged_<wbr>sst2"
+    assert _cell("versions.torch, a/b: 2.6.0") == "versions.<wbr>torch, a/<wbr>b: 2.6.0"
+    assert _cell("_ <b_c>") == "_ &lt;b_<wbr>c&gt;"
+    whole = '<span class="whole">[-51.1\xa0%,\xa0+1,165.1\xa0%]</span>'
+    assert _cell("+13.8 % [-51.1 %, +1,165.1 %] slower") == f"+13.8\xa0% {whole} slower"

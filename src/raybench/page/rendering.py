@@ -25,7 +25,9 @@ _MEANING: Final = re.compile(
 """What means something in Markdown, as GitHub reads it."""
 _MENTIONS: Final = "@#:"
 """What GitHub looks for in the text that is shown, so that an entity alone would not do."""
-
+_BETWEEN_PARTS: Final = re.compile(r"_(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[./](?=[A-Za-z])")
+_INTERVAL: Final = re.compile(r"\[[+-][\d.,]+\xa0%,\xa0[+-][\d.,]+\xa0%\]")
+"""As `_shown` has joined it."""
 
 _OPEN: Final = 12
 _FEW: Final = 3
@@ -38,7 +40,7 @@ def html_of(page: Page) -> str:
 
     files = _templates()
     environment = _environment(files, _shown)
-    environment.filters |= {"draw": draw, "code": _code, "data": _data}
+    environment.filters |= {"draw": draw, "code": _code, "data": _data, "cell": _cell}
     style = Markup(files["page.css"])  # noqa: S704  the package's own
     return environment.get_template("page.html").render(page=page, style=style, open=_open)
 
@@ -88,6 +90,12 @@ def _in_markdown(value: Any) -> Any:
 
 def _as_entity(found: re.Match[str]) -> str:
     return f"&#{ord(found[0])};" + ("&#8203;" if found[0] in _MENTIONS else "")
+
+
+def _cell(text: str) -> Markup:
+    """A cell of words, escaped: where there is little room names are broken between their parts, intervals never."""
+    broken = _BETWEEN_PARTS.sub(r"\g<0><wbr>", str(escape(_shown(text))))
+    return Markup(_INTERVAL.sub(r'<span class="whole">\g<0></span>', broken))  # noqa: S704  escaped above
 
 
 def _code(text: str) -> Markup:
