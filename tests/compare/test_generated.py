@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import io
 import json
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from command_lines import bound
 from generated_runs import Cost, Took, even_cost, generated, load_generated
 from raybench.analysis.significance import holm
 from raybench.analysis.tables import Tables
@@ -76,9 +76,8 @@ def test_a_run_compared_with_itself_is_equivalent_by_each_measure(make: Make) ->
 
 
 def command(*argv: object) -> int:
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return module.run(parser.parse_args([str(a) for a in argv]))
+    _, found = bound(["compare", *map(str, argv)])
+    return module.run(found["before"], found["after"], found["options"])
 
 
 def test_the_gate_fails_on_any_measure(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

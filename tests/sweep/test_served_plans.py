@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from raybench.cli import main, parser
+from command_lines import told
+from raybench.cli import main
 from raybench.deploy.strategies import all_traits
 from raybench.model.prepare import Recipe
 from raybench.model.weights import ModelSpec
@@ -399,6 +400,6 @@ def test_a_sweep_tells_all_missing_engines_at_once(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(text)
     words = ["sweep", "--plan", str(tmp_path / "plan.toml"), "--results", str(tmp_path / "runs")]
     with pytest.raises(SeveralProblemsError) as caught:
-        check_sweep(parser().parse_args(words))
+        check_sweep(told(words))
     remedy = f"no such program; {REMEDY}"
     assert caught.value.lines == (f"vllm: /x/one: {remedy}", f"llama.cpp: /x/two: {remedy}")
