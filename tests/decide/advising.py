@@ -19,7 +19,7 @@ from raybench.deploy import strategies
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
-from runs import judge_anew, measure
+from runs import AT_THE_END, judge_anew, measure
 from small_plans import SMALL_PLAN
 
 MS = 1_000_000
@@ -36,11 +36,16 @@ NEEDS = Needs(tasks=3, gpu_memory_bytes=2200 * MB, slo_p95_s=0.0402, requests_pe
 
 
 def make_run(
-    folder: Path, latencies_ms: dict[str, float], plan: str = SMALL_PLAN, failing: str = "", **overrides: Any
+    folder: Path,
+    latencies_ms: dict[str, float],
+    plan: str = SMALL_PLAN,
+    failing: str = "",
+    interval_s: float = AT_THE_END,
+    **overrides: Any,
 ) -> Path:
     """A run in which each request of a strategy takes as long as said, but for nanoseconds of a few, and a switch 1 ms.
 
-    The configuration ``failing`` does not load.
+    The configuration ``failing`` does not load. ``interval_s``: between commits; 0: each visit is one.
     """
     folder.mkdir(exist_ok=True)
     path = folder / "plan.toml"
@@ -53,7 +58,7 @@ def make_run(
             patch.setattr(known, "load", _unless(failing, known.load))
             patch.setitem(strategies.STRATEGIES, name, known)
         loaded, _ = plan_file.load_plan(str(path), strategies.all_traits(), glue_tasks(), Overrides(**overrides))
-        return measure(loaded, folder / "results")
+        return measure(loaded, folder / "results", interval_s=interval_s)
 
 
 def _unless(failing: str, load: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,8 +71,9 @@ def _unless(failing: str, load: Callable[..., Any]) -> Callable[..., Any]:
     return loads
 
 
-def without_last_visit(run: Path) -> Path:
-    """The run as it was before its last visit was committed."""
+def without_last_visit(folder: Path, latencies_ms: dict[str, float], plan: str = SMALL_PLAN, **given: Any) -> Path:
+    """A run of `make_run` as it was before its last visit was committed."""
+    run = make_run(folder, latencies_ms, plan, interval_s=0, **given)
     max((run / "manifest").glob("*.json")).unlink()
     return run
 

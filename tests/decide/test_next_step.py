@@ -50,7 +50,7 @@ def with_failure(run: Path, configuration: str, kind: str) -> Tables:
 
 
 def test_what_is_not_measured_yet_is_gone_on_with(tmp_path: Path) -> None:
-    run = without_last_visit(make_run(tmp_path, LATENCIES_MS, order_seed=3, **ROUNDS))
+    run = without_last_visit(tmp_path, LATENCIES_MS, order_seed=3, **ROUNDS)
     advice = advise(Tables(run))
     assert advice.missing == tuple(
         f"{name}: 1 of 2 configurations complete, the rest not measured to the end yet"
@@ -73,7 +73,7 @@ def test_what_is_not_measured_yet_is_gone_on_with(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_gone_on_with_is_the_plan_that_was_begun(tmp_path: Path, overrides: dict[str, Any]) -> None:
-    run = without_last_visit(make_run(tmp_path, LATENCIES_MS, **overrides))
+    run = without_last_visit(tmp_path, LATENCIES_MS, **overrides)
     options = typed(advise(Tables(run)))
     names = [field.name for field in dataclasses.fields(Overrides)]
     asked = Overrides(**{name: getattr(options, name) for name in names})
@@ -83,8 +83,8 @@ def test_what_is_gone_on_with_is_the_plan_that_was_begun(tmp_path: Path, overrid
 
 
 def test_what_failed_takes_a_new_run(tmp_path: Path) -> None:
-    run = make_run(tmp_path, LATENCIES_MS, failing="lora_merged_sst2_seed42", **ROUNDS)
-    advice = advise(Tables(without_last_visit(run)))
+    run = without_last_visit(tmp_path, LATENCIES_MS, failing="lora_merged_sst2_seed42", **ROUNDS)
+    advice = advise(Tables(run))
     (missing,) = [line for line in advice.missing if line.startswith("LoRA Merged")]
     assert missing.startswith(
         "LoRA Merged: 0 of 2 configurations complete; lora_merged_sst2_seed42 failed (error: RuntimeError: no such file"
@@ -97,7 +97,7 @@ def test_what_failed_takes_a_new_run(tmp_path: Path) -> None:
 def test_what_was_lost_with_its_worker_is_gone_on_with_unless_its_round_is_there_without_it(
     tmp_path: Path, kind: str
 ) -> None:
-    run = without_last_visit(make_run(tmp_path, LATENCIES_MS, **ROUNDS))
+    run = without_last_visit(tmp_path, LATENCIES_MS, **ROUNDS)
     assert typed(advise(with_failure(run, "lora_merged_sst2_seed42", kind))).resume
     lost = with_failure(run, "lora_merged_sst2_seed42", kind)
     lost.connection.execute(
@@ -112,7 +112,7 @@ def test_what_was_lost_with_its_worker_is_gone_on_with_unless_its_round_is_there
 
 def test_a_strategy_that_is_missing_takes_another_plan(tmp_path: Path) -> None:
     plan = SMALL_PLAN.partition("[[configurations]]")[0]
-    advice = advise(Tables(without_last_visit(make_run(tmp_path, LATENCIES_MS, plan, **ROUNDS))))  # lacks visits too
+    advice = advise(Tables(without_last_visit(tmp_path, LATENCIES_MS, plan, **ROUNDS)))  # lacks visits too
     assert "multi_lora: not in this run" in advice.missing
     assert advice.next_command == (
         "raybench sweep --plan rq2 --model micro    "
