@@ -157,8 +157,37 @@ def test_a_command_is_what_is_missing_where_nothing_is_typed(capsys: Capture) ->
 
 
 def test_what_was_probably_meant_is_told(capsys: Capture) -> None:
-    assert 'Did you mean "report"?' in refusal(["reprot"], capsys)
-    assert "Unknown option: --fromat. Did you mean --format?" in refusal(["tables", "RUN", "--fromat", "csv"], capsys)
+    assert refusal(["reprot"], capsys).startswith(
+        "reprot is no command; did you mean 'report'? There are sweep, init, "
+    )
+    assert refusal(["tables", "RUN", "--fromat", "csv"], capsys) == (
+        "--fromat is no option here; did you mean --format? raybench tables --help says what it takes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan"], "NAME|FILE.toml: missing;"),
+        (["compare", "A"], "RUN_B: missing;"),
+        (["status", "A", "B", "C"], "B, C: more than it takes;"),
+        (["status", ""], "RUN: '': names no place; give a folder, or s3://BUCKET/PREFIX;"),
+        (["plan", "rq2", "--json", "--toml"], "--toml, --json: give one of them;"),
+        (["plan", "--", "rq2", "--json"], "--json stands after --, where there are no options;"),
+        (["sweep", "--until-halfwidth", "-1%"], "--until-halfwidth: give a value; one that begins with a hyphen as "),
+        (["sweep", "--" + "x" * 100], f"--{'x' * 58}... is no option here;"),
+        (["xyzzy"], "xyzzy is no command; there are sweep, init, plan, doctor, "),
+    ],
+)
+def test_what_is_wrong_is_told_of_its_name(arguments: list[str], said: str, capsys: Capture) -> None:
+    assert refusal(arguments, capsys).startswith(said)
+
+
+def test_needs_that_are_missing_are_told_before_a_run_is_looked_for(capsys: Capture) -> None:
+    assert refusal(["decide", "nowhere", "--tasks", "3"], capsys) == (
+        "--gpu-memory, --requests-per-second: missing; advice needs all of --tasks, --gpu-memory and "
+        "--requests-per-second"
+    )
 
 
 # raybench --version
@@ -260,6 +289,13 @@ def test_csv_holds_every_column_and_quotes_what_must_be(run: Path, capsys: Captu
     query = "SELECT 1 AS a, 2 AS a, NULL AS x, 'a,b' AS y, 1.5::DOUBLE AS z"
     assert cli.main(["sql", str(run), query, "--format", "csv"]) == 0
     assert capsys.readouterr().out.splitlines() == ["a,a,x,y,z", '1,2,,"a,b",1.5']
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_query_may_begin_with_a_comment(order: int, run: Path, capsys: Capture) -> None:
+    words = ["-- how many = x\nSELECT 1 AS a", "--format=csv"]
+    assert cli.main(["sql", str(run), *(words if order else reversed(words))]) == 0
+    assert capsys.readouterr().out == "a\n1\n"
 
 
 def test_sql_that_is_none_is_explained_in_a_line(run: Path, capsys: Capture) -> None:

@@ -232,6 +232,8 @@ def test_runs_plans_models_and_places_are_completed(beside_runs: Path) -> None:
     assert told("raybench sweep --model mic") == ["micro", "micro-lm"]
     assert told("raybench sweep --rounds ") == told("raybench decide latest --tasks d") == []
     assert told("raybench sweep --texts mi") == ["mine.jsonl"]
+    assert told("raybench report latest --out mi") == ["mine.jsonl", "mine.toml"]
+    assert told("raybench tables latest --out d") == ["data/"]
     assert told("raybench status s") == ["smoke-1", "smoke-2"]
     assert told("raybench status data/runs/s") == ["data/runs/smoke-1/", "data/runs/smoke-2/"]
     assert told("raybench rm --results data/runs ") == ["smoke-1", "smoke-2", "data/"]
@@ -253,6 +255,10 @@ def test_bash_completes(beside_runs: Path) -> None:
         bash.until("raybench status latest --json ", after=place)
         place = bash.type("2>&1; echo ended $?\r")
         bash.until("ended 0", after=place)
+        place = bash.type("raybench status da\trun\tsmoke-1\t --js\t")
+        bash.until("raybench status data/runs/smoke-1/ --json ", after=place)
+        place = bash.type(">/dev/null; echo over $?\r")
+        bash.until("over 0", after=place)
         place = bash.type("raybench completion fi\t")
         bash.until("raybench completion fish ", after=place)
         place = bash.type(">/dev/null; echo ended $?\r")

@@ -27,14 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return report.run_command(lambda: report.run_app(app, argv))
 
 
-def _add(name: str, what: str, *examples: str) -> None:
-    """A command, which `commands` has; its arguments are looked at where it is the one that is meant."""
+def _add(name: str, what: str, *examples: str, takes: str | None = None) -> None:
+    """A command, which `commands` has; its arguments are looked at where it is the one that is meant.
+
+    ``takes``: what its usage has after the options, where cyclopts would not say it by name.
+    """
     app.command(
         f"raybench.commands:{name}_command",
         name=name,
         help=what,
         help_epilogue=report.examples_of(examples),
         sort_key=len(list(app)),
+        **({} if takes is None else {"usage": f"Usage: raybench {name} [OPTIONS] {takes}"}),
     )
 
 
@@ -54,6 +58,7 @@ _add(
     "What a plan would run, and all that would keep it from running.",
     "raybench plan rq2 --model PATH",
     "raybench plan rq2 --toml > mine.toml",
+    takes="NAME|FILE.toml",
 )
 _add(
     "doctor",
@@ -86,6 +91,7 @@ _add(
     "raybench report latest",
     "raybench report latest --markdown > page.md",
     "raybench report A B",
+    takes="RUN [RUN_B]",
 )
 _add(
     "sql",
@@ -93,6 +99,7 @@ _add(
     'raybench sql latest "FROM by_strategy"',
     "raybench sql latest                  # a prompt",
     "raybench sql latest --format csv < QUERIES.sql > ANSWERS.csv",
+    takes="RUN [SQL]",
 )
 _add(
     "compare",
@@ -118,7 +125,7 @@ _add(
     ),
 )
 def completion(shell: report.Shell, /) -> int:
-    report.write_text(app.generate_completion(shell=shell))
+    report.write_text(report.script_of(app, shell))
     return 0
 
 

@@ -54,8 +54,9 @@ def tables_command(run: report.Run, /, *, options: report.TablesOptions = report
 def report_command(
     run: report.Run, other: report.OtherRun = None, /, *, options: page.ReportOptions = page.ReportOptions()
 ) -> int:
-    b = None if other is None else _to_read(other, options.results)
-    return page.run(_to_read(run, options.results), b, options)
+    a = _to_read(run, options.results)
+    b = a if other == run else None if other is None else _to_read(other, options.results)
+    return page.run(a, b, options)
 
 
 def sql_command(
@@ -67,8 +68,11 @@ def sql_command(
 def compare_command(
     before: report.RunBefore, after: report.RunAfter, /, *, options: compare.CompareOptions = compare.CompareOptions()
 ) -> int:
-    return compare.run(_to_read(before, options.results), _to_read(after, options.results), options)
+    a = _to_read(before, options.results)
+    b = a if after == before else _to_read(after, options.results)
+    return compare.run(a, b, options)
 
 
 def decide_command(run: report.Run, /, *, options: decide.DecideOptions = decide.DecideOptions()) -> int:
+    decide.required(options)  # before a run is looked for, which may be far away
     return decide.run(_to_read(run, options.results), options)

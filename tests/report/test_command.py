@@ -146,8 +146,8 @@ def test_a_command_line_s_complaint_is_harmless_and_without_secrets(capsys: Capt
     for words in (["a", "\x1b[31m", "s3://key:se/cret@bucket/x?signature=1"], []):
         assert run_command(partial(run_app, app, words)) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "raybench: Unused Tokens: ['\\x1b[31m', 's3://...@bucket/x?...']. x --help says what it takes",
-        "raybench: Parameter A requires an argument. x --help says what it takes",
+        "raybench: \\x1b[31m, s3://...@bucket/x?...: more than it takes; x --help says what it takes",
+        "raybench: A: missing; x --help says what it takes",
     ]
 
 

@@ -29,7 +29,7 @@ class DevicesOptions:
     devices_alike: Annotated[
         bool,
         Parameter(
-            group=Group("Of two runs"),
+            group=Group("Of two runs", sort_key=2),
             help="devices differ no more than visits on one do, so that all count as one: judges though a single "
             "device stands against others",
         ),

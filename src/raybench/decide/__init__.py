@@ -7,7 +7,7 @@ from raybench.handed_out import names_of
 if TYPE_CHECKING:
     from raybench.decide.command import run
     from raybench.decide.in_brief import Brief, advise
-    from raybench.decide.options import DecideOptions, StatedNeeds, stated
+    from raybench.decide.options import DecideOptions, StatedNeeds, required, stated
 else:
     __getattr__ = names_of(__name__)
 
@@ -16,6 +16,7 @@ __all__ = [
     "DecideOptions",
     "StatedNeeds",
     "advise",
+    "required",
     "run",
     "stated",
 ]

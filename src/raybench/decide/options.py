@@ -10,6 +10,7 @@ from raybench.report import FLAT, RunOptions
 
 _NEEDS: Final = Group(
     "What is to be served",
+    sort_key=1,
     help="Advice needs all of --tasks, --gpu-memory and --requests-per-second, and a limit: --slo-p95, or of servers "
     "--ttft, --tpot or the plan's own.",
 )

@@ -9,9 +9,9 @@ from cyclopts.validators import mutually_exclusive
 
 from raybench.compare import DevicesOptions
 from raybench.decide import StatedNeeds
-from raybench.report import FLAT, RunOptions
+from raybench.report import FLAT, RunOptions, completed
 
-_FORM: Final = Parameter(group=("Options", Group("--markdown and --json", validator=mutually_exclusive, show=False)))
+_FORM: Final = Parameter(group=("Options", Group("--markdown, --json", validator=mutually_exclusive, show=False)))
 
 
 @FLAT
@@ -19,7 +19,7 @@ _FORM: Final = Parameter(group=("Options", Group("--markdown and --json", valida
 class ReportOptions(StatedNeeds, DevicesOptions, RunOptions):
     """In which form the page is written and where, of two runs what is said of them, and what is to be served."""
 
-    out: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    out: Annotated[Path | None, Parameter(metavar="FILE", completer=completed(tuple, files=""))] = None
     """default: RUN-ID.html here, of two RUN-B-against-RUN-A.html; of --markdown and --json standard output"""
     force: bool = False
     """write over a file that is there"""

@@ -6,7 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.plan.builder import HUB_ID, Overrides
-    from raybench.plan.choices import first_of, one_of
+    from raybench.plan.choices import did_you_mean, first_of, nearest, one_of
     from raybench.plan.file import load_plan, parse_plan
     from raybench.plan.load import ONE_AT_A_TIME, Goodput, Load
     from raybench.plan.plan import (
@@ -61,9 +61,11 @@ __all__ = [
     "Visit",
     "WorkloadTable",
     "adapters_beside",
+    "did_you_mean",
     "first_of",
     "homes",
     "load_plan",
+    "nearest",
     "one_of",
     "own_role",
     "parse_plan",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from raybench.report.claims import answering, has_claims, once, reference_of
     from raybench.report.columns import columns_of, mean_header, reference_header
     from raybench.report.command import examples_of, new_app, run_app, run_command
-    from raybench.report.completion import Shell, completed
+    from raybench.report.completion import Shell, completed, script_of
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.fitted import fit_columns
     from raybench.report.numbers import (
@@ -154,6 +154,7 @@ __all__ = [
     "run_sql",
     "run_tables",
     "say",
+    "script_of",
     "settled_by",
     "share",
     "shell_command",

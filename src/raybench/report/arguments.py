@@ -20,20 +20,28 @@ text, among the names of the module that inherits them.
 
 
 def parsed_by(parse: Callable[[str], Value]) -> Callable[[Any, Sequence[Token]], Value]:
-    """What cyclopts takes to make a value of a word: by ``parse``, whose InputError or ValueError it tells of."""
+    """What cyclopts takes to make a value of a word: by ``parse``, whose InputError or ValueError it tells of.
+
+    Of an option that is given again the last word counts.
+    """
 
     def convert(_: Any, tokens: Sequence[Token]) -> Value:
         try:
-            return parse(tokens[0].value)
+            return parse(tokens[-1].value)
         except InputError as error:
             raise ValueError(str(error)) from None
 
     return convert
 
 
-def listed_by(parse: Callable[[str], tuple[Value, ...]], metavar: str) -> Parameter:
-    """Of an option whose several values are one word."""
-    return Parameter(metavar=metavar, converter=parsed_by(parse), n_tokens=1)
+def listed_by(parse: Callable[[str], Value], metavar: str) -> Parameter:
+    """Of an option whose several values are one word, by commas: a tuple of what ``parse`` makes, in order."""
+
+    def values(text: str) -> tuple[Any, ...]:
+        found: set[Any] = {parse(part) for part in text.split(",")}
+        return tuple(sorted(found))
+
+    return Parameter(metavar=metavar, converter=parsed_by(values), n_tokens=1)
 
 
 def whole_number(least: int, most: int, expected: str = "") -> Callable[[str], int]:

@@ -7,16 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from raybench.store import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
+    from cyclopts import App
     from cyclopts.completion import CompletionContext
 
 Shell = Literal["bash", "zsh", "fish"]
 
 Completer = Callable[["CompletionContext"], list[str]]
+
+
+_BASH_PLACES: Final = """
+# A folder is gone on from: no blank after it.
+_raybench_places() {
+  _raybench "$@"
+  [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
+}
+complete -F _raybench_places raybench
+"""
+
+
+def script_of(app: App, shell: Shell) -> str:
+    """What ``shell`` is to read, once a session or as it starts."""
+    script = app.generate_completion(prog_name="raybench", shell=shell)
+    return script + (_BASH_PLACES if shell == "bash" else "")
 
 
 def completed(words: Callable[[], Iterable[str]], files: str | tuple[str, ...] | None = None) -> Completer:

@@ -24,7 +24,7 @@ class TablesOptions(RunOptions):
     """this one alone, any view of docs/sql.md, as by_strategy"""
     format: Format | None = None
     """as data: --table to standard output, or into --out"""
-    out: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    out: Annotated[Path | None, Parameter(metavar="DIR", completer=completed(tuple, files="/"))] = None
     """with --format, a file of each table into this folder; of those with a row a request or visit if named"""
 
 

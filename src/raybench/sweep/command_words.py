@@ -6,7 +6,8 @@ from typing import Final
 
 from raybench.machine import in_ray_job
 from raybench.store import Location
-from raybench.sweep.options import DEFAULT_PLAN, SweepOptions
+from raybench.sweep.options import SweepOptions
+from raybench.sweep.plan_options import DEFAULT_PLAN
 
 _TO_GO_ON = (
     "plan",

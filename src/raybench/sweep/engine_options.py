@@ -13,26 +13,21 @@ OPENAI: Final = "openai"
 """A server that runs already, whatever engine it is of."""
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 
-_SERVED: Final = Parameter(group=Group("Your own fine-tunes, as an engine serves them"))
+_SERVED: Final = Parameter(group=Group("Your own fine-tunes, as an engine serves them", sort_key=2))
 _PYTHON: Final = Parameter(metavar="PATH", completer=completed(tuple, files=""))
 
 
-def _concurrencies(text: str) -> tuple[int, ...]:
-    one = whole_number(1, 900, "numbers from 1 to 900, such as 8 or 1,8")
-    return tuple(sorted({one(part) for part in text.split(",")}))
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1_000_000:
+        raise ValueError(f"expected requests a second, such as 2.5 or 0.5,2, got {text[:40]!r}")
+    return rate
 
 
-def _rates(text: str) -> tuple[float, ...]:
-    found: set[float] = set()
-    for part in text.split(","):
-        try:
-            rate = float(part)
-        except ValueError:
-            rate = 0.0
-        if not 0 < rate <= 1_000_000:
-            raise ValueError(f"expected requests a second, such as 2.5 or 0.5,2, got {part[:40]!r}")
-        found.add(rate)
-    return tuple(sorted(found))
+_concurrency: Final = whole_number(1, 900, "numbers from 1 to 900, such as 8 or 1,8")
 
 
 @FLAT
@@ -52,9 +47,9 @@ class EngineOptions:
     """of --engine openai: http://HOST:8000"""
     engine_python: Annotated[str | None, _SERVED, _PYTHON] = None
     """the Python of the environment that has the engine (default: raybench's)"""
-    concurrency: Annotated[tuple[int, ...] | None, _SERVED, listed_by(_concurrencies, "N[,N...]")] = None
+    concurrency: Annotated[tuple[int, ...] | None, _SERVED, listed_by(_concurrency, "N[,N...]")] = None
     """requests under way at a server at all times"""
-    rate: Annotated[tuple[float, ...] | None, _SERVED, listed_by(_rates, "R[,R...]")] = None
+    rate: Annotated[tuple[float, ...] | None, _SERVED, listed_by(_rate, "R[,R...]")] = None
     """or requests a second to a server"""
 
 

@@ -16,15 +16,11 @@ OF_FINE_TUNES: Final = (
 )
 """Options that go with --adapter only."""
 
-_OWN: Final = Parameter(group=Group("Your own fine-tunes"))
+_OWN: Final = Parameter(group=Group("Your own fine-tunes", sort_key=1))
 _TUNED: Final = Parameter(metavar="NAME=DIR|HUB-ID")
 _TEXTS: Final = Parameter(metavar="FILE", completer=completed(tuple, files=TEXT_FILES))
 _TOKENS: Final = Parameter(metavar="N", converter=parsed_by(whole_number(1, 10_000_000)))
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    one = whole_number(1, 4096, "numbers from 1 to 4096, such as 8 or 1,8")
-    return tuple(sorted({one(part) for part in text.split(",")}))
+_batch: Final = whole_number(1, 4096, "numbers from 1 to 4096, such as 8 or 1,8")
 
 
 @FLAT
@@ -44,5 +40,5 @@ class FineTuneOptions(EngineOptions):
     """of each request (default: 256, or as GLUE's)"""
     output_tokens: Annotated[int | None, _OWN, _TOKENS] = None
     """that a language model generates for each (default: 64)"""
-    batch: Annotated[tuple[int, ...] | None, _OWN, listed_by(_batches, "N[,N...]")] = None
+    batch: Annotated[tuple[int, ...] | None, _OWN, listed_by(_batch, "N[,N...]")] = None
     """prompts served together (default: 1)"""

@@ -12,7 +12,6 @@ from raybench.sweep.fine_tune_options import FineTuneOptions
 from raybench.sweep.model_argument import MODEL
 from raybench.sweep.plan_options import NAMED_PLAN
 
-DEFAULT_PLAN: Final = "rq2"
 _UNITS_S: Final = {"min": 60.0, "h": 3600.0, "s": 1.0, "": 1.0}
 
 

@@ -12,7 +12,8 @@ from raybench.plan import Design, shipped_plans
 from raybench.report import FLAT, completed
 from raybench.sweep.model_argument import MODEL
 
-_INSTEAD: Final = Parameter(group=("Options", Group("--toml and --json", validator=mutually_exclusive, show=False)))
+_INSTEAD: Final = Parameter(group=("Options", Group("--toml, --json", validator=mutually_exclusive, show=False)))
+DEFAULT_PLAN: Final = "rq2"
 NAMED_PLAN: Final = Parameter(metavar="NAME|FILE.toml", completer=completed(shipped_plans, files=".toml"))
 
 Plan = Annotated[str, NAMED_PLAN, Parameter(name="NAME|FILE.toml", help=f"shipped: {', '.join(shipped_plans())}")]
@@ -39,7 +40,7 @@ class PlanOptions:
 class PrepareOptions:
     """The options of ``raybench prepare``."""
 
-    plan: Annotated[str, NAMED_PLAN] = "rq2"
+    plan: Annotated[str, NAMED_PLAN] = DEFAULT_PLAN
     """whose adapters to write (default: rq2)"""
-    out: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    out: Annotated[Path | None, Parameter(metavar="DIR", completer=completed(tuple, files="/"))] = None
     """default: this machine's cache, where the sweep finds it"""

@@ -16,9 +16,10 @@ from raybench.store import DEFAULT_RESULTS, Location, check_writable, validate_r
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.command_words import command_words
 from raybench.sweep.fine_tune_options import OF_FINE_TUNES
-from raybench.sweep.options import DEFAULT_PLAN, SweepOptions
+from raybench.sweep.options import SweepOptions
 from raybench.sweep.overrides import ClusterOptions, cluster_options, plan_overrides
 from raybench.sweep.own_plan import OwnPlan, check_own_plan
+from raybench.sweep.plan_options import DEFAULT_PLAN
 from raybench.sweep.run_choice import choose_run
 from raybench.sweep.served_plan import check_running, missing_engines
 from raybench.sweep.served_text import whole_path
@@ -119,7 +120,8 @@ def _check_plan(options: SweepOptions, problems: Problems) -> tuple[CheckedPlan 
     if not options.adapter:
         if alone := [f"--{name.replace('_', '-')}" for name in OF_FINE_TUNES if getattr(options, name) is not None]:
             problems.found.append(f"{', '.join(alone)}: goes with --adapter; a plan says such things itself")
-        return check_plan(options.plan or DEFAULT_PLAN, plan_overrides(options), options.model, problems), None
+        named = DEFAULT_PLAN if options.plan is None else options.plan
+        return check_plan(named, plan_overrides(options), options.model, problems), None
     if options.plan is not None:
         problems.found.append(
             f"--plan {options.plan} and --adapter: give one of the two; `raybench init` writes a plan to edit"
