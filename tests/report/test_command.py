@@ -17,7 +17,8 @@ import pytest
 from decide.advising import LATENCIES_MS, make_run
 from raybench import cli
 from raybench.records import InputError, RaybenchError
-from raybench.report.command import new_app, run_app, run_command
+from raybench.report.app import new_app, run_app
+from raybench.report.command import run_command
 from raybench.report.terminal import say, write_text
 
 Capture = pytest.CaptureFixture[str]

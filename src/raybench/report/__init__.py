@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
+    from raybench.report.app import examples_of, new_app, run_app
     from raybench.report.arguments import FLAT, listed_by, parsed_by, whole_number
     from raybench.report.attribution import attribution_lines
     from raybench.report.cautions import told_in_brief
     from raybench.report.claims import answering, has_claims, once, reference_of
     from raybench.report.columns import columns_of, mean_header, reference_header
-    from raybench.report.command import examples_of, new_app, run_app, run_command
+    from raybench.report.command import run_command
     from raybench.report.completion import Shell, completed, script_of
     from raybench.report.failures import all_of_it, brief_failure, told_failure
     from raybench.report.fitted import fit_columns
