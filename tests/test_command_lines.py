@@ -275,3 +275,35 @@ def test_what_a_shell_runs_is_what_that_shell_reads(shell: str, capsys: Capture)
     if (found := shutil.which(shell)) is not None:
         done = subprocess.run([found, "-n"], input=text, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh")
+def test_zsh_knows_what_completes_it(tmp_path: Path) -> None:
+    line = 'autoload -U compinit && compinit -u -D; eval "$(raybench completion zsh)"; echo $_comps[raybench]'
+    environment = os.environ | {"PATH": f"{Path(SCRIPT).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["zsh", "-fc", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("_raybench\n", "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish")
+def test_fish_completes(beside_runs: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(SCRIPT).parent}:{os.environ['PATH']}", "HOME": str(beside_runs)}
+    lines = ("stat", "status s", "tables latest --fo")
+    asked = "; ".join(f'complete -C "raybench {line}"' for line in lines)
+    script = f"raybench completion fish | source; {asked}"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        cwd=beside_runs,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == [
+        "status",
+        "smoke-1",
+        "smoke-2",
+        "--format",
+    ]

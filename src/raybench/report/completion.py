@@ -5,7 +5,7 @@ A shell asks the command itself, each time Tab is pressed (cyclopts' ``__complet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -20,20 +20,30 @@ Shell = Literal["bash", "zsh", "fish"]
 Completer = Callable[["CompletionContext"], list[str]]
 
 
-_BASH_PLACES: Final = """
+_MORE: Final[Mapping[Shell, str]] = {
+    "bash": """
 # A folder is gone on from: no blank after it.
 _raybench_places() {
   _raybench "$@"
   [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
 }
 complete -F _raybench_places raybench
-"""
+""",
+    "zsh": """
+# Read by eval it is registered; as a file in fpath this is the first time that it is asked.
+if [[ $funcstack[1] == _raybench ]]; then
+  _raybench "$@"
+else
+  compdef _raybench raybench
+fi
+""",
+    "fish": "",
+}
 
 
 def script_of(app: App, shell: Shell) -> str:
     """What ``shell`` is to read, once a session or as it starts."""
-    script = app.generate_completion(prog_name="raybench", shell=shell)
-    return script + (_BASH_PLACES if shell == "bash" else "")
+    return app.generate_completion(prog_name="raybench", shell=shell) + _MORE[shell]
 
 
 def completed(words: Callable[[], Iterable[str]], files: str | tuple[str, ...] | None = None) -> Completer:
