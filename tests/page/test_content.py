@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -292,6 +293,9 @@ def test_visits_that_are_over_are_counted_whether_anything_was_timed_in_them_or_
     said = time_section(tables, LIMITS).lines[0]
     assert said.startswith("13 visits on 1 device, nothing was timed in 1 of them: ")
     (machines,) = [grid for grid in provenance_section(tables, LIMITS).grids if grid.caption == "What measured"]
+    (run,) = [grid for grid in provenance_section(tables, LIMITS).grids if grid.caption == "The run"]
+    created = dict(run.rows)["created"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", created)
     assert dict(zip(machines.head, machines.rows[0], strict=True))["visits"] == "13"
     rows = tables.rows(text_of("page_visits"))
     assert [row["first"] for row in rows] == [number for number in range(13) if number != at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from typing import Any
 
 from raybench.analysis import Tables
@@ -121,7 +122,7 @@ def _facts(tables: Tables) -> Mapping[str, str]:
     devices = tables.rows("SELECT DISTINCT device_name FROM visits ORDER BY device_name")
     return {
         "run": redact_uris(run_argument(tables.root)),
-        "created": run.created_at.isoformat(),
+        "created": f"{run.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "plan": f"{run.plan.name}, {run.plan.design} design",
         "rounds": f"{run.plan.rounds:,}",
         "requests of a configuration in a round": f"{run.plan.requests:,}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from typing import Any, Final
 
 from raybench.analysis import Tables
@@ -30,7 +31,7 @@ def provenance_section(tables: Tables, limits: Limits) -> Section:
     plan = run.plan
     facts: dict[str, Any] = {
         "run": run.run_id,
-        "created": run.created_at.isoformat(),
+        "created": f"{run.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "plan": {"name": plan.name, "description": plan.description, "design": plan.design, "rounds": plan.rounds}
         | {"requests of a configuration in a round": plan.requests, "warm-ups": plan.warmups}
         | {"requests of a turn": plan.turn_requests, "seed of the requests": plan.workload_seed}
