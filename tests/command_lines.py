@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from cyclopts import App
 
@@ -15,7 +15,10 @@ def bound(words: Sequence[str], app: App = cli.app) -> tuple[str, dict[str, Any]
     """The function that is to run, and its arguments by name. Raises CycloptsError."""
     command, found, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
     found.apply_defaults()
-    return command.__name__, dict(found.arguments)
+    arguments = dict(found.arguments)
+    if arguments.get("options", ...) is None:  # nothing is said, which is what the function makes of it
+        arguments["options"] = get_args(get_type_hints(command)["options"])[0]()
+    return command.__name__, arguments
 
 
 def told(words: Sequence[str]) -> Any:

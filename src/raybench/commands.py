@@ -1,6 +1,6 @@
 """The commands of ``raybench``, each by what it is told.
 
-What a room hands out is imported for the command that runs, but for the types of what commands are told.
+What a room hands out is imported for the command that runs, the type of its options too: None where nothing is said.
 """
 
 from __future__ import annotations
@@ -14,65 +14,82 @@ def _to_read(run: report.RunArgument, results: store.Location) -> store.Location
     return report.named_run(run, results)
 
 
-def sweep_command(options: sweep.SweepOptions = sweep.SweepOptions()) -> int:
+def _both_to_read(
+    a: report.RunArgument, b: report.RunArgument, results: store.Location
+) -> tuple[store.Location, store.Location]:
+    """The places of two runs; one that is named twice is looked for once."""
+    first = _to_read(a, results)
+    return first, first if b == a else _to_read(b, results)
+
+
+def sweep_command(options: sweep.SweepOptions | None = None) -> int:
+    options = options or sweep.SweepOptions()
     return sweep.run(options)
 
 
-def init_command(options: sweep.FineTuneOptions = sweep.FineTuneOptions()) -> int:
+def init_command(options: sweep.FineTuneOptions | None = None) -> int:
+    options = options or sweep.FineTuneOptions()
     return sweep.run_init(options)
 
 
-def plan_command(name: sweep.Plan, /, *, options: sweep.PlanOptions = sweep.PlanOptions()) -> int:
+def plan_command(name: sweep.Plan, /, *, options: sweep.PlanOptions | None = None) -> int:
+    options = options or sweep.PlanOptions()
     return sweep.show_plan(name, options)
 
 
-def doctor_command(options: sweep.DoctorOptions = sweep.DoctorOptions()) -> int:
+def doctor_command(options: sweep.DoctorOptions | None = None) -> int:
+    options = options or sweep.DoctorOptions()
     return sweep.run_doctor(options)
 
 
-def prepare_command(preset: sweep.Preset, /, *, options: sweep.PrepareOptions = sweep.PrepareOptions()) -> int:
+def prepare_command(preset: sweep.Preset, /, *, options: sweep.PrepareOptions | None = None) -> int:
+    options = options or sweep.PrepareOptions()
     return sweep.run_prepare(preset, options)
 
 
-def runs_command(options: sweep.RunsOptions = sweep.RunsOptions()) -> int:
+def runs_command(options: sweep.RunsOptions | None = None) -> int:
+    options = options or sweep.RunsOptions()
     store.look_for_no_pandas()
     return sweep.show_runs(options)
 
 
-def status_command(run: report.Run, /, *, options: sweep.StatusOptions = sweep.StatusOptions()) -> int:
+def status_command(run: report.Run, /, *, options: sweep.StatusOptions | None = None) -> int:
+    options = options or sweep.StatusOptions()
     return sweep.run_status(_to_read(run, options.results), options)
 
 
-def rm_command(run: report.RunToRemove, /, *, options: report.RmOptions = report.RmOptions()) -> int:
+def rm_command(run: report.RunToRemove, /, *, options: report.RmOptions | None = None) -> int:
+    options = options or report.RmOptions()
     return report.run_rm(report.named_run(run, options.results), options)
 
 
-def tables_command(run: report.Run, /, *, options: report.TablesOptions = report.TablesOptions()) -> int:
+def tables_command(run: report.Run, /, *, options: report.TablesOptions | None = None) -> int:
+    options = options or report.TablesOptions()
     return report.run_tables(_to_read(run, options.results), options)
 
 
 def report_command(
-    run: report.Run, other: report.OtherRun = None, /, *, options: page.ReportOptions = page.ReportOptions()
+    run: report.Run, other: report.OtherRun = None, /, *, options: page.ReportOptions | None = None
 ) -> int:
-    a = _to_read(run, options.results)
-    b = a if other == run else None if other is None else _to_read(other, options.results)
-    return page.run(a, b, options)
+    options = options or page.ReportOptions()
+    if other is None:
+        return page.run(_to_read(run, options.results), None, options)
+    return page.run(*_both_to_read(run, other, options.results), options)
 
 
-def sql_command(
-    run: report.Run, query: report.Query = None, /, *, options: report.SqlOptions = report.SqlOptions()
-) -> int:
+def sql_command(run: report.Run, query: report.Query = None, /, *, options: report.SqlOptions | None = None) -> int:
+    options = options or report.SqlOptions()
     return report.run_sql(_to_read(run, options.results), query, options)
 
 
 def compare_command(
-    before: report.RunBefore, after: report.RunAfter, /, *, options: compare.CompareOptions = compare.CompareOptions()
+    before: report.RunBefore, after: report.RunAfter, /, *, options: compare.CompareOptions | None = None
 ) -> int:
-    a = _to_read(before, options.results)
-    b = a if after == before else _to_read(after, options.results)
-    return compare.run(a, b, options)
+    options = options or compare.CompareOptions()
+    return compare.run(*_both_to_read(before, after, options.results), options)
 
 
-def decide_command(run: report.Run, /, *, options: decide.DecideOptions = decide.DecideOptions()) -> int:
+def decide_command(run: report.Run, /, *, options: decide.DecideOptions | None = None) -> int:
+    options = options or decide.DecideOptions()
     decide.required(options)  # before a run is looked for, which may be far away
     return decide.run(_to_read(run, options.results), options)
