@@ -169,8 +169,8 @@ def label_of(role: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def references_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What ratios are to, in the plan's order; of one that was measured nowhere there are none."""
-    there = {row["strategy"] for row in rows}
+    """What ratios are to, in the plan's order; not what was measured nowhere, to which there are none."""
+    there = {row["strategy"] for row in rows} | {row["reference_strategy"] for row in rows if row["ratio"] is not None}
     asked = dict.fromkeys(row["reference_strategy"] for row in rows)
     return [reference for reference in asked if reference in there]
 
