@@ -251,18 +251,15 @@ def test_bash_completes(beside_runs: Path) -> None:
         bash.until("ready> ")
         place = bash.type('eval "$(raybench completion bash)"; echo begun $?\r')
         bash.until("begun 0", after=place)
-        place = bash.type("raybench stat\tlat\t--js\t")
-        bash.until("raybench status latest --json ", after=place)
-        place = bash.type("2>&1; echo ended $?\r")
-        bash.until("ended 0", after=place)
-        place = bash.type("raybench status da\trun\tsmoke-1\t --js\t")
-        bash.until("raybench status data/runs/smoke-1/ --json ", after=place)
-        place = bash.type(">/dev/null; echo over $?\r")
-        bash.until("over 0", after=place)
-        place = bash.type("raybench completion fi\t")
-        bash.until("raybench completion fish ", after=place)
-        place = bash.type(">/dev/null; echo ended $?\r")
-        bash.until("ended 0", after=place)
+        for typed, completed in (
+            ("raybench stat\tlat\t--js\t", "raybench status latest --json "),
+            ("raybench status da\trun\tsmoke-1\t --js\t", "raybench status data/runs/smoke-1/ --json "),
+            ("raybench completion fi\t", "raybench completion fish "),
+        ):
+            place = bash.type(typed)
+            bash.until(completed, after=place)
+            place = bash.type(">/dev/null; echo ended $?\r")
+            bash.until("ended 0", after=place)
         bash.type("exit\r")
         bash.end()
 

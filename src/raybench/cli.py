@@ -38,7 +38,7 @@ def _add(name: str, what: str, *examples: str, takes: str | None = None) -> None
         help=what,
         help_epilogue=report.examples_of(examples),
         sort_key=len(list(app)),
-        **({} if takes is None else {"usage": f"Usage: raybench {name} [OPTIONS] {takes}"}),
+        usage=None if takes is None else f"Usage: raybench {name} [OPTIONS] {takes}",
     )
 
 

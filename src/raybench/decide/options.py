@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from cyclopts import Group, Parameter
 
 from raybench.records import InputError
-from raybench.report import FLAT, RunOptions
+from raybench.report import FLAT, RunOptions, option_name
 
 _NEEDS: Final = Group(
     "What is to be served",
@@ -54,18 +54,16 @@ class DecideOptions(StatedNeeds, RunOptions):
 
 def stated(needs: StatedNeeds) -> list[str]:
     """The options that were typed."""
-    return [_option(field.name) for field in dataclasses.fields(StatedNeeds) if getattr(needs, field.name) is not None]
+    return [
+        option_name(field.name) for field in dataclasses.fields(StatedNeeds) if getattr(needs, field.name) is not None
+    ]
 
 
 def required(needs: StatedNeeds) -> tuple[str, str, str]:
     """What no advice is without: tasks, memory of a GPU, requests a second. Raises InputError with all that lack."""
     found = {name: getattr(needs, name) for name in ("tasks", "gpu_memory", "requests_per_second")}
-    if absent := [_option(name) for name, value in found.items() if value is None]:
+    if absent := [option_name(name) for name, value in found.items() if value is None]:
         raise InputError(
             f"{', '.join(absent)}: missing; advice needs all of --tasks, --gpu-memory and --requests-per-second"
         )
     return found["tasks"], found["gpu_memory"], found["requests_per_second"]
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

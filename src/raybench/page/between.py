@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC
 from typing import Any
 
 from raybench.analysis import Tables
@@ -22,7 +21,7 @@ from raybench.page.head import notes_of, words_of
 from raybench.page.numbers import VERSION, run_numbers
 from raybench.page.parts import Columns, Item, Limits, Page, Section, cut, grid, grids
 from raybench.page.repeating import repeat_command, repeat_notes
-from raybench.page.values import as_json
+from raybench.page.values import as_json, moment
 from raybench.report import run_argument, shell_command
 from raybench.store import redact_uris
 
@@ -122,7 +121,7 @@ def _facts(tables: Tables) -> Mapping[str, str]:
     devices = tables.rows("SELECT DISTINCT device_name FROM visits ORDER BY device_name")
     return {
         "run": redact_uris(run_argument(tables.root)),
-        "created": f"{run.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "created": moment(run.created_at),
         "plan": f"{run.plan.name}, {run.plan.design} design",
         "rounds": f"{run.plan.rounds:,}",
         "requests of a configuration in a round": f"{run.plan.requests:,}",

@@ -4,14 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Final
 
-from cyclopts import Group, Parameter
-from cyclopts.validators import mutually_exclusive
+from cyclopts import Parameter
 
 from raybench.compare import DevicesOptions
 from raybench.decide import StatedNeeds
-from raybench.report import FLAT, RunOptions, completed
+from raybench.report import FLAT, RunOptions, completed, exclusive
 
-_FORM: Final = Parameter(group=("Options", Group("--markdown, --json", validator=mutually_exclusive, show=False)))
+_FORM: Final = exclusive("--markdown", "--json")
 
 
 @FLAT

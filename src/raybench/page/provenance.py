@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC
 from typing import Any, Final
 
 from raybench.analysis import Tables
 from raybench.page.parts import Columns, Limits, Section, cut, grid, grids
 from raybench.page.queries import text_of
 from raybench.page.repeating import repeat_command, repeat_notes
-from raybench.page.values import whole
+from raybench.page.values import moment, whole
 from raybench.report import run_argument, shell_command
 from raybench.store import redact_uris
 
@@ -31,7 +30,7 @@ def provenance_section(tables: Tables, limits: Limits) -> Section:
     plan = run.plan
     facts: dict[str, Any] = {
         "run": run.run_id,
-        "created": f"{run.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "created": moment(run.created_at),
         "plan": {"name": plan.name, "description": plan.description, "design": plan.design, "rounds": plan.rounds}
         | {"requests of a configuration in a round": plan.requests, "warm-ups": plan.warmups}
         | {"requests of a turn": plan.turn_requests, "seed of the requests": plan.workload_seed}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from raybench.records import in_percent
@@ -21,6 +21,11 @@ def fixed(digits: int) -> Callable[[float], str]:
 def whole(value: int) -> str:
     """``4,500``."""
     return f"{value:,}"
+
+
+def moment(value: datetime) -> str:
+    """``2026-11-30 12:00:00 UTC``."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def shares(value: float) -> str:

@@ -6,7 +6,7 @@ from raybench.handed_out import names_of
 
 if TYPE_CHECKING:
     from raybench.report.app import examples_of, new_app, run_app
-    from raybench.report.arguments import FLAT, listed_by, parsed_by, whole_number
+    from raybench.report.arguments import FLAT, exclusive, listed_by, option_name, parsed_by, whole_number
     from raybench.report.attribution import attribution_lines
     from raybench.report.cautions import told_in_brief
     from raybench.report.claims import answering, has_claims, once, reference_of
@@ -113,6 +113,7 @@ __all__ = [
     "duration",
     "ends",
     "examples_of",
+    "exclusive",
     "explained",
     "fidelity_lines",
     "fit_columns",
@@ -137,6 +138,7 @@ __all__ = [
     "of_all",
     "once",
     "open_console",
+    "option_name",
     "order_options",
     "parsed_by",
     "percent",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import mutually_exclusive
 
 from raybench.records import InputError
 
@@ -42,6 +43,17 @@ def listed_by(parse: Callable[[str], Value], metavar: str) -> Parameter:
         return tuple(sorted(found))
 
     return Parameter(metavar=metavar, converter=parsed_by(values), n_tokens=1)
+
+
+def exclusive(*names: str) -> Parameter:
+    """Of options that exclude each other."""
+    group = Group(", ".join(names), validator=mutually_exclusive, show=False)
+    return Parameter(group=("Options", group))
+
+
+def option_name(field: str) -> str:
+    """The option that a field of a class of options is."""
+    return f"--{field.replace('_', '-')}"
 
 
 def whole_number(least: int, most: int, expected: str = "") -> Callable[[str], int]:

@@ -58,7 +58,7 @@ def completed(words: Callable[[], Iterable[str]], files: str | tuple[str, ...] |
 
 def completed_run(context: CompletionContext) -> list[str]:
     """``latest``, and the names of the runs in ``--results``, where that is a folder; folders."""
-    return _shown(("latest", *_names_of_runs(context), *_places(context.incomplete)))
+    return ["latest", *completed_run_but_latest(context)]
 
 
 def completed_run_but_latest(context: CompletionContext) -> list[str]:

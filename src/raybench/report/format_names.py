@@ -10,5 +10,5 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 ENDINGS: Final[Mapping[Format, str]] = {"csv": "csv", "json": "json", "markdown": "md", "parquet": "parquet"}
 """Of the names of files."""
 
-Shown = Literal["box", "csv", "json", "markdown", "parquet"]
+Shown = Literal["box", Format]
 """A box is for people."""

@@ -29,15 +29,19 @@ def _run_but_latest(text: str) -> RunArgument:
     return _run_argument(text)
 
 
-_PLACES: Final = "the run's folder or URI, its name under --results"
-_OR_LATEST: Final = f"{_PLACES}, or latest: the one there that was begun last"
+_OR_LATEST: Final = ", or latest: the one there that was begun last"
 _WHOLE: Final[dict[str, Any]] = {"accepts_keys": False, "n_tokens": 1}
 """Of a place: one word, though a place has parts."""
 
 
-def _run_parameter(name: str, more: str = "") -> Parameter:
+def _run_parameter(name: str, more: str = "", takes_latest: bool = True) -> Parameter:
+    """Of a run; ``takes_latest``: whether the word is taken, too."""
     return Parameter(
-        name=name, help=_OR_LATEST + more, converter=parsed_by(_run_argument), completer=completed_run, **_WHOLE
+        name=name,
+        help=f"the run's folder or URI, its name under --results{_OR_LATEST if takes_latest else ''}{more}",
+        converter=parsed_by(_run_argument if takes_latest else _run_but_latest),
+        completer=completed_run if takes_latest else completed_run_but_latest,
+        **_WHOLE,
     )
 
 
@@ -45,17 +49,7 @@ Run = Annotated[RunArgument, _run_parameter("RUN")]
 RunBefore = Annotated[RunArgument, _run_parameter("RUN_A", "; what was")]
 RunAfter = Annotated[RunArgument, _run_parameter("RUN_B", "; what is compared with it")]
 OtherRun = Annotated[RunArgument | None, _run_parameter("RUN_B", "; the page is of that run compared with the first")]
-RunToRemove = Annotated[
-    RunArgument,
-    Parameter(
-        name="RUN",
-        help=_PLACES,
-        converter=parsed_by(_run_but_latest),
-        completer=completed_run_but_latest,
-        **_WHOLE,
-    ),
-]
-
+RunToRemove = Annotated[RunArgument, _run_parameter("RUN", takes_latest=False)]
 
 PLACE: Final = Parameter(
     metavar="DIR|URI", converter=parsed_by(parse_location), completer=completed(tuple, files="/"), **_WHOLE

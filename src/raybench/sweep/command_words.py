@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from raybench.machine import in_ray_job
+from raybench.report import option_name
 from raybench.store import Location
 from raybench.sweep.options import SweepOptions
 from raybench.sweep.plan_options import DEFAULT_PLAN
@@ -40,7 +41,8 @@ _TO_GO_ON = (
 _AS_A_JOB: Final = (*("ray", "job", "submit", "--working-dir", "."), *("--", "python", "-m", "raybench.sweep"))
 """What was a job goes on as one; there the package need not be installed, and has no program."""
 
-_DEFAULTS = {"plan": DEFAULT_PLAN, "design": "paired", "workers_per_node": 1}
+_USUAL: Final = SweepOptions(plan=DEFAULT_PLAN)
+"""What need not be said again."""
 
 
 def command_words(options: SweepOptions, results: Location, run_id: str) -> tuple[str, ...]:
@@ -49,9 +51,9 @@ def command_words(options: SweepOptions, results: Location, run_id: str) -> tupl
     words += ["--results", str(results), "--run-id", run_id, "--resume"]
     for name in _TO_GO_ON:
         value = getattr(options, name)
-        if value is None or value == _DEFAULTS.get(name):
+        if value is None or value == getattr(_USUAL, name):
             continue
-        option = f"--{name.replace('_', '-')}"
+        option = option_name(name)
         if isinstance(value, list):  # given several times
             words += [word for one in value for word in (option, one)]
         else:

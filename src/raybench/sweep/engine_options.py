@@ -5,7 +5,6 @@ from typing import Annotated, Final, Literal, get_args
 
 from cyclopts import Group, Parameter
 
-from raybench.plan import one_of
 from raybench.report import FLAT, completed, listed_by, whole_number
 
 Engine = Literal["vllm", "llama.cpp", "openai"]
@@ -51,25 +50,3 @@ class EngineOptions:
     """requests under way at a server at all times"""
     rate: Annotated[tuple[float, ...] | None, _SERVED, listed_by(_rate, "R[,R...]")] = None
     """or requests a second to a server"""
-
-
-def engine_problems(options: EngineOptions, batch: tuple[int, ...] | None, full_ft: list[str] | None) -> list[str]:
-    """What does not go together of these options, nor with ``--batch`` and ``--full-ft``, a line each."""
-    found: list[str] = []
-    engine = options.engine
-    if engine is None:
-        for name in ("url", "concurrency", "rate"):
-            if getattr(options, name) is not None:
-                expected = "openai" if name == "url" else one_of(ENGINES)
-                found.append(f"--{name}: goes with servers; say of which by --engine: expected {expected}")
-    elif batch is not None:
-        found.append(f"--batch and --engine {engine}: a server makes batches itself; give --concurrency N")
-    if engine == OPENAI and options.url is None:
-        found.append("--engine openai: where does it run? give --url http://HOST:8000")
-    if engine == OPENAI and full_ft is not None:
-        found.append("--full-ft and --engine openai: raybench starts none there; leave it out")
-    if engine not in (None, OPENAI) and options.url is not None:
-        found.append(
-            f"--url and --engine {engine}: raybench starts its servers; one that runs already is --engine openai"
-        )
-    return found

@@ -5,9 +5,9 @@ from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
-from raybench.plan import TEXT_FILES
+from raybench.plan import TEXT_FILES, one_of
 from raybench.report import FLAT, completed, listed_by, parsed_by, whole_number
-from raybench.sweep.engine_options import EngineOptions
+from raybench.sweep.engine_options import ENGINES, OPENAI, EngineOptions
 from raybench.sweep.model_argument import MODEL
 
 OF_FINE_TUNES: Final = (
@@ -42,3 +42,25 @@ class FineTuneOptions(EngineOptions):
     """that a language model generates for each (default: 64)"""
     batch: Annotated[tuple[int, ...] | None, _OWN, listed_by(_batch, "N[,N...]")] = None
     """prompts served together (default: 1)"""
+
+
+def engine_problems(options: FineTuneOptions) -> list[str]:
+    """What does not go together of what is said of servers and of what they serve, a line each."""
+    found: list[str] = []
+    engine = options.engine
+    if engine is None:
+        for name in ("url", "concurrency", "rate"):
+            if getattr(options, name) is not None:
+                expected = "openai" if name == "url" else one_of(ENGINES)
+                found.append(f"--{name}: goes with servers; say of which by --engine: expected {expected}")
+    elif options.batch is not None:
+        found.append(f"--batch and --engine {engine}: a server makes batches itself; give --concurrency N")
+    if engine == OPENAI and options.url is None:
+        found.append("--engine openai: where does it run? give --url http://HOST:8000")
+    if engine == OPENAI and options.full_ft is not None:
+        found.append("--full-ft and --engine openai: raybench starts none there; leave it out")
+    if engine not in (None, OPENAI) and options.url is not None:
+        found.append(
+            f"--url and --engine {engine}: raybench starts its servers; one that runs already is --engine openai"
+        )
+    return found

@@ -14,8 +14,8 @@ from raybench.plan import TEXT_FILES, Overrides, PlanSource, first_of
 from raybench.records import InputError, Problems
 from raybench.report import shell_command
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
-from raybench.sweep.engine_options import OPENAI, engine_problems
-from raybench.sweep.fine_tune_options import FineTuneOptions
+from raybench.sweep.engine_options import OPENAI
+from raybench.sweep.fine_tune_options import FineTuneOptions, engine_problems
 from raybench.sweep.pace import USUAL, Pace, suited_pace
 from raybench.sweep.served_text import ServedWriter, running_plan, whole_path
 from raybench.sweep.written_plan import Asked, LeftOut, PlanWriter, found_lines
@@ -136,7 +136,7 @@ def _asked(options: FineTuneOptions, problems: Problems) -> Asked:
     if options.texts is not None and options.prompt_tokens is not None:
         problems.found.append("--texts and --prompt-tokens: texts are as long as they are; give one of the two")
     texts = _texts(options.texts, problems)
-    problems.found += engine_problems(options, options.batch, options.full_ft)
+    problems.found += engine_problems(options)
     engine = options.engine
     return Asked(
         options.prompt_tokens,

@@ -4,15 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Final
 
-from cyclopts import Group, Parameter
-from cyclopts.validators import mutually_exclusive
+from cyclopts import Parameter
 
 from raybench.model import presets
 from raybench.plan import Design, shipped_plans
-from raybench.report import FLAT, completed
+from raybench.report import FLAT, completed, exclusive
 from raybench.sweep.model_argument import MODEL
 
-_INSTEAD: Final = Parameter(group=("Options", Group("--toml, --json", validator=mutually_exclusive, show=False)))
+_INSTEAD: Final = exclusive("--toml", "--json")
 DEFAULT_PLAN: Final = "rq2"
 NAMED_PLAN: Final = Parameter(metavar="NAME|FILE.toml", completer=completed(shipped_plans, files=".toml"))
 

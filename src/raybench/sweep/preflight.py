@@ -12,6 +12,7 @@ from pathlib import Path
 from raybench.machine import in_ray_job
 from raybench.plan import Plan, first_of
 from raybench.records import InputError, Problems
+from raybench.report import option_name
 from raybench.store import DEFAULT_RESULTS, Location, check_writable, validate_run_id
 from raybench.sweep.checked_plan import CheckedPlan, check_plan
 from raybench.sweep.command_words import command_words
@@ -118,7 +119,7 @@ def _workers(plan: Plan, asked: ClusterOptions) -> tuple[ClusterOptions, tuple[s
 def _check_plan(options: SweepOptions, problems: Problems) -> tuple[CheckedPlan | None, OwnPlan | None]:
     """The plan that is named, or the one that is written from adapters."""
     if not options.adapter:
-        if alone := [f"--{name.replace('_', '-')}" for name in OF_FINE_TUNES if getattr(options, name) is not None]:
+        if alone := [option_name(name) for name in OF_FINE_TUNES if getattr(options, name) is not None]:
             problems.found.append(f"{', '.join(alone)}: goes with --adapter; a plan says such things itself")
         named = DEFAULT_PLAN if options.plan is None else options.plan
         return check_plan(named, plan_overrides(options), options.model, problems), None
