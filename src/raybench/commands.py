@@ -23,34 +23,28 @@ def _both_to_read(
 
 
 def sweep_command(options: sweep.SweepOptions | None = None) -> int:
-    options = options or sweep.SweepOptions()
-    return sweep.run(options)
+    return sweep.run(options or sweep.SweepOptions())
 
 
 def init_command(options: sweep.FineTuneOptions | None = None) -> int:
-    options = options or sweep.FineTuneOptions()
-    return sweep.run_init(options)
+    return sweep.run_init(options or sweep.FineTuneOptions())
 
 
 def plan_command(name: sweep.Plan, /, *, options: sweep.PlanOptions | None = None) -> int:
-    options = options or sweep.PlanOptions()
-    return sweep.show_plan(name, options)
+    return sweep.show_plan(name, options or sweep.PlanOptions())
 
 
 def doctor_command(options: sweep.DoctorOptions | None = None) -> int:
-    options = options or sweep.DoctorOptions()
-    return sweep.run_doctor(options)
+    return sweep.run_doctor(options or sweep.DoctorOptions())
 
 
 def prepare_command(preset: sweep.Preset, /, *, options: sweep.PrepareOptions | None = None) -> int:
-    options = options or sweep.PrepareOptions()
-    return sweep.run_prepare(preset, options)
+    return sweep.run_prepare(preset, options or sweep.PrepareOptions())
 
 
 def runs_command(options: sweep.RunsOptions | None = None) -> int:
-    options = options or sweep.RunsOptions()
     store.look_for_no_pandas()
-    return sweep.show_runs(options)
+    return sweep.show_runs(options or sweep.RunsOptions())
 
 
 def status_command(run: report.Run, /, *, options: sweep.StatusOptions | None = None) -> int:
