@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ENGINES := .venv-engines
 AXE_CORE := 4.14.1
 
-.PHONY: help sweep smoke test test-cluster test-engines docs truth bench lint clean
+.PHONY: help sweep smoke test test-pages test-cluster test-engines docs truth bench lint clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -20,6 +20,10 @@ smoke: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# make test-pages: what README and docs say to type, from installing raybench on (some minutes).
+test-pages: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m pages -n 2 -rs $(ARGS)
 
 # make test-cluster: `ray up` to `ray down` on machines of namespaces, on a fake AWS too (some minutes; needs root, sshd).
 test-cluster: $(VENV)/.installed-dev
@@ -36,7 +40,7 @@ docs: $(VENV)/.installed-docs
 
 # make truth: hold the statistics against simulated truth, at full size (some minutes).
 truth: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/truth.py
+	$(BIN)/python benchmarks/truth.py $(ARGS)
 
 # make bench: every benchmark that benchmarks/README.md tells of, and its raw figures (an hour and a half; ARGS=--list).
 bench: $(VENV)/.installed-bench

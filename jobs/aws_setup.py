@@ -8,30 +8,30 @@ Prints both as cluster.yaml wants them. Takes the credentials that boto3 finds; 
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import sys
+
+from ssh_sources import source
 
 IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 """AWS's name for the newest image of Ubuntu 24.04 with NVIDIA's driver."""
 
 
-def source(text: str) -> str:
-    """An address, or a network that is not much of the world."""
-    try:
-        network = ipaddress.IPv4Network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected an address or a network, such as 203.0.113.7: {error}") from None
-    if network.prefixlen < 16:
-        raise argparse.ArgumentTypeError(f"{text} is {network.num_addresses:,} addresses; name those you work from")
-    return str(network)
+class SetupError(Exception):
+    """One line: what, where, and what to do."""
 
 
 def group(region: str, name: str, ssh_from: str) -> str:
-    """The id of the security group ``name`` of the default VPC, made if it is not there; its rules are as said here."""
+    """The id of the security group ``name`` of the default VPC, made if it is not there; its rules are as said here.
+
+    Raises SetupError: the region has no default VPC.
+    """
     import boto3
 
     ec2 = boto3.client("ec2", region_name=region)
-    (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    if not vpcs:
+        raise SetupError(f"{region} has no default VPC: make one by `aws ec2 create-default-vpc`")
+    (vpc,) = vpcs
     mine = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
     found = ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
     if found:
@@ -61,8 +61,16 @@ def main() -> int:
     p.add_argument("--name", default="raybench", help="the group's (default: raybench)")
     p.add_argument("--image", metavar="AMI", help="your own, instead of AWS's newest")
     options = p.parse_args()
-    print(f"      ImageId: {options.image or image(options.region)}")
-    print(f"      SecurityGroupIds: [{group(options.region, options.name, options.ssh_from)}]")
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        chosen = options.image or image(options.region)
+        made = group(options.region, options.name, options.ssh_from)
+    except (SetupError, BotoCoreError, ClientError) as error:  # no credentials, no such region, not allowed
+        print(f"{p.prog}: {error}", file=sys.stderr)
+        return 1
+    print(f"      ImageId: {chosen}")
+    print(f"      SecurityGroupIds: [{made}]")
     return 0
 
 

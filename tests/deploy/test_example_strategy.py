@@ -12,20 +12,23 @@ from pathlib import Path
 import pytest
 
 import raybench
+from docs.pages import typed_words
 from raybench import cli
 from raybench.analysis.tables import Tables
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example_strategy"
 PLAN = EXAMPLE / "merge_on_switch.toml"
-OPTIONS = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+OFFLINE = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that has it, to be put on the path."""
+    """A folder that has it, to be put on the path. Its page's first line installs it into the environment."""
     copy, folder = tmp_path_factory.mktemp("source") / "example", tmp_path_factory.mktemp("installed")
     shutil.copytree(EXAMPLE, copy)  # it is built where it lies
-    subprocess.run([sys.executable, "-m", "pip", *OPTIONS, "--target", str(folder), str(copy)], check=True)
+    words = typed_words("docs/example_strategy/README.md", "pip install")
+    words[words.index("docs/example_strategy")] = str(copy)
+    subprocess.run([sys.executable, "-m", *words, *OFFLINE, "--target", str(folder)], check=True)
     return folder
 
 
@@ -35,11 +38,12 @@ def test_its_plan_cannot_run_without_it_and_says_so(capsys: pytest.CaptureFixtur
     assert "configurations[1].strategy: unknown strategy 'merge_on_switch'; expected one of base_beside_lora, " in told
 
 
-def sweep(installed: Path, *words: str) -> str:
-    """What a sweep prints, in a process of its own with the example installed."""
+def raybench_there(installed: Path, *words: str) -> str:
+    """What raybench prints, in a process of its own with the example installed, from the repository."""
     found = [str(Path(raybench.__file__).parents[1]), str(installed)]
     ended = subprocess.run(
-        [sys.executable, "-m", "raybench", "sweep", *words],
+        [sys.executable, "-m", *words],
+        cwd=EXAMPLE.parents[1],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(found)},
         capture_output=True,
         text=True,
@@ -49,11 +53,17 @@ def sweep(installed: Path, *words: str) -> str:
     return ended.stdout
 
 
+def test_its_plan_is_one_where_it_is_installed(installed: Path) -> None:
+    shown = raybench_there(installed, *typed_words("docs/example_strategy/README.md", "raybench plan"))
+    assert "merged_at_each_switch" in shown
+
+
 def test_it_is_measured_gated_and_shown_as_raybenchs_own_are(
     installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--plan", str(PLAN), "--results", str(tmp_path), "--run-id", "one", "--rounds", "2", "--requests", "6"]
-    shown = sweep(installed, *asked)
+    asked = typed_words("docs/example_strategy/README.md", "raybench sweep")
+    less = ["--results", str(tmp_path), "--run-id", "one", "--rounds", "2", "--requests", "6"]
+    shown = raybench_there(installed, *asked, *less)
     assert "Merged on switch" in shown
     root = tmp_path / "one"
 

@@ -1,6 +1,6 @@
-"""How each command that a page tells people to type is checked: run, or held to its own parser, files and targets.
+"""Commands that a page tells people to type: which are run in the tests' process, and how each can be checked unrun.
 
-`CLASSES` has every program, and of raybench every command; one that is in none of them fails the test.
+`CLASSES` has every program; one that is in none of them fails the test.
 """
 
 from __future__ import annotations
@@ -21,32 +21,18 @@ from docs.pages import REPOSITORY, Command
 from raybench.plan.source import shipped_plans
 
 RUN: Final = frozenset({"init", "plan", "runs", "status", "tables", "report", "sql", "compare", "decide", "completion"})
-"""Commands of raybench that are run as they stand, on small models and runs."""
-
-PARSED: Final = {
-    "sweep": "takes minutes, a GPU or a server: its options are parsed, and its plan is there",
-    "rm": "asks before it removes",
-    "doctor": "looks at the machine that it runs on",
-}
-"""Commands of raybench whose words its own parser takes, without being run; and why they are not."""
+"""Commands of raybench that are run as they stand, on small models and runs, in the tests' process."""
 
 NOT_CHECKED: Final = {
     ".": "of the shell",
     "export": "of the shell",
-    "eval": "of the shell",
     "umask": "of the shell",
-    "aws": "Amazon's own command line, not installed here",
-    "gcloud": "Google's own command line, not installed here",
-    "gh": "GitHub's own command line, not installed here",
 }
-"""Programs of others about which nothing can be told here."""
+"""Programs about which nothing can be told without running them."""
 
 
 def is_run(command: Command) -> bool:
-    """Whether it can be typed here as it stands: a command of `RUN` that needs no network and no other package.
-
-    That of the example strategy is installed and run by tests/deploy/test_example_strategy.py.
-    """
+    """Whether it can be typed here as it stands: a command of `RUN` that needs no network and no other package."""
     elsewhere = ("s3://", "gs://", "docs/example_strategy")
     return (
         command.words[0] == "raybench"
@@ -67,8 +53,6 @@ def problem(command: Command, written: Sequence[str] = ()) -> str | None:
 
 
 def _raybench(_: str, words: list[str], written: Sequence[str]) -> str | None:
-    if words[0] not in RUN and words[0] not in PARSED:
-        return f"raybench {words[0]}: in no class of tests/docs/classes.py"
     try:
         command, told = bound(words)
     except CycloptsError as error:

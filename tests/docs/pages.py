@@ -25,6 +25,8 @@ PAGES: Final = tuple(
         )
     )
 )
+FOR_USERS: Final = tuple(page for page in PAGES if page == "README.md" or page.startswith("docs/"))
+"""The pages of which each line is run by a test."""
 _ENDS: Final = frozenset({"&&", "||", "|", ";", "&", "(", ")"})
 _ASSIGNED: Final = re.compile(r"[A-Za-z_]\w*=.*")
 
@@ -56,6 +58,22 @@ class Command:
         return f"{self.page}:{self.line}: {shlex.join(self.words)}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What is typed into a shell at once, without its comment. Of several lines that end in backslashes: one."""
+
+    page: str
+    number: int
+    text: str
+
+    @property
+    def commands(self) -> list[Command]:
+        return list(typed(self.page, self.number, self.text))
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.number}: {self.text}"
+
+
 def fences(page: str) -> Iterator[Fence]:
     for token in _tokens(page):
         if token.type == "fence":
@@ -63,12 +81,39 @@ def fences(page: str) -> Iterator[Fence]:
             yield Fence(page, token.map[0] + 1, token.info, token.content)
 
 
-def commands(page: str) -> Iterator[Command]:
-    """Of every indented block, each program that its lines start, in order."""
+def lines(page: str) -> Iterator[Line]:
+    """Of every indented block, what is typed, in order."""
     for token in _tokens(page):
         if token.type == "code_block":
             assert token.map is not None
-            yield from typed(page, token.map[0] + 1, token.content)
+            number = token.map[0] + 1
+            for text in re.split(r"(?<!\\)\n", token.content):
+                if stated := re.sub(r"(^|\s)#.*", "", text.replace("\\\n", " ")).strip():
+                    yield Line(page, number, re.sub(r"\s+", " ", stated))
+                number += text.count("\n") + 1
+
+
+def commands(page: str) -> Iterator[Command]:
+    """Of every indented block, each program that its lines start, in order."""
+    for line in lines(page):
+        yield from line.commands
+
+
+def as_typed(page: str, beginning: str) -> str:
+    """The line of a page that begins so, for a test that runs it: test_typed.py holds that each line has one.
+
+    Of several that begin so the one that is no longer.
+    """
+    found = [line.text for line in lines(page) if line.text.startswith(beginning)]
+    exact = [text for text in found if text == beginning]
+    assert len(set(exact or found)) == 1, f"{page}: {beginning!r} is the beginning of {found}"
+    return (exact or found)[0]
+
+
+def typed_words(page: str, beginning: str) -> list[str]:
+    """The same of a line with one command: its words."""
+    (command,) = typed(page, 0, as_typed(page, beginning))
+    return list(command.words)
 
 
 def mentioned(page: str) -> Iterator[Command]:
@@ -80,26 +125,24 @@ def mentioned(page: str) -> Iterator[Command]:
             yield Command(page, text.count("\n", 0, match.start()) + 1, words)
 
 
-def typed(page: str, line: int, text: str) -> Iterator[Command]:
-    """The programs of lines as they are typed into a shell."""
-    whole = text.replace("\\\n", " ")
-    for typed_line in whole.splitlines():
-        lexer = shlex.shlex(typed_line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split, lexer.commenters = True, "#"
-        words: list[str] = []
-        into: str | None = None
-        found = iter(list(lexer))
-        for word in found:
-            if word == ">":
-                into = next(found)
-            elif word in _ENDS:
-                if words:
-                    yield Command(page, line, tuple(words), into)
-                words, into = [], None
-            elif words or not _ASSIGNED.fullmatch(word):
-                words.append(word)
-        if words:
-            yield Command(page, line, tuple(words), into)
+def typed(page: str, number: int, text: str) -> Iterator[Command]:
+    """The programs of a line as it is typed into a shell."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, "#"
+    words: list[str] = []
+    into: str | None = None
+    found = iter(list(lexer))
+    for word in found:
+        if word == ">":
+            into = next(found)
+        elif word in _ENDS:
+            if words:
+                yield Command(page, number, tuple(words), into)
+            words, into = [], None
+        elif words or not _ASSIGNED.fullmatch(word):
+            words.append(word)
+    if words:
+        yield Command(page, number, tuple(words), into)
 
 
 def _tokens(page: str) -> list[Token]:

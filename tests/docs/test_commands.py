@@ -1,15 +1,22 @@
-"""Every command in README.md, CONTRIBUTING.md, docs/ and benchmarks/README.md: run, or checked as far as it can be."""
+"""Every command in README.md and docs/ is run by a test; those of CONTRIBUTING.md and benchmarks/README.md are checked.
+
+Run here: those of raybench that take little. Others by test_reader.py, and by tests that ask for a line by
+`pages.as_typed`.
+"""
 
 from __future__ import annotations
 
+import ast
+import functools
 import shutil
 from pathlib import Path
 
 import pytest
 
 from docs import pages
-from docs.classes import NOT_CHECKED, PARSED, RUN, is_run, problem
-from docs.pages import PAGES, Command
+from docs.classes import NOT_CHECKED, is_run, problem
+from docs.pages import FOR_USERS, PAGES, REPOSITORY, Command, as_typed, lines
+from docs.reader import is_swept
 from generated_runs import PLAN, even_cost, generated, load_generated
 from loaded_runs import FULL, GOODPUT, HEAD, at, load_loaded, loaded
 from raybench import cli
@@ -62,9 +69,32 @@ RUNNABLE = {
 """Commands that are run, each once."""
 
 
-def test_a_class_says_why_it_runs_nothing() -> None:
-    assert RUN & set(PARSED) == set()
-    assert all(PARSED.values())
+@functools.cache
+def asked_for() -> set[str]:
+    """The lines that tests ask for by their beginning, in words that stand there."""
+    found = set()
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("as_typed", "typed_words"):
+                words = [word.value for word in node.args if isinstance(word, ast.Constant)]
+                if len(words) == 2:
+                    found.add(as_typed(*words))
+    return found
+
+
+@pytest.mark.parametrize("page", FOR_USERS)
+def test_each_line_is_run_by_a_test(page: str) -> None:
+    """README.md is typed from its first line to its last, in test_reader.py."""
+    run = asked_for() | {line.text for line in lines("README.md")}
+    missing = [
+        str(line)
+        for line in lines(page)
+        if not (line.text in run or is_swept(line) or all(is_run(command) for command in line.commands))
+    ]
+    assert missing == []
+
+
+def test_what_nothing_can_be_told_of_has_a_reason() -> None:
     assert all(NOT_CHECKED.values())
 
 
@@ -95,10 +125,10 @@ def test_what_can_be_run_here_runs(
         page_of_a_run.unlink()
     words = words_here(command)
     for word in words:  # of a plan that an earlier line of the page writes: that line first
-        if word.endswith(".toml") and not (folder / word).exists() and not (pages.REPOSITORY / word).exists():
+        if word.endswith(".toml") and not (folder / word).exists() and not (REPOSITORY / word).exists():
             _write(word, command.page, folder, capsys)
-    if any((pages.REPOSITORY / word).is_file() for word in words):
-        monkeypatch.chdir(pages.REPOSITORY)
+    if any((REPOSITORY / word).is_file() for word in words):
+        monkeypatch.chdir(REPOSITORY)
     capsys.readouterr()
     code = cli.main(words)
     said = capsys.readouterr()
@@ -118,7 +148,7 @@ def _write(name: str, page: str, folder: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("raybench fly RUN", "in no class"),
+        ("raybench fly RUN", "not a command line of raybench: "),
         ("raybench sweep --plan nothing", "no shipped plan"),
         ("raybench sweep --no-such-option", "not a command line of raybench: Unknown option: --no-such-option"),
         ("python -m raybench.sweep --rounds none", "not a command line of a sweep: Invalid value for --rounds"),

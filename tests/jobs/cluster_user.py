@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from docs.pages import as_typed
 from jobs.machines import REPOSITORY, World, within
 from raybench.analysis.tables import Tables
 from raybench.store.store import RunStore
@@ -22,6 +24,19 @@ LOGICAL_GPUS = str(REPOSITORY / "tests" / "cluster" / "logical_gpus" / "sitecust
 """For `World`'s ``python``: what would be an L4 is measured on a core, under a name of its own."""
 
 
+ONCE = (as_typed("docs/cluster.md", "pip install -c constraints.txt"), as_typed("docs/cluster.md", "(umask 077;"))
+SUBMIT = {
+    "smoke": as_typed("docs/cluster.md", "jobs/smoke.sh"),
+    "mine": as_typed("docs/cluster.md", "jobs/mine.sh"),
+    "aa": as_typed("docs/cluster.md", "jobs/aa.sh"),
+    "study": as_typed("docs/cluster.md", "jobs/study.sh"),
+    "resume": as_typed("docs/cluster.md", "jobs/resume.sh"),
+    "tables": as_typed("docs/cluster.md", "jobs/tables.sh"),
+    "at length": as_typed("docs/cluster.md", "ray job submit --address"),
+}
+"""What docs/cluster.md says to type for each job."""
+
+
 class ClusterUser:
     """Commands about one cluster file."""
 
@@ -30,20 +45,22 @@ class ClusterUser:
         self.world, self._environment = world, environment or {}
         self.file = world.home / "cluster.yaml"
         self.file.write_text(yaml.safe_dump(config, sort_keys=False))
-        world.run("bash", "-c", "umask 077; ray get-auth-token --generate")
+        for line in ONCE:
+            world.run("bash", "-c", line)
 
     def up(self) -> None:
-        self._ray("up", "-y", "--no-config-cache", str(self.file))
+        self._ray(as_typed("docs/cluster.md", "ray up cluster.yaml"), "-y", "--no-config-cache")
 
     def down(self) -> None:
-        self._ray("down", "-y", str(self.file))
+        self._ray(as_typed("docs/cluster.md", "ray down cluster.yaml"), "-y")
 
     @contextlib.contextmanager
     def dashboard(self) -> Iterator[None]:
-        """``ray dashboard cluster.yaml &``, until it is not needed any more."""
+        """Behind the other commands, until it is not needed any more."""
+        line = self._of_the_file(as_typed("docs/cluster.md", "ray dashboard cluster.yaml &")).removesuffix("&")
         with (self.world.home / "dashboard.log").open("w") as log:
             tunnel = subprocess.Popen(
-                self.world.command("ray", "dashboard", str(self.file)), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.world.command("bash", "-c", f"exec {line}"), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         try:
             with within(60, "the dashboard") as wait:
@@ -64,28 +81,42 @@ class ClusterUser:
         done = self.world.run(*command, "--max-time", "10", *header, url, check=False)
         return int(done.stdout or 0)
 
-    def submit(self, script: str, *options: str) -> tuple[int, str]:
-        """Run one of ``jobs/``, to its job's end; how it ended, and all that it printed."""
-        done = self.world.run(f"jobs/{script}.sh", *options, check=False)
+    def submit(self, job: str, *options: str, **filled: str) -> tuple[int, str]:
+        """Type one of `SUBMIT` and wait for its job's end; how it ended, and all that it printed.
+
+        ``filled``: what is typed for words of the line, such as RESULTS.
+        """
+        done = self.world.run("bash", "-c", _line(job, options, filled), check=False)
         return done.returncode, done.stdout + done.stderr
 
     @contextlib.contextmanager
-    def submitted(self, script: str, *options: str) -> Iterator[Job]:
+    def submitted(self, job: str, *options: str, **filled: str) -> Iterator[Job]:
         """The same, while it runs."""
-        log = self.world.home / f"{script}.log"
+        log = self.world.home / f"{job}.log"
+        command = self.world.command("bash", "-c", f"exec {_line(job, options, filled)}")
         with log.open("w") as out:
-            client = subprocess.Popen(
-                self.world.command(f"jobs/{script}.sh", *options), stdout=out, stderr=out, stdin=subprocess.DEVNULL
-            )
+            client = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
             yield Job(self, client, log)
         finally:
             client.terminate()
             client.wait()
 
-    def _ray(self, *words: str) -> None:
+    def _ray(self, line: str, *options: str) -> None:
+        """``options``: what a person answers."""
         settings = [f"{name}={value}" for name, value in self._environment.items()]
-        self.world.run("env", *settings, "ray", *words)
+        self.world.run("env", *settings, "bash", "-c", shlex.join([*shlex.split(self._of_the_file(line)), *options]))
+
+    def _of_the_file(self, line: str) -> str:
+        return line.replace("cluster.yaml", str(self.file))
+
+
+def _line(job: str, options: Sequence[str], filled: Mapping[str, str]) -> str:
+    line = SUBMIT[job]
+    for name, own in filled.items():
+        assert name in line, f"{name} is not in {line}"
+        line = line.replace(name, shlex.quote(own))
+    return f"{line} {shlex.join(options)}"
 
 
 class Job:
@@ -116,8 +147,9 @@ class Job:
     def stop(self) -> str:
         """``ray job stop``; then its whole log, by ``ray job logs``."""
         (name,) = set(re.findall(r"raysubmit_\w+", self.output()))
-        self._user.world.run("ray", "job", "stop", "--address", DASHBOARD, name)
-        return self._user.world.run("ray", "job", "logs", "--address", DASHBOARD, name).stdout
+        stop, logs = (as_typed("docs/cluster.md", "ray job stop"), as_typed("docs/cluster.md", "ray job logs"))
+        self._user.world.run("bash", "-c", stop.removesuffix("ID") + name)
+        return self._user.world.run("bash", "-c", logs.removesuffix("ID") + name).stdout
 
 
 def assert_complete(run: Path, configurations: int, rounds: int, requests: int) -> Tables:

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from docs.pages import as_typed
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 PROGRAMS = ("sshd", "ssh", "ssh-keygen", "rsync", "curl", "ip", "unshare", "nsenter", "setpriv")
@@ -93,7 +95,7 @@ class World:
             "PATH": f"{Path(sys.executable).parent}:{_path()}",
             "TMPDIR": str(self.home / "tmp"),
             "RAY_TMPDIR": str(self.home / "tmp"),
-            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_MODE": as_typed("docs/cluster.md", "export RAY_AUTH_MODE=").partition("=")[2],
             "RAY_USAGE_STATS_ENABLED": "0",
             "TERM": "dumb",
             "LANG": "C.UTF-8",

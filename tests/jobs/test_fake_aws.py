@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from docs.pages import typed_words
 from jobs import machines
 from jobs.cluster_user import LOGICAL_GPUS, ClusterUser, assert_complete
 from jobs.machines import REPOSITORY, World, within
@@ -16,8 +17,8 @@ from jobs.machines import REPOSITORY, World, within
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 EC2 = "tests/jobs/fakecloud/ec2.py"
-ROUNDS, REQUESTS = 60, 4
-"""Far more than one worker gets done before another machine is up: that took as long as 180 of 660 visits."""
+ROUNDS, REQUESTS = 40, 4
+"""Far more than one worker gets done before another machine is up: that took as long as 180 visits, of 440."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def user() -> Iterator[ClusterUser]:
     if reason := machines.why_not():
         pytest.skip(reason)
     with World("172.31.255.254/16", cloud=True, python=LOGICAL_GPUS) as world:
-        setup = ["python", "jobs/aws_setup.py", "--region", "us-west-2", "--ssh-from", "172.31.255.254"]
+        setup = typed_words("docs/cluster.md", "python jobs/aws_setup.py")
+        setup[setup.index("YOUR-ADDRESS")] = "172.31.255.254"
         image = world.run("python", EC2, "image").stdout.strip()
         printed = yaml.safe_load(world.run(*setup, "--image", image).stdout)
         config = yaml.safe_load((REPOSITORY / "cluster.yaml").read_text())
@@ -66,7 +68,7 @@ def test_the_study_survives_a_preemption_and_only_its_visits_are_repeated(user: 
     results = user.world.base / "results"
     run = results / "study"
     small = ("--model", "micro", "--rounds", str(ROUNDS), "--requests", str(REQUESTS))
-    with user.submitted("study", str(results), "--run-id", "study", "--workers", "2", *small) as job:
+    with user.submitted("study", "--run-id", "study", "--workers", "2", *small, RESULTS=str(results)) as job:
         with within(900, "two workers at work") as wait:
             while len(_hosts_at_work(run)) < 2:
                 assert job.running(), job.output()

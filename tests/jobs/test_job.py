@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.pages import typed_words
 from processes import free_port
 from ray_heads import head_folder, ray_head
 from raybench.analysis.tables import Tables
@@ -57,12 +58,13 @@ def test_the_smoke_plan_runs_to_its_end_as_a_job(head: tuple[str, dict[str, str]
     address, environment = head
     assert _status(f"{address}/api/jobs/", None) == 401
     results = tmp_path / "results"
-    command = ["ray", "job", "submit", "--address", address, "--working-dir", ".", "--"]
-    sweep = ["python", "-m", "raybench.sweep", "--plan", "smoke", "--results", str(results), "--run-id", "job"]
     done = subprocess.run(
-        [*command, *sweep],
+        [
+            *typed_words("docs/cluster.md", "ray job submit --working-dir . -- python -m raybench.sweep"),
+            *("--plan", "smoke", "--results", str(results), "--run-id", "job"),
+        ],
         cwd=REPOSITORY,
-        env=environment,
+        env=environment | {"RAY_API_SERVER_ADDRESS": address},
         capture_output=True,
         text=True,
         timeout=350,

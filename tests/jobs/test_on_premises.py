@@ -12,6 +12,7 @@ import yaml
 from jobs import machines
 from jobs.cluster_user import DASHBOARD, LOGICAL_GPUS, ClusterUser, assert_complete
 from jobs.machines import REPOSITORY, World
+from sweep.own_plans import save_fine_tunes
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
@@ -66,8 +67,8 @@ def test_who_has_no_token_is_refused(user: ClusterUser) -> None:
 def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: ClusterUser) -> None:
     results = user.world.base / "results"
     run = results / "study"
-    options = (str(results), "--run-id", "study", "--workers", "2", *SMALL)
-    with user.submitted("study", *options) as job:
+    options = ("--run-id", "study", "--workers", "2", *SMALL)
+    with user.submitted("study", *options, RESULTS=str(results)) as job:
         job.wait_until_committed(run, 1)
         said = job.stop()
         assert "Go on: ray job submit --working-dir . -- python -m raybench.sweep --results" in said
@@ -75,7 +76,7 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
         assert "was stopped" in job.output()
     kept = {path: path.read_bytes() for path in run.glob("samples/*.parquet")}
 
-    returncode, said = user.submit("resume", "study", *options)
+    returncode, said = user.submit("resume", *options, RESULTS=str(results))
     assert returncode == 0, said
     assert "29 of 29 configurations complete." in said
     assert {path: path.read_bytes() for path in kept} == kept
@@ -85,15 +86,34 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
     hosts = tables.rows("SELECT DISTINCT host FROM visits ORDER BY host")
     assert hosts == [{"host": "worker0"}, {"host": "worker1"}]
 
-    returncode, said = user.submit("tables", str(run))
+    returncode, said = user.submit("tables", RESULTS=str(results), RUN="study")
     assert returncode == 0, said
     assert "Significance" in said
 
 
-@pytest.mark.parametrize(("script", "configurations"), [("smoke", 7), ("aa", 40)])
-def test_the_other_jobs_run_to_their_end(script: str, configurations: int, user: ClusterUser) -> None:
+@pytest.mark.parametrize(("job", "configurations"), [("smoke", 7), ("aa", 40)])
+def test_the_other_jobs_run_to_their_end(job: str, configurations: int, user: ClusterUser) -> None:
     results = user.world.base / "results"
-    options = ("--run-id", script, "--model", "micro", "--rounds", "1", "--requests", "2")
-    returncode, said = user.submit(script, str(results), *options)
+    options = ("--run-id", job, "--model", "micro", "--rounds", "1", "--requests", "2")
+    returncode, said = user.submit(job, *options, RESULTS=str(results))
     assert returncode == 0, said
-    assert_complete(Path(results, script), configurations, rounds=1, requests=2)
+    assert_complete(Path(results, job), configurations, rounds=1, requests=2)
+
+
+def test_adapters_of_ones_own_are_measured(user: ClusterUser) -> None:
+    """From a folder that every machine sees, as they would from a hub that every machine reaches."""
+    results, models = user.world.base / "results", user.world.base / "models"
+    save_fine_tunes(models)
+    own = {"BASE": str(models / "classifier"), "NAME=HUB-ID": f"support={models / 'support'}"}
+    options = ("--run-id", "mine", "--rounds", "1", "--requests", "2")
+    returncode, said = user.submit("mine", *options, RESULTS=str(results), **own)
+    assert returncode == 0, said
+    assert_complete(results / "mine", 3, rounds=1, requests=2)
+
+
+def test_a_job_is_submitted_at_length(user: ClusterUser) -> None:
+    results = user.world.base / "results"
+    options = ("--run-id", "long", "--plan", "smoke", "--model", "micro", "--rounds", "1", "--requests", "2")
+    returncode, said = user.submit("at length", *options, **{"s3://BUCKET/runs": str(results)})
+    assert returncode == 0, said
+    assert_complete(results / "long", 7, rounds=1, requests=2)

@@ -1,0 +1,74 @@
+"""docs/served.md as a reader types it, from an environment for vLLM to a run's table."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from docs.pages import as_typed
+from docs.reader import PATIENCE_S, Reader, shorter
+from engines.engines import python_of
+from engines.install import VLLM
+from raybench.records import InputError
+from raybench.store.store import RunStore
+from sweep.own_plans import save_fine_tunes
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Who has installed vLLM: the build without CUDA, whose dependencies are those of the other tests."""
+    python = python_of("vllm")
+    folder = tmp_path_factory.mktemp("here")
+    save_fine_tunes(folder)
+    own = {"BASE": "lm", "support=DIR": "support=chat", "sales=DIR": "sales=code"}
+    reader = Reader(folder, own | {"pip install vllm": f"pip install --quiet --no-deps {VLLM}"})
+    reader.types(as_typed("docs/served.md", "python3 -m venv vllm && vllm/bin/pip install vllm"))
+    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    found = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    (packages,) = (folder / "vllm" / "lib").glob("python*/site-packages")
+    (packages / "beside.pth").write_text(found)
+    return reader
+
+
+def test_adapters_are_measured_on_vllm(reader: Reader) -> None:
+    """Until its first visit is over, of three that take minutes: each of its servers is compiled anew."""
+    line = reader.filled(as_typed("docs/served.md", "raybench sweep --engine vllm --engine-python"))
+    log = reader.folder / "sweep.log"
+    with log.open("w") as out:
+        command = ["bash", "-c", f"exec {shorter(line)} --run-id first"]
+        sweep = subprocess.Popen(command, cwd=reader.folder, env=reader.environment, stdout=out, stderr=out)
+    deadline = time.monotonic() + PATIENCE_S
+    while _visits(reader.folder / "data" / "runs" / "first") == 0:
+        assert sweep.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(PATIENCE_S) == 128 + signal.SIGINT, log.read_text()
+    assert "Go on: raybench sweep " in log.read_text()
+
+
+def _visits(run: Path) -> int:
+    with contextlib.suppress(InputError):  # it is not begun yet
+        return len(RunStore.open(run).committed())
+    return 0
+
+
+def test_a_plan_that_is_written_is_changed_and_run(reader: Reader) -> None:
+    """As a reader without a GPU would: nothing compiled, and little kept in memory."""
+    reader.types(as_typed("docs/served.md", "raybench init --engine vllm"))
+    plan = reader.folder / "served.toml"
+    text = plan.read_text()
+    for there, wanted in (("eager = false", "eager = true"), ("# kv_cache_gib = 1 ", "kv_cache_gib = 1 ")):
+        assert f"\n{there}" in text
+        text = text.replace(f"\n{there}", f"\n{wanted}")
+    plan.write_text(text)
+    look = as_typed("docs/served.md", "raybench plan served.toml")
+    run = as_typed("docs/served.md", "raybench sweep --plan served.toml --engine-python")
+    assert "9 of 9 configurations complete." in reader.types(look, shorter(run))
