@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from docs.pages import as_typed
 from docs.reader import PATIENCE_S, Reader, shorter
-from engines.engines import python_of
+from engines.engines import CONFIG, python_of
 from engines.install import VLLM
+from model.small_checkpoints import save_adapter, save_model
+from raybench.model.prepare import make_tokenizer
 from raybench.records import InputError
 from raybench.store.store import RunStore
-from sweep.own_plans import save_fine_tunes
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
 
@@ -26,8 +29,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """Who has installed vLLM: the build without CUDA, whose dependencies are those of the other tests."""
     python = python_of("vllm")
     folder = tmp_path_factory.mktemp("here")
-    save_fine_tunes(folder)
-    own = {"BASE": "lm", "support=DIR": "support=chat", "sales=DIR": "sales=code"}
+    tokenizer = make_tokenizer("micro")
+    config = copy.deepcopy(CONFIG)
+    config.vocab_size = len(tokenizer)
+    base = save_model(LlamaForCausalLM, config, folder / "lm")
+    tokenizer.save_pretrained(base)
+    for seed, name in enumerate(("support", "sales")):
+        save_adapter(base, folder / name, AutoModelForCausalLM, seed)
+    own = {"BASE": "lm", "support=DIR": "support=support", "sales=DIR": "sales=sales"}
     reader = Reader(folder, own | {"pip install vllm": f"pip install --quiet --no-deps {VLLM}"})
     reader.types(as_typed("docs/served.md", "python3 -m venv vllm && vllm/bin/pip install vllm"))
     asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
@@ -49,6 +58,7 @@ def test_adapters_are_measured_on_vllm(reader: Reader) -> None:
         assert sweep.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.5)
+    assert "failed" not in log.read_text()
     sweep.send_signal(signal.SIGINT)
     assert sweep.wait(PATIENCE_S) == 128 + signal.SIGINT, log.read_text()
     assert "Go on: raybench sweep " in log.read_text()
