@@ -23,7 +23,7 @@ from analysis.truth import OPEN, PROPERTIES, measure  # noqa: E402
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0, help="of the trials")
+    parser.add_argument("--share", type=_share, default=1.0, help="of the trials")
     share: float = parser.parse_args().share
     width = max(len(wanted.name) for wanted in PROPERTIES)
     print(f"{'property':{width}}  {'target':>15}  measured  trials")
@@ -41,6 +41,16 @@ def main() -> int:
         print(f"{name:{width}}  {found:8.2%}", flush=True)
     print(f"{len(PROPERTIES) - missed} of {len(PROPERTIES)} properties hold")
     return 1 if missed else 0
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share above 0, 1 at most, got {text!r}")
+    return share
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ import ipaddress
 
 
 def source(text: str) -> str:
-    """A network in CIDR notation, for argparse; of 2**16 addresses at most."""
+    """A network in CIDR notation, for argparse; of 2**16 addresses at most.
+
+    Raises argparse.ArgumentTypeError: it is none, or a larger one.
+    """
     try:
         network = ipaddress.IPv4Network(text)
     except ValueError as error:

@@ -70,6 +70,14 @@ class Line:
     def commands(self) -> list[Command]:
         return list(typed(self.page, self.number, self.text))
 
+    @property
+    def alone(self) -> Command | None:
+        """The command, where nothing stands in the line but one and perhaps a file for its output."""
+        commands = self.commands
+        if len(commands) != 1 or re.search(r"^\w+=|<|\d>|>>|&$", self.text):
+            return None
+        return commands[0]
+
     def __str__(self) -> str:
         return f"{self.page}:{self.number}: {self.text}"
 
@@ -100,7 +108,7 @@ def commands(page: str) -> Iterator[Command]:
 
 
 def as_typed(page: str, beginning: str) -> str:
-    """The line of a page that begins so, for a test that runs it: test_typed.py holds that each line has one.
+    """The line of a page that begins so, for a test that runs it: test_commands.py holds that each line has one.
 
     Of several that begin so the one that is no longer.
     """

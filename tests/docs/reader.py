@@ -66,7 +66,8 @@ _LEAST: Final = {"--rounds": 1, "--requests": 2}
 def is_swept(line: Line) -> bool:
     """Whether it is a sweep that needs nothing but this machine: no engine, no server, no store of objects."""
     elsewhere = ("--engine", "--url", "s3://", "gs://", "docs/example_strategy")
-    return line.text.startswith("raybench sweep") and not any(word in line.text for word in elsewhere)
+    alone = line.alone is not None and line.text.startswith("raybench sweep")
+    return alone and not any(word in line.text for word in elsewhere)
 
 
 def written_before(line: Line) -> list[str]:

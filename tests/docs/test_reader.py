@@ -94,6 +94,9 @@ def test_runs_on_an_object_store(reader: Reader, s3: object, own: dict[str, str]
     assert "29 of 29" in reader.types(as_typed("docs/cluster.md", "raybench status s3://BUCKET/runs/RUN"))
 
 
+_FILES = {"SHARED_CREDENTIALS_FILE": "credentials", "CONFIG_FILE": "config"}
+
+
 def test_keys_of_amazon_s_own_files_are_given_to_the_environment(tmp_path: Path) -> None:
     """By Amazon's own command line, in an environment of its own."""
     tools, home = tmp_path / "tools", tmp_path / "home"
@@ -101,11 +104,18 @@ def test_keys_of_amazon_s_own_files_are_given_to_the_environment(tmp_path: Path)
     (home / ".aws" / "credentials").write_text("[default]\naws_access_key_id = mine\naws_secret_access_key = of-mine\n")
     subprocess.run([sys.executable, "-m", "venv", str(tools)], check=True)
     subprocess.run([str(tools / "bin" / "pip"), "install", "--quiet", "awscli==1.46.3"], check=True)
-    reader = Reader(tmp_path, {}, {"PATH": f"{tools}/bin:/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": ""})
+    alone = {"PATH": f"{tools}/bin:/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": "", "AWS_PROFILE": "default"}
+    own = {f"AWS_{kind}": str(home / ".aws" / name) for kind, name in _FILES.items()}
+    reader = Reader(tmp_path, {}, alone | own)
     shown = reader.types(
         as_typed("docs/runs.md", "export AWS_ACCESS_KEY_ID="), 'echo "$AWS_ACCESS_KEY_ID/$AWS_SECRET_ACCESS_KEY"'
     )
     assert shown == "mine/of-mine\n"
+
+
+def test_google_s_client_is_installed() -> None:
+    """Into this environment, which has it: nothing is fetched."""
+    Reader(REPOSITORY, {}).types(as_typed("docs/cluster.md", "pip install -c constraints.txt google-api-python-client"))
 
 
 @pytest.fixture

@@ -24,17 +24,7 @@ LOGICAL_GPUS = str(REPOSITORY / "tests" / "cluster" / "logical_gpus" / "sitecust
 """For `World`'s ``python``: what would be an L4 is measured on a core, under a name of its own."""
 
 
-ONCE = (as_typed("docs/cluster.md", "pip install -c constraints.txt"), as_typed("docs/cluster.md", "(umask 077;"))
-SUBMIT = {
-    "smoke": as_typed("docs/cluster.md", "jobs/smoke.sh"),
-    "mine": as_typed("docs/cluster.md", "jobs/mine.sh"),
-    "aa": as_typed("docs/cluster.md", "jobs/aa.sh"),
-    "study": as_typed("docs/cluster.md", "jobs/study.sh"),
-    "resume": as_typed("docs/cluster.md", "jobs/resume.sh"),
-    "tables": as_typed("docs/cluster.md", "jobs/tables.sh"),
-    "at length": as_typed("docs/cluster.md", "ray job submit --address"),
-}
-"""What docs/cluster.md says to type for each job."""
+ONCE = (as_typed("docs/cluster.md", "pip install -c constraints.txt boto3"), as_typed("docs/cluster.md", "(umask 077;"))
 
 
 class ClusterUser:
@@ -81,19 +71,19 @@ class ClusterUser:
         done = self.world.run(*command, "--max-time", "10", *header, url, check=False)
         return int(done.stdout or 0)
 
-    def submit(self, job: str, *options: str, **filled: str) -> tuple[int, str]:
-        """Type one of `SUBMIT` and wait for its job's end; how it ended, and all that it printed.
+    def submit(self, line: str, *options: str, **filled: str) -> tuple[int, str]:
+        """Type a line that submits a job and wait for its end; how it ended, and all that it printed.
 
         ``filled``: what is typed for words of the line, such as RESULTS.
         """
-        done = self.world.run("bash", "-c", _line(job, options, filled), check=False)
+        done = self.world.run("bash", "-c", _with(line, options, filled), check=False)
         return done.returncode, done.stdout + done.stderr
 
     @contextlib.contextmanager
-    def submitted(self, job: str, *options: str, **filled: str) -> Iterator[Job]:
+    def submitted(self, line: str, *options: str, **filled: str) -> Iterator[Job]:
         """The same, while it runs."""
-        log = self.world.home / f"{job}.log"
-        command = self.world.command("bash", "-c", f"exec {_line(job, options, filled)}")
+        log = self.world.home / "job.log"
+        command = self.world.command("bash", "-c", f"exec {_with(line, options, filled)}")
         with log.open("w") as out:
             client = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
@@ -111,8 +101,7 @@ class ClusterUser:
         return line.replace("cluster.yaml", str(self.file))
 
 
-def _line(job: str, options: Sequence[str], filled: Mapping[str, str]) -> str:
-    line = SUBMIT[job]
+def _with(line: str, options: Sequence[str], filled: Mapping[str, str]) -> str:
     for name, own in filled.items():
         assert name in line, f"{name} is not in {line}"
         line = line.replace(name, shlex.quote(own))

@@ -31,14 +31,15 @@ def description() -> dict[str, Any]:
 
 
 class FakeCompute:
-    """``made``: resources by kind and name. ``images``: those of Google's. ``asked``: methods and paths, in order."""
+    """``made``: resources by their paths below the project. ``images``: Google's."""
 
     def __init__(self, *images: dict[str, Any]) -> None:
         self.images, self.schemas = list(images), description()["schemas"]
-        self.made: dict[tuple[str, str], dict[str, Any]] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.made: dict[str, dict[str, Any]] = {}
         self.refuses: dict[str, str] = {}
         """Kinds whose operations end with an error, and its words."""
+        self.fails: Exception | None = None
+        """Raised by whatever is asked."""
         self._operations: dict[str, dict[str, Any]] = {}
 
     def connect(self) -> Any:
@@ -50,9 +51,10 @@ class FakeCompute:
         self, uri: str, method: str = "GET", body: str | None = None, headers: object = None, **_: object
     ) -> tuple[httplib2.Response, bytes]:
         """As httplib2's."""
+        if self.fails is not None:
+            raise self.fails
         assert uri.startswith(ITSELF), uri
         url = urlsplit(uri.removeprefix(ITSELF))
-        self.asked.append((method, url.path))
         status, answer = self._answer(method, url.path.split("/"), parse_qs(url.query), json.loads(body or "{}"))
         if status != 200:
             answer = {"error": {"code": status, "message": answer["message"]}}
@@ -73,36 +75,48 @@ class FakeCompute:
             return 200, self._images(query)
         if project != PROJECT:
             return 404, {"message": f"The resource 'projects/{project}' was not found"}
-        place = rest.pop(0)
-        if place == "regions":
-            place = rest.pop(0)
-        kind, *rest = rest
+        place = rest[:1] if rest[0] == "global" else rest[:2]
+        kind, *name = rest[len(place) :]
         if kind == "operations":
-            name, wait = rest
-            assert (method, wait, self._operations[name]["place"]) == ("POST", "wait", place)
-            return 200, self._operations[name] | {"status": "DONE"}
-        assert misfits(body, {"$ref": KINDS[kind]}, self.schemas) == []
-        name = rest[0] if rest else body["name"]
+            assert (method, self._operations[name[0]]["place"]) == ("GET", place)
+            return 200, self._operations[name[0]] | {"status": "DONE"}
         if method == "GET":
-            there = self.made.get((kind, name))
-            return (404, {"message": f"{kind} {name} was not found"}) if there is None else (200, there)
-        assert method == ("PATCH" if rest else "POST")
-        assert ((kind, name) in self.made) == bool(rest)
+            return self._told(place, kind, name)
+        assert misfits(body, {"$ref": KINDS[kind]}, self.schemas) == []
+        key = "/".join([*place, kind, body["name"]])
+        assert (method, key in self.made) == (("PUT", True) if name else ("POST", False))
         if (network := body.get("network")) is not None:
-            assert ("networks", network.rpartition("/")[2]) in self.made, "what it belongs to is there first"
-        operation: dict[str, Any] = {"name": f"operation-{len(self._operations)}", "status": "RUNNING", "place": place}
+            assert f"global/networks/{network.rpartition('/')[2]}" in self.made, "what it belongs to is there first"
+        if kind == "subnetworks" and any(one.get("ipCidrRange") == body["ipCidrRange"] for one in self.made.values()):
+            return 400, {"message": f"Invalid IPCidrRange: {body['ipCidrRange']} conflicts with existing subnetwork"}
+        operation = {"name": f"operation-{len(self._operations)}", "status": "RUNNING", "place": place}
         if kind in self.refuses:
             operation["error"] = {"errors": [{"code": "QUOTA_EXCEEDED", "message": self.refuses[kind]}]}
         else:
-            self.made[kind, name] = self.made.get((kind, name), {}) | body
-        self._operations[operation["name"]] = operation
+            self.made[key] = body | {"selfLink": f"{ITSELF}projects/{PROJECT}/{key}"}
+        self._operations[str(operation["name"])] = operation
         return 200, {key: value for key, value in operation.items() if key != "error"}
+
+    def _told(self, place: list[str], kind: str, name: list[str]) -> tuple[int, dict[str, Any]]:
+        """One resource, or all of a kind. References are whole addresses, as Compute Engine has them."""
+        below = "/".join([*place, kind])
+        if not name:
+            return 200, {"items": [_whole(one) for key, one in self.made.items() if key.startswith(f"{below}/")]}
+        there = self.made.get(f"{below}/{name[0]}")
+        if there is None:
+            return 404, {"message": f"The resource 'projects/{PROJECT}/{below}/{name[0]}' was not found"}
+        return 200, _whole(there)
 
     def _images(self, query: dict[str, list[str]]) -> dict[str, Any]:
         """One a page."""
         asked = re.fullmatch(r'name eq "(.*)"', query["filter"][0])
         assert asked is not None
+        assert "\\" not in asked[1], "a backslash in quotes may be read as an escape"
         found = [image for image in self.images if re.fullmatch(asked[1], image["name"])]
         place = int(query.get("pageToken", ["0"])[0])
         more = {"nextPageToken": str(place + 1)} if place + 1 < len(found) else {}
         return {"items": found[place : place + 1], **more} if found else {}
+
+
+def _whole(resource: dict[str, Any]) -> dict[str, Any]:
+    return resource | ({"network": ITSELF + resource["network"]} if "network" in resource else {})

@@ -19,7 +19,7 @@ from jobs.fake_compute import description
 REPOSITORY = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "jobs/gcp.yaml", "jobs/on_premises.yaml")
 CLOUDS = FILES[:2]
-JOBS = sorted(path.name for path in (REPOSITORY / "jobs").iterdir())
+JOBS = sorted(path.name for path in (REPOSITORY / "jobs").iterdir() if path.is_file())
 
 
 def read(name: str) -> dict[str, Any]:

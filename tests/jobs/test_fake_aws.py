@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docs.pages import typed_words
+from docs.pages import as_typed, typed_words
 from jobs import machines
 from jobs.cluster_user import LOGICAL_GPUS, ClusterUser, assert_complete
 from jobs.machines import REPOSITORY, World, within
@@ -68,7 +68,15 @@ def test_the_study_survives_a_preemption_and_only_its_visits_are_repeated(user: 
     results = user.world.base / "results"
     run = results / "study"
     small = ("--model", "micro", "--rounds", str(ROUNDS), "--requests", str(REQUESTS))
-    with user.submitted("study", "--run-id", "study", "--workers", "2", *small, RESULTS=str(results)) as job:
+    with user.submitted(
+        as_typed("docs/cluster.md", "jobs/study.sh"),
+        "--run-id",
+        "study",
+        "--workers",
+        "2",
+        *small,
+        RESULTS=str(results),
+    ) as job:
         with within(900, "two workers at work") as wait:
             while len(_hosts_at_work(run)) < 2:
                 assert job.running(), job.output()

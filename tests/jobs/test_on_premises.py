@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs.pages import as_typed
 from jobs import machines
 from jobs.cluster_user import DASHBOARD, LOGICAL_GPUS, ClusterUser, assert_complete
 from jobs.machines import REPOSITORY, World
@@ -68,7 +69,7 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
     results = user.world.base / "results"
     run = results / "study"
     options = ("--run-id", "study", "--workers", "2", *SMALL)
-    with user.submitted("study", *options, RESULTS=str(results)) as job:
+    with user.submitted(as_typed("docs/cluster.md", "jobs/study.sh"), *options, RESULTS=str(results)) as job:
         job.wait_until_committed(run, 1)
         said = job.stop()
         assert "Go on: ray job submit --working-dir . -- python -m raybench.sweep --results" in said
@@ -76,7 +77,7 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
         assert "was stopped" in job.output()
     kept = {path: path.read_bytes() for path in run.glob("samples/*.parquet")}
 
-    returncode, said = user.submit("resume", *options, RESULTS=str(results))
+    returncode, said = user.submit(as_typed("docs/cluster.md", "jobs/resume.sh"), *options, RESULTS=str(results))
     assert returncode == 0, said
     assert "29 of 29 configurations complete." in said
     assert {path: path.read_bytes() for path in kept} == kept
@@ -86,16 +87,19 @@ def test_the_study_is_stopped_and_resumed_to_its_end_on_two_workers(user: Cluste
     hosts = tables.rows("SELECT DISTINCT host FROM visits ORDER BY host")
     assert hosts == [{"host": "worker0"}, {"host": "worker1"}]
 
-    returncode, said = user.submit("tables", RESULTS=str(results), RUN="study")
+    returncode, said = user.submit(as_typed("docs/cluster.md", "jobs/tables.sh"), RESULTS=str(results), RUN="study")
     assert returncode == 0, said
     assert "Significance" in said
 
 
-@pytest.mark.parametrize(("job", "configurations"), [("smoke", 7), ("aa", 40)])
-def test_the_other_jobs_run_to_their_end(job: str, configurations: int, user: ClusterUser) -> None:
+@pytest.mark.parametrize(
+    ("line", "job", "configurations"),
+    [(as_typed("docs/cluster.md", "jobs/smoke.sh"), "smoke", 7), (as_typed("docs/cluster.md", "jobs/aa.sh"), "aa", 40)],
+)
+def test_the_other_jobs_run_to_their_end(line: str, job: str, configurations: int, user: ClusterUser) -> None:
     results = user.world.base / "results"
     options = ("--run-id", job, "--model", "micro", "--rounds", "1", "--requests", "2")
-    returncode, said = user.submit(job, *options, RESULTS=str(results))
+    returncode, said = user.submit(line, *options, RESULTS=str(results))
     assert returncode == 0, said
     assert_complete(Path(results, job), configurations, rounds=1, requests=2)
 
@@ -106,7 +110,7 @@ def test_adapters_of_ones_own_are_measured(user: ClusterUser) -> None:
     save_fine_tunes(models)
     own = {"BASE": str(models / "classifier"), "NAME=HUB-ID": f"support={models / 'support'}"}
     options = ("--run-id", "mine", "--rounds", "1", "--requests", "2")
-    returncode, said = user.submit("mine", *options, RESULTS=str(results), **own)
+    returncode, said = user.submit(as_typed("docs/cluster.md", "jobs/mine.sh"), *options, RESULTS=str(results), **own)
     assert returncode == 0, said
     assert_complete(results / "mine", 3, rounds=1, requests=2)
 
@@ -114,6 +118,8 @@ def test_adapters_of_ones_own_are_measured(user: ClusterUser) -> None:
 def test_a_job_is_submitted_at_length(user: ClusterUser) -> None:
     results = user.world.base / "results"
     options = ("--run-id", "long", "--plan", "smoke", "--model", "micro", "--rounds", "1", "--requests", "2")
-    returncode, said = user.submit("at length", *options, **{"s3://BUCKET/runs": str(results)})
+    returncode, said = user.submit(
+        as_typed("docs/cluster.md", "ray job submit --address"), *options, **{"s3://BUCKET/runs": str(results)}
+    )
     assert returncode == 0, said
     assert_complete(results / "long", 7, rounds=1, requests=2)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httplib2
 import pytest
 import yaml
 
@@ -39,11 +41,11 @@ Setup = Callable[..., int]
 
 @pytest.fixture
 def setup(monkeypatch: pytest.MonkeyPatch) -> Setup:
-    """``main`` of jobs/gcp_setup.py."""
+    """``main`` of jobs/gcp_setup.py, which does not pause."""
     monkeypatch.syspath_prepend(str(REPOSITORY / "jobs"))
     import gcp_setup
 
-    return gcp_setup.main
+    return functools.partial(gcp_setup.main, pause_s=0.0)
 
 
 def gcp_words(**filled: str) -> list[str]:
@@ -54,19 +56,22 @@ def gcp_words(**filled: str) -> list[str]:
     return [fill.get(word, word) for word in words]
 
 
+NETWORK, PART = "global/networks/raybench", "regions/us-west1/subnetworks/raybench"
+
+
 def sources(google: FakeCompute) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
-    return {name: (r["sourceRanges"], r["allowed"]) for (kind, name), r in google.made.items() if kind == "firewalls"}
+    """Of each rule who is let in, and to what."""
+    below = "global/firewalls/"
+    rules = {key.removeprefix(below): rule for key, rule in google.made.items() if key.startswith(below)}
+    return {name: (rule["sourceRanges"], rule["allowed"]) for name, rule in rules.items()}
 
 
 def test_google_makes_what_the_file_needs_and_it_fits_in(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     google = FakeCompute(*IMAGES)
     assert setup(gcp_words(), google.connect) == 0
-    assert {key for key in google.made if key[0] != "firewalls"} == {
-        ("networks", "raybench"),
-        ("subnetworks", "raybench"),
-    }
-    assert google.made["networks", "raybench"]["autoCreateSubnetworks"] is False
-    assert google.made["subnetworks", "raybench"]["ipCidrRange"] == "10.10.0.0/20"
+    assert {key for key in google.made if "/firewalls/" not in key} == {NETWORK, PART}
+    assert google.made[NETWORK]["autoCreateSubnetworks"] is False
+    assert google.made[PART]["ipCidrRange"] == "10.10.0.0/20"
     assert sources(google) == {
         "raybench-ssh": ([f"{HERE}/32"], [{"IPProtocol": "tcp", "ports": ["22"]}]),
         "raybench-inside": (["10.10.0.0/20"], [{"IPProtocol": "all"}]),
@@ -96,24 +101,66 @@ def test_who_has_moved_is_let_in_from_where_he_is_now_alone(setup: Setup) -> Non
     assert len(google.made) == 4
 
 
+def test_what_is_there_otherwise_is_refused_or_heeded(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    path = f"projects/{PROJECT}/global/networks/raybench"
+    google = FakeCompute(*IMAGES)
+    google.made[NETWORK] = {"name": "raybench", "autoCreateSubnetworks": True}
+    assert setup(gcp_words(), google.connect) == 1
+    assert "has subnetworks in every region; choose another --name" in capsys.readouterr().err
+
+    google.made[NETWORK] = {"name": "raybench", "autoCreateSubnetworks": False}
+    google.made["global/firewalls/open"] = {"name": "open", "network": path, "direction": "INGRESS"}
+    assert setup(gcp_words(), google.connect) == 1
+    assert "has rules that let others in (open); choose another --name" in capsys.readouterr().err
+    google.made["global/firewalls/open"]["direction"] = "EGRESS"
+
+    google.made[PART] = {"name": "raybench", "network": f"{path}-2", "ipCidrRange": "10.20.0.0/16"}
+    assert setup(gcp_words(), google.connect) == 1
+    assert "of another network; choose another --name" in capsys.readouterr().err
+
+    google.made[PART]["network"] = path
+    assert setup(gcp_words(), google.connect) == 0
+    del google.made["global/firewalls/open"]
+    assert sources(google)["raybench-inside"][0] == ["10.20.0.0/16"]
+
+
+def refreshed() -> Exception:
+    from google.auth.exceptions import RefreshError
+
+    return RefreshError("Reauthentication is needed.\nmore of it")
+
+
 @pytest.mark.parametrize(
-    ("filled", "images", "refuses", "said"),
+    ("filled", "images", "given", "said"),
     [
-        ({"YOUR-PROJECT": "another"}, IMAGES, {}, "project another: not there, or not yours: gcloud projects list"),
+        (
+            {"YOUR-PROJECT": "another"},
+            IMAGES,
+            {},
+            "firewalls of another: The resource 'projects/another' was",
+        ),
+        ({"us-west1": "us-east1"}, IMAGES, {}, "subnetworks raybench of my-project: Invalid IPCidrRange: 10.10.0.0/20"),
         ({}, IMAGES[3:], {}, "deeplearning-platform-release has no image common-cu"),
-        ({}, IMAGES, {"networks": "Quota 'NETWORKS' exceeded."}, "networks raybench: Quota 'NETWORKS' exceeded."),
+        ({}, IMAGES, {"refuses": {"firewalls": "Quota 'FIREWALLS' exceeded."}}, "Quota 'FIREWALLS' exceeded."),
+        ({}, IMAGES, {"fails": TimeoutError("timed out")}, "Google cannot be reached: timed out"),
+        ({}, IMAGES, {"fails": httplib2.ServerNotFoundError("no server")}, "Google cannot be reached: no server"),
+        ({}, IMAGES, {"fails": refreshed()}, "Reauthentication is needed.; gcloud auth application-default login"),
     ],
 )
 def test_what_google_does_not_give_is_one_line(
     setup: Setup,
     filled: dict[str, str],
     images: list[dict[str, Any]],
-    refuses: dict[str, str],
+    given: dict[str, Any],
     said: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     google = FakeCompute(*images)
-    google.refuses = refuses
+    other = {"name": "raybench", "network": f"projects/{PROJECT}/global/networks/raybench"}
+    google.made[NETWORK] = {"name": "raybench", "autoCreateSubnetworks": False}
+    google.made[PART] = other | {"ipCidrRange": "10.10.0.0/20"}
+    for name, value in given.items():
+        setattr(google, name, value)
     assert setup(gcp_words(**filled), google.connect) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -150,7 +197,7 @@ def test_ssh_is_opened_to_no_large_part_of_the_world(command: tuple[str, ...], s
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (AWS, "aws_setup.py: Unable to locate credentials"),
+        (AWS, "aws_setup.py: Unable to locate credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"),
         (GOOGLE, "gcp_setup.py: no credentials: gcloud auth application-default login leaves some"),
     ],
     ids=["aws", "google"],
@@ -158,12 +205,79 @@ def test_ssh_is_opened_to_no_large_part_of_the_world(command: tuple[str, ...], s
 def test_without_credentials_it_says_so_in_a_line(command: tuple[str, ...], said: str) -> None:
     done = run(*command, "--ssh-from", HERE)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith(said)
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("project", ["My Project", "a/b", "", "-x"])
-def test_a_name_that_google_has_none_of_is_refused(project: str) -> None:
-    done = run("jobs/gcp_setup.py", f"--project={project}", "--region", "us-west1", "--ssh-from", HERE)
-    assert done.returncode == 2
-    assert "argument --project: expected lower-case letters, digits and hyphens" in done.stderr
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(("--project", text) for text in ("My Project", "a/b", "", "-x")),
+        *(("--name", text) for text in ("Raybench", "x" * 57, "a.b")),
+        *(("--image", text) for text in ("mine", "a: b # c\n    evil: 1", "projects/p/global/images/family/f")),
+        ("--region", "us west"),
+    ],
+)
+def test_what_google_has_no_names_like_is_refused(
+    option: str, text: str, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        setup([*gcp_words(), f"{option}={text}"], FakeCompute().connect)
+    assert f"argument {option}: expected one such as " in capsys.readouterr().err
+
+
+def test_a_project_of_a_domain_is_one(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    assert setup(gcp_words(**{"YOUR-PROJECT": "example.com:mine"}), FakeCompute(*IMAGES).connect) == 1
+    assert "firewalls of example.com:mine: " in capsys.readouterr().err
+
+
+# ---- Amazon
+
+
+@pytest.fixture
+def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """EC2 of moto, and jobs/aws_setup.py."""
+    moto = pytest.importorskip("moto")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "jobs"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with moto.mock_aws():
+        import boto3
+
+        yield boto3.client("ec2", region_name="us-west-2")
+
+
+def let_in(ec2: Any, group: str) -> set[str]:
+    (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    return {source["CidrIp"] for rule in found["IpPermissions"] for source in rule["IpRanges"]}
+
+
+def test_amazon_s_group_follows_who_moves_and_locks_nobody_out_half_way(
+    amazon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import aws_setup
+    import botocore.client
+    from botocore.exceptions import ClientError
+
+    group = aws_setup.group("us-west-2", "raybench", "203.0.113.7/32")
+    (first,) = amazon.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    assert {pair["GroupId"] for rule in first["IpPermissions"] for pair in rule["UserIdGroupPairs"]} == {group}
+    assert aws_setup.group("us-west-2", "raybench", "203.0.113.7/32") == group
+    assert let_in(amazon, group) == {"203.0.113.7/32"}
+
+    call = botocore.client.BaseClient._make_api_call
+
+    def refuse(self: Any, operation: str, given: Any) -> Any:
+        if operation == "AuthorizeSecurityGroupIngress":
+            raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, operation)
+        return call(self, operation, given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(botocore.client.BaseClient, "_make_api_call", refuse)
+        with pytest.raises(ClientError):
+            aws_setup.group("us-west-2", "raybench", "198.51.100.9/32")
+    assert let_in(amazon, group) == {"203.0.113.7/32"}
+
+    assert aws_setup.group("us-west-2", "raybench", "198.51.100.9/32") == group
+    assert let_in(amazon, group) == {"198.51.100.9/32"}

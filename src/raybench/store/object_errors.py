@@ -23,7 +23,7 @@ _REMEDIES: Final = (
     (r"", None, "try again (--resume keeps what is committed)"),
 )
 _CREDENTIALS: Final = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a profile: aws configure get NAME), "
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (in ~/.aws: aws configure get aws_access_key_id), "
     "or GOOGLE_APPLICATION_CREDENTIALS, or give the machine a role"
 )
 
