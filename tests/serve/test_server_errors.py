@@ -30,6 +30,13 @@ def test_the_first_error_is_told_where_the_end_does_not_have_it(tmp_path: Path) 
     assert log_of(tmp_path, "ValueError: short\n").told() == "its log ends: ValueError: short"
 
 
+def test_leaks_that_bindings_tell_of_at_the_end_are_left_out(tmp_path: Path) -> None:
+    leaks = ["nanobind: leaked 514 functions!", *(f' - leaked function "create_{n}"' for n in range(300))]
+    leaks += [" - ... skipped remainder", "nanobind: this is likely caused by a reference counting issue"]
+    text = "\n".join(["ValueError: no such head", "it was told above", *leaks, ""])
+    assert log_of(tmp_path, text).told() == "its log ends: ValueError: no such head it was told above"
+
+
 def test_what_is_no_text_is_shown_as_far_as_it_can_be(tmp_path: Path) -> None:
     assert log_of(tmp_path, b"a\xff\x00b\x1b[2J\rc").tail() == "a� b c"
 

@@ -21,6 +21,8 @@ _FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT,
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
 _CAUSE: Final = re.compile(r"\b[A-Z]\w*(?:Error|Exception): \S.{0,300}")
 _WARNING: Final = re.compile(r"\bWARN(?:ING)?\b")
+_LEAKS: Final = re.compile(r"\s*(nanobind: |- leaked |- \.\.\. skipped remainder)")
+"""What bindings of nanobind (Triton's, in vLLM 0.32) print of their types as a process ends: pages behind the error."""
 _NO_MEMORY: Final = re.compile(r"OutOfMemoryError|\bMemoryError\b|out of memory|Cannot allocate memory|bad_alloc")
 
 
@@ -61,12 +63,12 @@ class Log:
 
     def told(self) -> str:
         """Its end for a message, and before it the first error, where that is further up: libraries tell it first."""
-        end = " ".join(self.tail().split())[-_SHOWN:]
+        lines = [line for line in self.tail(_SEARCHED_BYTES).splitlines() if not _LEAKS.match(line)]
+        end = " ".join(" ".join(lines).split())[-_SHOWN:]
         if not end:
             return "it printed nothing"
         # A warning tells what may come of it, by the names of errors.
-        lines = (line for line in self.tail(_SEARCHED_BYTES).splitlines() if not _WARNING.search(line))
-        cause = _CAUSE.search("\n".join(lines))
+        cause = _CAUSE.search("\n".join(line for line in lines if not _WARNING.search(line)))
         first = " ".join(cause.group().split()) if cause else ""
         return f"the first error in its log: {first} ... its end: {end}" if first not in end else f"its log ends: {end}"
 
