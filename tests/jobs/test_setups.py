@@ -242,10 +242,14 @@ def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "made-up")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with moto.mock_aws():
-        import boto3
+    import boto3
 
+    mocked = moto.mock_aws()
+    mocked.start(reset=False)  # what the object server of other tests holds is moto's, too, and stays
+    try:
         yield boto3.client("ec2", region_name="us-west-2")
+    finally:
+        mocked.stop(remove_data=False)
 
 
 def let_in(ec2: Any, group: str) -> set[str]:
