@@ -132,6 +132,6 @@ def test_what_is_wrong_with_a_uri_is_one_line_before_ray_is_started(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     for arguments in (["sweep", "--results", str(bucket)], ["tables", str(bucket / "x")]):
-        assert "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a profile: " in said(
+        assert "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (in ~/.aws: " in said(
             *arguments
         )
