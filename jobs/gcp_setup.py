@@ -113,7 +113,7 @@ def _answer(request: Any, what: str, or_none: bool = False) -> Any:
     try:
         return request.execute()
     except HttpError as error:
-        if or_none and error.resp.status == 404 and what.split()[1] in error.reason:
+        if or_none and error.resp.status == 404:
             return None
         raise SetupError(f"{what}: {error.reason}") from None
     except GoogleAuthError as error:
