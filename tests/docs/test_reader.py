@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import pytest
 from docs.pages import FOR_USERS, REPOSITORY, Line, as_typed, lines
 from docs.reader import Reader, is_swept, shorter, written_before
 from generated_runs import PLAN, even_cost, generated, load_generated
+from raybench.serve.command_preset import CommandPreset
+from raybench.serve.presets import running
+from raybench.serve.served import EngineSettings, Served
 from sweep.own_plans import save_fine_tunes
 from terminals import at_terminal
-from visit.running_engine import running_engine
+from visit.test_served_visit import ENGINE
 
 pytestmark = [pytest.mark.pages, pytest.mark.timeout(900)]
 
@@ -31,12 +35,25 @@ SWEPT = {
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> dict[str, str]:
-    """A language model with two adapters: what is typed for them."""
+def models(tmp_path: Path) -> Path:
+    """Bases and adapters of them, each in a folder."""
     save_fine_tunes(tmp_path / "models")
-    names = {"BASE": "lm", "support=DIR": "support=chat", "sales=DIR": "sales=code"}
-    at = {name: word.replace("=", f"={tmp_path}/models/") for name, word in names.items()}
-    return at | {"BASE": f"{tmp_path}/models/lm"}
+    return tmp_path / "models"
+
+
+def typed_for(models: Path, base: str, support: str, sales: str) -> dict[str, str]:
+    """What is typed for the words of the pages, of one base and two adapters among ``models``."""
+    return {
+        "BASE": str(models / base),
+        "support=DIR": f"support={models / support}",
+        "sales=DIR": f"sales={models / sales}",
+    }
+
+
+@pytest.fixture
+def own(models: Path) -> dict[str, str]:
+    """A language model with two adapters."""
+    return typed_for(models, "lm", "chat", "code")
 
 
 @pytest.fixture
@@ -46,8 +63,12 @@ def reader(tmp_path: Path, own: dict[str, str]) -> Reader:
     return Reader(folder, own)
 
 
-def test_the_readme_from_its_first_line_to_its_last(tmp_path: Path, own: dict[str, str]) -> None:
-    """Installed into an environment of its own, from a checkout, measured at full length, and looked at."""
+def test_the_readme_from_its_first_line_to_its_last(tmp_path: Path, models: Path) -> None:
+    """Installed into an environment of its own, from a checkout, measured at full length, and looked at.
+
+    Its fine-tunes are of a classifier, which takes a minute at that length.
+    """
+    own = typed_for(models, "classifier", "support", "sales")
     checkout = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
@@ -60,7 +81,7 @@ def test_the_readme_from_its_first_line_to_its_last(tmp_path: Path, own: dict[st
     (page,) = checkout.glob("*.html")
     assert page.read_text().startswith("<!DOCTYPE html>")
 
-    assert " configurations complete." in reader.types(activate, f"{then[0]} --rounds 3 --requests 11")
+    assert "7 of 7 configurations complete." in reader.types(activate, then[0])
     runs = sorted((checkout / "data" / "runs").iterdir(), key=lambda run: run.stat().st_mtime)
     for name in ("A", "B"):
         shutil.copytree(runs[-1], runs[-1].with_name(name))
@@ -122,8 +143,9 @@ def test_google_s_client_is_installed() -> None:
 def url(own: dict[str, str]) -> Iterator[str]:
     """Of a server that runs already, of transformers and PEFT, that asks for no key."""
     adapters = dict(own[name].split("=") for name in ("support=DIR", "sales=DIR"))
-    with running_engine(own["BASE"], adapters) as url:
-        yield url
+    preset = CommandPreset((sys.executable, str(ENGINE), "{model}", "{port}", os.devnull, "{adapters}"))
+    with running("its own", preset, Served(own["BASE"], "float32", adapters), EngineSettings()) as server:
+        yield server.url
 
 
 @pytest.mark.parametrize(
