@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import signal
 import subprocess
-import time
-from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+from committed_visits import wait_until_committed
 from docs.pages import as_typed
 from docs.reader import PATIENCE_S, Reader, shorter
 from engines.engines import CONFIG, python_of
 from engines.install import VLLM
 from model.small_checkpoints import save_adapter, save_model
 from raybench.model.prepare import make_tokenizer
-from raybench.records import InputError
-from raybench.store.store import RunStore
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
 
@@ -52,22 +48,13 @@ def until_a_visit(reader: Reader, text: str, run: str) -> str:
     with log.open("w") as out:
         command = ["bash", "-c", f"exec {reader.filled(shorter(text))} --run-id {run}"]
         sweep = subprocess.Popen(command, cwd=reader.folder, env=reader.environment, stdout=out, stderr=out)
-    deadline = time.monotonic() + PATIENCE_S
-    while _visits(reader.folder / "data" / "runs" / run) == 0:
-        assert sweep.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.5)
+    kept = reader.folder / "data" / "runs" / run
+    wait_until_committed(kept, 1, lambda: sweep.poll() is None, log.read_text, PATIENCE_S)
     sweep.send_signal(signal.SIGINT)
     assert sweep.wait(PATIENCE_S) == 128 + signal.SIGINT, log.read_text()
     assert "Go on: raybench sweep " in log.read_text()
     assert "failed" not in log.read_text()
     return log.read_text()
-
-
-def _visits(run: Path) -> int:
-    with contextlib.suppress(InputError):  # it is not begun yet
-        return len(RunStore.open(run).committed())
-    return 0
 
 
 def test_adapters_are_measured_on_vllm(reader: Reader) -> None:

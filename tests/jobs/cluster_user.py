@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from committed_visits import wait_until_committed
 from docs.pages import as_typed
 from jobs.machines import REPOSITORY, World, within
 from raybench.analysis.tables import Tables
-from raybench.store.store import RunStore
 
 DASHBOARD = "http://127.0.0.1:8265"
 
@@ -121,10 +121,7 @@ class Job:
         return self._log.read_text()
 
     def wait_until_committed(self, run: Path, visits: int, seconds: float = 900) -> None:
-        with within(seconds, f"{visits} visits in {run}") as wait:
-            while not ((run / "run.json").is_file() and len(RunStore.open(run).committed()) >= visits):
-                assert self.running(), self.output()
-                wait(0.5)
+        wait_until_committed(run, visits, self.running, self.output, seconds)
 
     def wait(self, seconds: float) -> int:
         """How its submission ended."""

@@ -13,10 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from committed_visits import wait_until_committed
 from processes import end_tree, is_visit
-from raybench.records import InputError
 from raybench.store.location import Location
-from raybench.store.store import RunStore
 
 PATIENCE_S = 300.0
 """For what takes some seconds on a machine that has nothing else to do."""
@@ -34,13 +33,7 @@ class Driver:
         self.root = results / options[options.index("--run-id") + 1]
 
     def wait_until_committed(self, visits: int) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(InputError):  # it is not begun yet
-                if len(RunStore.open(self.root).committed()) >= visits:
-                    return
-            time.sleep(0.05)
-        raise AssertionError(self.output())
+        wait_until_committed(self.root, visits, lambda: self.process.poll() is None, self.output, PATIENCE_S)
 
     def wait_for_visit(self, after: psutil.Process | None = None) -> psutil.Process:
         """The process of a visit that runs; of one that was begun after that of another."""
