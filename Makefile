@@ -19,7 +19,7 @@ smoke: $(VENV)/.installed
 	$(BIN)/python -m raybench.sweep --plan smoke $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
 
 # make test-pages: what README and docs say to type, from installing raybench on (some minutes).
 test-pages: $(VENV)/.installed-dev

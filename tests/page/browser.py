@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = os.environ.get("RAYBENCH_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None
 )
 AXE = Path(os.environ.get("RAYBENCH_AXE") or Path(sys.prefix, "axe-core", "package", "axe.min.js"))
 """Where `make test` puts it."""
