@@ -11,6 +11,10 @@ from raybench.machine.doctor import examine_steady
 from raybench.machine.findings import Finding, Tree, cores_of, doctor_notice, kept, listed
 
 QUOTA = "have it lifted (cpu.max: max; docker without --cpus; no CPU limit of the pod); give whole cores by a cpuset"
+PRIORITY = (
+    "start Ray as root (in a container with SYS_NICE), or after ulimit -e 30; ulimit -r 1 (limits.conf: nice -10, "
+    "rtprio 1)"
+)
 V1 = "4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n0::/docker/abc\n"
 
 FAULTS: dict[str, tuple[dict[str, str | None], Finding]] = {
@@ -111,8 +115,23 @@ FAULTS: dict[str, tuple[dict[str, str | None], Finding]] = {
         Finding(
             "priority",
             "caution",
-            "a visit may not take niceness -10 (RLIMIT_NICE 0, no CAP_SYS_NICE): whatever else runs is its equal",
-            "start Ray as root, or after ulimit -e 30 (limits.conf: nice -10)",
+            "a visit may not take niceness -10 (RLIMIT_NICE 0) or ask servers in real time (RLIMIT_RTPRIO 0), without "
+            "CAP_SYS_NICE: whatever else runs is its equal",
+            PRIORITY,
+        ),
+    ),
+    "no right to real time": (
+        {
+            "proc/self/status": "CapEff:\t0000000000000000\nCpus_allowed_list:\t0-1\n",
+            "proc/self/limits": "Max nice priority         30                   40\n"
+            "Max realtime priority     0                    0\n",
+        },
+        Finding(
+            "priority",
+            "caution",
+            "a visit may not ask servers in real time (RLIMIT_RTPRIO 0), without CAP_SYS_NICE: whatever else runs is "
+            "its equal",
+            PRIORITY,
         ),
     ),
     "swapped out": (
@@ -188,7 +207,7 @@ def test_a_sound_machine_has_no_faults(tmp_path: Path) -> None:
         "smt": "none of 2 cores shares its units with another, as far as is told",
         "cores": "2 of 2 may be used: 0-1",
         "quota": "no limit of processor time",
-        "priority": "a visit may take niceness -10",
+        "priority": "a visit may take niceness -10, and ask servers in real time",
         "swap": "0 MB of 2,048 MB in use",
         "huge_pages": "madvise: none but where a program asks",
     }
@@ -219,7 +238,8 @@ def test_a_group_outside_of_what_is_mounted_is_not_looked_for_there(tmp_path: Pa
 
 def test_a_limit_is_as_good_as_a_right(tmp_path: Path) -> None:
     status = "CapEff:\t0000000000000000\nCpus_allowed_list:\t0-1\n"
-    files: dict[str, str | None] = {"proc/self/status": status, "proc/self/limits": "Max nice priority   30   40\n"}
+    limits = "Max nice priority   30   40\nMax realtime priority   unlimited   unlimited\n"
+    files: dict[str, str | None] = {"proc/self/status": status, "proc/self/limits": limits}
     assert wrong(examine_steady(tree=machine_tree(tmp_path, files))) == []
 
 

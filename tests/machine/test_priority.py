@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from raybench.machine.priority import priority_notice, take_priority
+from raybench.machine.priority import in_real_time, priority_notice, take_priority
 
 SCRIPT = """
 import os, sys
@@ -20,11 +21,28 @@ before = os.getpriority(os.PRIO_PROCESS, 0)
 print(before, take_priority(), os.getpriority(os.PRIO_PROCESS, 0))
 """
 
+IN_REAL_TIME = """
+import os, sys
+sys.path[:0] = sys.argv[1:]
+from raybench.machine.priority import in_real_time, take_priority
+take_priority()
+found = [os.sched_getscheduler(0)]
+try:
+    with in_real_time():
+        found.append(os.sched_getscheduler(0))
+        with in_real_time():
+            pass
+        found.append(os.sched_getscheduler(0))
+        raise KeyError
+except KeyError:
+    print(*found, os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to raise a priority, or to give rights away")
 
 
-def run(**options: Any) -> list[int]:
-    found = subprocess.run([sys.executable, "-c", SCRIPT, *sys.path], capture_output=True, check=True, **options)
+def run(script: str = SCRIPT, **options: Any) -> list[int]:
+    found = subprocess.run([sys.executable, "-c", script, *sys.path], capture_output=True, check=True, **options)
     return [int(word) for word in found.stdout.split()]
 
 
@@ -43,12 +61,34 @@ def _no_rights() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
     assert ctypes.CDLL(None).prctl(24, 23, 0, 0, 0) == 0  # PR_CAPBSET_DROP, CAP_SYS_NICE: lost at exec
 
 
 @needs_root
 def test_who_may_not_raise_it_keeps_it() -> None:
     assert run(preexec_fn=_no_rights) == [7, 7, 7]
+
+
+@needs_root
+def test_real_time_is_taken_for_a_while_and_given_back_whatever_happens() -> None:
+    usual, real_time = os.SCHED_OTHER, os.SCHED_FIFO
+    assert run(IN_REAL_TIME) == [usual, real_time, real_time, usual, -10]
+
+
+@needs_root
+def test_who_may_not_take_real_time_keeps_what_it_has() -> None:
+    usual = os.SCHED_OTHER
+    assert run(IN_REAL_TIME, preexec_fn=_no_rights) == [usual, usual, usual, usual, 0]
+
+
+@needs_root
+def test_real_time_is_of_one_thread() -> None:
+    with ThreadPoolExecutor(1) as others:
+        others.submit(int).result()
+        with in_real_time():
+            assert os.sched_getscheduler(0) == os.SCHED_FIFO
+            assert others.submit(os.sched_getscheduler, 0).result() == os.SCHED_OTHER
 
 
 @pytest.mark.parametrize(("lowest_allowed", "niceness"), [(8, 7), (0, 0), (-5, 0), (-10, -10)])

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from machine.test_priority import needs_root
 from raybench.records import RaybenchError
 from raybench.serve import fine_timers
 from raybench.serve.fine_timers import FineSelector, run_on_time
@@ -56,3 +57,12 @@ def test_a_descriptor_that_select_cannot_see_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(fine_timers, "_MOST_DESCRIPTORS", 0)
     with pytest.raises(RaybenchError, match="has more than 0 files open"):
         FineSelector()
+
+
+@needs_root
+def test_a_loop_runs_in_real_time() -> None:
+    async def policy() -> int:
+        return os.sched_getscheduler(0)
+
+    assert run_on_time(policy()) == os.SCHED_FIFO
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import signal
 import socket
 import ssl
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from machine.test_priority import needs_root
 from processes import free_port
 from raybench.serve import Limits, NoConnectionError, OneStream, Received, answer_of, connect
 from raybench.serve.endpoint import Endpoint, endpoint_of
@@ -422,3 +424,18 @@ def test_over_tls_servers_are_given_up_too(
     with fake_server("--tls", str(certificate), str(key), "--behaviour", json.dumps(behaviour)) as port:
         received = one(endpoint_of(f"https://127.0.0.1:{port}", tls=trusting), dataclasses.replace(PATIENT, **limits))
     assert str(received.error).startswith(said)
+
+
+@needs_root
+def test_answers_are_read_in_real_time_and_nothing_else_is_done_in_it(server: Told) -> None:
+    policies: list[int] = []
+
+    def clock() -> int:
+        policies.append(os.sched_getscheduler(0))
+        return time.perf_counter_ns()
+
+    endpoint = server.behave()
+    with contextlib.closing(OneStream(endpoint, PATIENT, clock)) as opened:
+        assert opened.exchange(request(endpoint)).error is None
+    assert set(policies) == {os.SCHED_FIFO}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

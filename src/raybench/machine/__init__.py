@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from raybench.machine.findings import Examined, Finding, doctor_notice, kept, listed
     from raybench.machine.instructions import instructions_of
     from raybench.machine.operations import Operations, compiled_operations_of, operations_of
-    from raybench.machine.priority import priority_notice, take_priority
+    from raybench.machine.priority import in_real_time, priority_notice, take_priority
     from raybench.machine.watch import Watch
 else:
     __getattr__ = names_of(__name__)
@@ -37,6 +37,7 @@ __all__ = [
     "examine_steady",
     "gpu_settings",
     "in_ray_job",
+    "in_real_time",
     "instructions_of",
     "kept",
     "listed",

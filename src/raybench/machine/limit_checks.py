@@ -15,6 +15,12 @@ _SYS_NICE: Final = 23
 """The number of CAP_SYS_NICE (capabilities(7))."""
 _NICE_WANTED: Final = 30
 """RLIMIT_NICE for niceness -10, which `priority.take_priority` takes: 20 less the niceness (getrlimit(2))."""
+_REAL_TIME_WANTED: Final = 1
+"""RLIMIT_RTPRIO for the lowest of real time, which `priority.in_real_time` takes."""
+_LIMITS: Final = (
+    ("take niceness -10", "RLIMIT_NICE", "Max nice priority", _NICE_WANTED),
+    ("ask servers in real time", "RLIMIT_RTPRIO", "Max realtime priority", _REAL_TIME_WANTED),
+)
 
 
 class Quota(NamedTuple):
@@ -47,23 +53,31 @@ def quota(tree: Tree) -> Look:
 
 
 def priority(tree: Tree) -> Look:
-    """Whether what measures may go before the rest of the machine: niceness -10."""
+    """Whether what measures may go before the rest of the machine: niceness -10, and real time to ask servers in."""
     capabilities = field(tree.fields("proc/self/status"), "CapEff", "proc/self/status")
     try:
         may = bool(int(capabilities, 16) >> _SYS_NICE & 1)
     except ValueError:
         raise CannotRead(f"/proc/self/status: CapEff {capabilities[:40]!r} is no number") from None
     if may:
-        return Look("a visit may take niceness -10")
-    limits = tree.text("proc/self/limits").splitlines()
-    line = next((line for line in limits if line.startswith("Max nice priority")), "Max nice priority 0 0")
-    soft = line.split()[3]
-    if soft == "unlimited" or number_of(soft, "proc/self/limits") >= _NICE_WANTED:
-        return Look("a visit may take niceness -10, by its limit")
+        return Look("a visit may take niceness -10, and ask servers in real time")
+    refused = [
+        f"{what} ({name} {soft})"
+        for what, name, line, wanted in _LIMITS
+        if (soft := _soft_limit(tree, line)) != "unlimited" and number_of(soft, "proc/self/limits") < wanted
+    ]
+    if not refused:
+        return Look("a visit may take niceness -10, and ask servers in real time, by its limits")
     return Look(
-        f"a visit may not take niceness -10 (RLIMIT_NICE {soft}, no CAP_SYS_NICE): whatever else runs is its equal",
-        f"start Ray as root, or after ulimit -e {_NICE_WANTED} (limits.conf: nice -10)",
+        f"a visit may not {' or '.join(refused)}, without CAP_SYS_NICE: whatever else runs is its equal",
+        f"start Ray as root (in a container with SYS_NICE), or after ulimit -e {_NICE_WANTED}; ulimit -r "
+        f"{_REAL_TIME_WANTED} (limits.conf: nice -10, rtprio {_REAL_TIME_WANTED})",
     )
+
+
+def _soft_limit(tree: Tree, name: str) -> str:
+    lines = tree.text("proc/self/limits").splitlines()
+    return next((line.removeprefix(name).split()[0] for line in lines if line.startswith(f"{name} ")), "0")
 
 
 def cpu_groups(tree: Tree) -> list[str]:

@@ -12,6 +12,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from raybench.machine import in_real_time
 from raybench.records import RaybenchError
 
 T = TypeVar("T")
@@ -42,6 +43,6 @@ class FineSelector(selectors.EpollSelector):
 
 
 def run_on_time(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, in an event loop of its own with exact timers."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
+    """What ``work`` returns, in an event loop of its own with exact timers, in real time where it may be."""
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner, in_real_time():
         return runner.run(work)

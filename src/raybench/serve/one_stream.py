@@ -13,6 +13,7 @@ import struct
 import time
 from typing import Any, Final
 
+from raybench.machine import in_real_time
 from raybench.serve.endpoint import Endpoint
 from raybench.serve.exchange import BROKE, CLOSED, Clock, Limits, Received, broke, no_connection, received
 from raybench.serve.reply import Reply
@@ -28,7 +29,8 @@ class OneStream:
     """A connection that is kept alive, opened by a request where there is none or the server has closed it.
 
     ``limits`` are held to the milliseconds of the kernel's timers; how long a name is looked up is the resolver's, and
-    a signal makes a wait begin again. A request is sent whole before its answer is read. For one thread.
+    a signal makes a wait begin again. A request is sent whole before its answer is read, and that in real time where
+    it may be (`in_real_time`). For one thread.
     """
 
     def __init__(self, endpoint: Endpoint, limits: Limits | None = None, clock: Clock = time.perf_counter_ns) -> None:
@@ -58,7 +60,8 @@ class OneStream:
         self._wait_s = 0.0
         reply = Reply(self.limits.most_bytes)
         try:
-            return self._exchange(self._socket, request, reply)
+            with in_real_time():
+                return self._exchange(self._socket, request, reply)
         finally:  # also where it was interrupted: the rest of an answer is not the next one's
             if not (reply.complete and reply.keep_alive and self.endpoint.keep_alive):
                 self.close()

@@ -109,8 +109,8 @@ class _OneGate:
         # A client that came to read late finds all tokens once, and not each time.
         if _came_at_once(first.values()) and all(_came_at_once([self._ask(*next(iter(first)))]) for _ in range(_LOOKS)):
             raise GateError(
-                f"{self._name}: all tokens of each answer came at once: the server does not stream, and no step can be "
-                "told apart"
+                f"{self._name}: all tokens of each answer came at once, so that no step can be told apart: the server "
+                "does not stream, or the client comes to read too late (leave it a core: servers.cores)"
             )
         seen, effects = [], []
         for adapter in self._whom:
