@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +11,20 @@ import numpy as np
 import pytest
 
 from fake_device import FakeDevice
+from generated_runs import Took, generated, load_generated
+from raybench.analysis import stats
+from raybench.analysis.claims import Compared, adjusted_p
+from raybench.analysis.ratios import Timing
 from raybench.analysis.significance import holm
+from raybench.analysis.stats import Estimate
 from raybench.analysis.tables import Tables
 from raybench.deploy import strategies
 from raybench.deploy.strategies import LoadCosts
 from raybench.model.workload import glue_tasks
 from raybench.plan import file as plan_file
 from raybench.plan.builder import Overrides
-from raybench.plan.plan import Claim, Plan
-from runs import measure
+from raybench.plan.plan import Claim, Configuration, Plan
+from runs import judge_anew, measure
 
 MS = 1_000_000
 Known = Callable[..., None]
@@ -235,3 +241,53 @@ def test_what_a_percentage_is_of_stands_beside_it(
     means = {r["strategy"]: r["mean_ms"] for r in tables.rows("FROM by_strategy WHERE clock = 'wall'")}
     (merged,) = tables.rows("FROM by_strategy WHERE clock = 'wall' AND claim AND strategy = 'lora_merged' LIMIT 1")
     assert abs(means["lora_merged"] / means[merged["reference_strategy"]] / merged["ratio"] - 1) > 0.005
+
+
+def test_an_incomplete_counterpart_enters_no_mean_and_both_directions_say_the_same(tmp_path: Path) -> None:
+    """Full FT of both tasks was measured to the end, LoRA Separate of one alone; of the other there is one visit."""
+
+    def cost(configuration: Configuration, task: str, request: int, round_index: int) -> Took:
+        slower = 1.2 if configuration.strategy == "lora_separate" else 1.0
+        return Took(
+            int(slower * MS * (1 + 0.01 * (round_index % 3))), [int(slower * MS * (1 + 0.02 * round_index))] * 3
+        )
+
+    tables = Tables(generated(load_generated(tmp_path, rounds=6), tmp_path / "runs", cost))
+    samples = tables.connection.sql("FROM samples").to_arrow_table()
+    tables.connection.register("all_samples", samples)
+    tables.connection.execute(
+        "CREATE OR REPLACE VIEW samples AS FROM all_samples WHERE NOT (configuration = 'lora_mrpc' AND round > 0)"
+    )
+    judge_anew(tables)
+    (status,) = tables.rows("FROM completeness WHERE NOT complete")
+    assert (status["configuration"], status["rounds_done"]) == ("lora_mrpc", 1)
+    forth, back = (
+        tables.rows(
+            "FROM by_strategy WHERE clock = 'wall' AND measure = 'end_to_end' "
+            f"AND strategy = '{of}' AND reference_strategy = '{against}'"
+        )[0]
+        for of, against in (("lora_separate", "full_ft"), ("full_ft", "lora_separate"))
+    )
+    assert (forth["visits"], back["visits"]) == (6, 6)
+    assert forth["ratio"] == pytest.approx(1.2, rel=1e-6)
+    assert back["ratio"] == pytest.approx(1 / forth["ratio"])
+    assert back["compared_ms"] == pytest.approx(forth["reference_ms"])
+    assert back["p_holm"] == pytest.approx(forth["p_holm"])
+
+
+@pytest.mark.parametrize("untested_first", [False, True])
+def test_what_has_one_visit_borrows_no_p_of_its_mirror(untested_first: bool) -> None:
+    timing = Timing("end_to_end", "wall")
+    tested = Compared({"clock": "wall"}, frozenset("ab"), "a", timing, True, Estimate(0.2, 0.01, 9, 10))
+    one_visit = Compared(
+        {"clock": "wall"}, frozenset("ab"), "b", timing, True, Estimate(-0.2, math.nan, 0, 1, unknown="one visit")
+    )
+    rows = [one_visit, tested] if untested_first else [tested, one_visit]
+    p_holm = dict(zip([row.reference_strategy for row in rows], adjusted_p(rows), strict=True))
+    assert p_holm["a"] == tested.estimate.p_value()
+    assert math.isnan(p_holm["b"])
+
+
+def test_of_one_visit_nothing_is_said_whatever_p_it_is_given() -> None:
+    one_visit = Estimate(-0.2, math.nan, 0, 1, unknown="one visit")
+    assert stats.verdict(one_visit, margin=0.02, adjusted_p=1e-9) == "inconclusive"

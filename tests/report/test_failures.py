@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raybench.records import RaybenchError
 from raybench.report.failures import (
     BRIEF,
     all_of_it,
@@ -24,6 +26,8 @@ LOG = "its log ends: " + "INFO 11-29 request served " * 60
     [
         ("error: RuntimeError: no luck (visit.py:51)", "error: RuntimeError: no luck"),
         ("RaybenchError: served: no answer (engine_server.py:51)", "served: no answer"),
+        ("error: InputError: sales: no adapter (weights.py:200)", "error: sales: no adapter"),
+        ("crashed: ServerError: server of merged: died", "crashed: server of merged: died"),
         ("gate: logits [0.1] instead of [0.3]", "gate: logits [0.1] instead of [0.3]"),
         ("SyntaxError: (x.py:3) is no place at the end", "SyntaxError: (x.py:3) is no place at the end"),
     ],
@@ -75,3 +79,18 @@ def test_only_what_a_failure_ended_has_failed() -> None:
 
 def test_the_command_for_all_of_it_can_be_pasted() -> None:
     assert all_of_it(Path("my runs/a")) == "All of it: raybench sql 'my runs/a' 'FROM failures'"
+
+
+def _is_ours(one: type[RaybenchError]) -> bool:
+    return one.__module__.startswith("raybench.")
+
+
+def test_every_exception_of_raybench_is_a_message_and_nothing_else() -> None:
+    def kinds(one: type[RaybenchError]) -> set[str]:
+        return {one.__name__}.union(*map(kinds, filter(_is_ours, one.__subclasses__())))
+
+    for room in ("deploy.gate", "serve.server_errors", "store.storage", "model.hub"):
+        importlib.import_module(f"raybench.{room}")
+    own = {name for name in kinds(RaybenchError) if name != "OutputError"}  # of what is printed, never of a visit
+    assert {"GateError", "ServerError", "StoreError", "NoSuchFileError"} < own
+    assert {told_failure(f"{name}: why") for name in own} == {"why"}

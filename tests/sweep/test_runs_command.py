@@ -152,3 +152,18 @@ def test_of_a_run_until_its_intervals_are_narrow_at_most_so_many_visits_are_plan
     measure(dataclasses.replace(load_plan(rounds=30), until_halfwidth=0.01), tmp_path, visits=3)
     assert cli.main(["runs", "--results", str(tmp_path)]) == 0
     assert "3 of at most 90" in capsys.readouterr().out
+
+
+def test_a_run_says_how_many_configurations_failed(
+    known_latencies: Callable[..., None], tmp_path: Path, load_plan: LoadPlan, capsys: Capture
+) -> None:
+    def broken(tokens: int, calls: int) -> tuple[int, int, None]:
+        raise RuntimeError("no luck")
+
+    known_latencies({"lora_merged": broken})
+    root = measure(load_plan(rounds=3), tmp_path, "run")
+    with RunStore.resume(root) as store:
+        Live(store).end("incomplete")
+    assert [(run.state, run.failed) for run in read_runs(tmp_path)] == [("incomplete", 2)]
+    assert cli.main(["runs", "--results", str(tmp_path)]) == 0
+    assert " incomplete, 2 failed " in capsys.readouterr().out

@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from raybench.analysis import significance, stats
 from raybench.analysis.ratios import PAIRED, Timing, compared_in
 from raybench.analysis.stats import Estimate
@@ -76,22 +78,26 @@ def _disputed(estimate: Estimate, by_requests: tuple[Estimate, float], margin: f
 def adjusted_p(rows: Sequence[Compared]) -> list[float]:
     """Holm's adjusted p, within each clock over the claims of all measures, and over the rest among themselves.
 
-    A claim that could not be tested counts too: that one failed makes the others no surer. nan for a baseline.
+    A claim that could not be tested counts too: that one failed makes the others no surer. nan for a baseline, and for
+    a row that has no p of its own, though its mirror, of other visits, may have one.
     """
     families: dict[tuple[str, bool], dict[_Claim, float]] = defaultdict(dict)
     claims = _claims_of(rows)
-    for claim, row in zip(claims, rows, strict=True):
+    own = [math.nan if row.estimate is None else row.estimate.p_value() for row in rows]
+    for claim, p in zip(claims, own, strict=True):
         if claim is not None:
-            p = math.nan if row.estimate is None else row.estimate.p_value()
             family = families[claim.family]
-            # Where the two sides are not the same visits (one has more configurations), the larger p counts.
-            family[claim] = p if claim not in family or math.isnan(p) else max(p, family[claim])
+            # Where the two sides are not the same visits (one has more configurations), the larger p counts that is
+            # known; nan where neither is, whichever of the two comes first.
+            family[claim] = float(np.fmax(p, family.get(claim, math.nan)))
     adjusted = {
         claim: p
         for family in families.values()
         for claim, p in zip(family, significance.holm(list(family.values())), strict=True)
     }
-    return [math.nan if claim is None else adjusted[claim] for claim in claims]
+    return [
+        math.nan if claim is None or math.isnan(p) else adjusted[claim] for claim, p in zip(claims, own, strict=True)
+    ]
 
 
 def _claims_of(rows: Sequence[Compared]) -> list[_Claim | None]:

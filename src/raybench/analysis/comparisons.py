@@ -31,7 +31,8 @@ class Comparisons:
         self._visit_ratios = rows("FROM visit_ratios ORDER BY configuration, reference_strategy, round")
         self._chains = rows("FROM comparisons WHERE via IS NOT NULL ORDER BY configuration, reference")
         self._groups = rows("FROM deployments")
-        self._deployment = {c["name"]: c["deployment"] for c in rows("FROM configurations ORDER BY position")}
+        configurations = rows("FROM configurations ORDER BY position")
+        self._deployment = {c["name"]: c["deployment"] for c in configurations}
         self._compared_with: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for row in rows("FROM comparisons"):
             self._compared_with[row["configuration"], row["reference_strategy"]].append(row)
@@ -41,6 +42,8 @@ class Comparisons:
         had = {WALL.measure, *(row["measure"] for row in served)}
         self.measures = [measure for measure in MEASURES if measure in had]
         self.names: dict[str, list[str]] = {group["deployment"]: group["names"] for group in self._groups}
+        complete = {name for names in self.names.values() for name in names}
+        self._unfinished = {(c["name"], c["block"]) for c in configurations if c["name"] not in complete}
         self.ratios = self._ratios_of(None)
 
     @property
@@ -80,7 +83,8 @@ class Comparisons:
         for timing in [Timing(measure, clock) for measure in self.measures for clock in clocks]:
             for group in self._groups:
                 for reference in self._references:
-                    estimate = self.ratios.estimate(group["names"], reference, timing)
+                    names = self._with_whole_counterparts(group["names"], reference)
+                    estimate = self.ratios.estimate(names, reference, timing)
                     claim = self._is_claim(group["role"], reference)
                     # By wall time a baseline stands in the table too, and so does a claim that could not be tested.
                     if estimate is None and not (timing.clock == "wall" and (claim or group["role"] == reference)):
@@ -92,7 +96,7 @@ class Comparisons:
                         "reference_deployment": ", ".join(against) or None,
                         **{k: group[k] for k in ("deployment", "configurations", "complete")},
                         **self._level(group, timing.measure),
-                        **self._of(group["names"], reference, timing),
+                        **self._of(names, reference, timing),
                     }
                     pair = frozenset([group["deployment"], *(against or [labels.get(reference, reference)])])
                     found.append(Compared(row, pair, reference, timing, claim, estimate))
@@ -108,7 +112,9 @@ class Comparisons:
         for end in range(1, rounds + 1):
             ratios = self._ratios_of(end)
             claimed = [
-                ratios.estimate(group["names"], reference, Timing(measure, "wall"))
+                ratios.estimate(
+                    self._with_whole_counterparts(group["names"], reference), reference, Timing(measure, "wall")
+                )
                 for measure in self.measures
                 for group in self._groups
                 for reference in self._references
@@ -123,6 +129,21 @@ class Comparisons:
             return {"n": group["n"], "mean_ms": group["mean_ms"]}
         served = (self._served.get((name, measure), 0) for name in group["names"])
         return {"n": sum(served), "mean_ms": group[f"{measure}_ms"]}
+
+    def _with_whole_counterparts(self, names: Iterable[str], reference: str) -> list[str]:
+        """Those of ``names`` whose counterparts are complete too: a ratio has two sides, and a pair two directions.
+
+        What stands beside several adapters in their own block is there as often as they are, whatever became of it in
+        its block.
+        """
+        return [
+            name
+            for name in names
+            if not any(
+                row["via"] is None and (row["reference"], row["reference_block"]) in self._unfinished
+                for row in self._compared_with[name, reference]
+            )
+        ]
 
     def _reference_deployments(self, deployment: str, reference: str) -> list[str]:
         """The rows of the study's table that hold what a row is compared with; none where it never is."""

@@ -172,7 +172,10 @@ def verdict(
     that nobody has to act on. Then ``slower`` or ``faster`` if the t test (``adjusted_p``, its p after `holm`,
     where the plan declares several claims) is below alpha. Else ``inconclusive``, and so where the spread is unknown.
     """
-    p = estimate.p_value() if adjusted_p is None else adjusted_p
+    own_p = estimate.p_value()
+    if math.isnan(own_p):
+        return "inconclusive"
+    p = own_p if adjusted_p is None else adjusted_p
     if estimate.equivalence_p(margin) < alpha:
         return "equivalent"
     if p < alpha and estimate.log_ratio != 0:

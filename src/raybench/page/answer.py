@@ -8,7 +8,17 @@ from typing import Any, Final, Literal, NamedTuple
 
 from raybench.analysis import Tables
 from raybench.records import count, in_percent
-from raybench.report import answering, be, has_claims, interval, of_all, reference_of, told_in_brief, why_no_interval
+from raybench.report import (
+    answering,
+    be,
+    has_claims,
+    interval,
+    of_all,
+    reference_of,
+    told_failure,
+    told_in_brief,
+    why_no_interval,
+)
 from raybench.store import redact_uris
 
 State = Literal["nothing", "failed", "incomplete", "undecided", "open", "settled"]
@@ -60,7 +70,8 @@ def answer_of(tables: Tables) -> Answer:
     noun = _noun(tables, rows)
     told = _told(rows, noun)
     state, certainty = _certainty(tables, rows, noun)
-    sentence = f"{before}{told}"
+    several = len(tables.rows("SELECT DISTINCT measure FROM by_strategy")) > 1
+    sentence = f"{before}{'end to end, ' if several else ''}{told}"
     return Answer(
         "incomplete" if missing else state,
         f"{sentence[0].upper()}{sentence[1:]}.",
@@ -97,7 +108,7 @@ def _none(
     number, total = len(missing), len(complete)
     if failed:
         name = failed[0]["configuration"]
-        first = f"{name}: {redact_uris(failed[0]['failure']).replace(f'{name}: ', '', 1)}"  # named once
+        first = f"{name}: {redact_uris(told_failure(failed[0]['failure'])).replace(f'{name}: ', '', 1)}"  # named once
         how_many = of_all(len(failed), total, "configuration")
         sentence = f"No answer: {how_many} failed, and nothing is left to compare; the first is {first}."
         certainty = "A new run once the cause is mended; what failed is not tried again."

@@ -9,7 +9,7 @@ from raybench.analysis import Tables
 from raybench.page.parts import Item, Limits, Section, cut, grid, grids
 from raybench.page.values import whole
 from raybench.records import count
-from raybench.report import be, of_all
+from raybench.report import be, of_all, told_failure
 from raybench.store import redact_uris
 
 _NAMED: Final = 3
@@ -49,7 +49,12 @@ def gap_section(tables: Tables, absent: Iterable[str], limits: Limits) -> Sectio
     query = "FROM completeness WHERE NOT complete"
     rows = tables.rows(query)
     shown = [
-        row | {"why": cut(redact_uris(row["failure"] or "not measured to the end yet"), 3 * limits.characters)}
+        row
+        | {
+            "why": cut(
+                redact_uris(told_failure(row["failure"] or "not measured to the end yet")), 3 * limits.characters
+            )
+        }
         for row in rows
     ]
     wide = Limits(limits.rows, limits.series, 3 * limits.characters)

@@ -84,7 +84,7 @@ def percentile_grids(tables: Tables, limits: Limits) -> tuple[Grid, ...]:
         **({"measure": ("measure", MEASURES.__getitem__)} if several else {}),
         "percentile": ("percentile", lambda value: f"p{value:g}"),
         "ms": ("ms", fixed(3)),
-        "low_ms": ("95 % from", fixed(3)),
+        "low_ms": ("95 % from", lambda value: fixed(3)(value or math.inf)),  # 0 is as open as what has no end
         "high_ms": ("to", fixed(3)),
         "n": ("n", whole),
         "visits": ("visits", whole),

@@ -12,15 +12,15 @@ from raybench.store import Location, redact_uris
 
 BRIEF: Final = 200
 """Characters. Exceptions take less, as a rule; the end of a server's log takes more."""
-TOLD: Final = 60
-"""Of a failure that was told whole not long before."""
+TOLD: Final = 120
+"""Of a failure that was told whole not long before: a path, and what is wrong with it."""
 _NAMED: Final = 3
 """Of several configurations that one thing ended, as many are named."""
 
 _PLACE: Final = re.compile(r" \([^()\s]+\.py:\d+\)$")
 """What a visit puts behind the message of an exception: where it was raised."""
-_OURS: Final = re.compile(r"\bRaybenchError: ")
-"""The exception that is a message and nothing else."""
+_OURS: Final = re.compile(r"\b(?:Raybench|Input|NoSuchFile|SeveralProblems|Store|AlreadyThere|Gate|Server)Error: ")
+"""Exceptions of raybench's own: their message says all of it."""
 
 
 def told_failure(message: str) -> str:

@@ -42,7 +42,8 @@ class RunLine:
 
     ``at_most``: whether rounds are added until intervals are narrow, so that fewer visits may be enough. ``verdicts``:
     how many of each, of the plan's claims or, where nobody wrote any, of all comparisons, end to end by wall time; None
-    where its sweep has not ended by itself. ``too_short``: one round, which gives none.
+    where its sweep has not ended by itself. ``too_short``: one round, which gives none. ``failed``: configurations that
+    were given up.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class RunLine:
     at_most: bool = False
     verdicts: dict[str, int] | None = None
     too_short: bool = False
+    failed: int = 0
     problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -96,6 +98,7 @@ def _line_of(run: ListedRun, now: datetime.datetime) -> RunLine:
         live = read_report(store)
         blocks = {c.block for c in description.configurations}
         done = sum(block in blocks for block, _ in store.committed())
+        failed = 0 if live is not None and live.state == "complete" else len(store.given_up())
     except (RaybenchError, OSError) as error:
         return dataclasses.replace(line, problem=str(error))
     state = state_of(live, silent_s_of(live, now))
@@ -108,6 +111,7 @@ def _line_of(run: ListedRun, now: datetime.datetime) -> RunLine:
         at_most=plan.until_halfwidth is not None,
         verdicts=verdicts,
         too_short=too_short,
+        failed=failed,
     )
 
 
@@ -135,7 +139,8 @@ def _print(runs: list[RunLine]) -> None:
         justify: Literal["left", "right"] = "right" if header == "visits" else "left"
         table.add_column(header, justify=justify, overflow="fold", no_wrap=header == "run")
     for run in runs:
-        cells = [run.run_id, run.plan or "-", run.model or "-", run.state, _visits(run), _words(run), _begun(run)]
+        state = f"{run.state}, {run.failed:,} failed" if run.failed else run.state
+        cells = [run.run_id, run.plan or "-", run.model or "-", state, _visits(run), _words(run), _begun(run)]
         table.add_row(*cells)
     console.print(table)
     print_line(console, explained("visit", "block"))
