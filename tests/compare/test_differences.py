@@ -69,3 +69,11 @@ def test_what_an_older_run_does_not_say_is_what_it_was(make: Make, edit: Edit) -
     assert differences(opened(edit(make(), older)), opened(b)) == [
         "configurations.fullft_mrpc_seed42.batch: 1 in A, 8 in B"
     ]
+
+
+def test_claims_that_differ_are_said_in_words(make: Make, edit: Edit) -> None:
+    claims = [{"strategy": "lora_separate", "reference": "full_ft"}, {"strategy": "multi_lora", "reference": "full_ft"}]
+    a, b = edit(make(), lambda d: d["plan"].update(claims=claims)), edit(make(), lambda d: d["plan"].update(claims=[]))
+    assert differences(opened(a), opened(b)) == [
+        "plan.claims: lora_separate against full_ft, multi_lora against full_ft in A, none in B"
+    ]

@@ -156,7 +156,7 @@ def test_no_way_is_an_answer_that_names_what_stands_in_each_way(
         one.split(" and ") for one in binds
     ]
     assert advice.sentence.endswith(f": {reason}; see each way.")
-    assert advice.next_command.endswith(f"; then {remedy})")
+    assert advice.next_command.endswith(f"; then {remedy}")
 
 
 def test_where_some_ways_do_not_fit_and_the_others_are_too_slow_either_helps(known_tables: Tables) -> None:
@@ -168,7 +168,7 @@ def test_where_some_ways_do_not_fit_and_the_others_are_too_slow_either_helps(kno
         "on GPUs of 1.2 GB: 2 of 5 do not fit into memory (one task needs at least 1.3 GB), "
         "3 of 5 do not meet the SLO at any load (p95 without waiting at least 5 ms); see each way."
     )
-    assert advice.next_command.endswith("GPUs with more memory, or for those that fit a faster GPU or a longer SLO)")
+    assert advice.next_command.endswith("GPUs with more memory, or for those that fit a faster GPU or a longer SLO")
 
 
 # What the run cannot tell apart turns no number

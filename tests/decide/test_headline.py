@@ -31,11 +31,11 @@ def test_where_the_interval_spans_two_numbers_the_headline_says_both_and_what_wo
     assert advice.sentence.startswith("Merge: 1 to 2 GPUs for 1 task at ")
     assert f": not settled; about {way.more_rounds} more rounds would." in advice.sentence
     assert f"--rounds {3 + way.more_rounds} " in advice.next_command
-    assert "(settles how many GPUs; a new run: one that was begun keeps its length" in advice.next_command
+    assert "    # settles how many GPUs; a new run: one that was begun keeps its length" in advice.next_command
     sure = advise(uneven, tasks=1, requests_per_second=edge * 0.7)
     assert (sure.gpus_least, sure.gpus_most, sure.settled) == (1, 1, True)
     assert sure.sentence.startswith("Merge: 1 GPU for 1 task at ")
-    assert sure.next_command.endswith("(all numbers behind this)")
+    assert sure.next_command.endswith("    # all numbers behind this")
 
 
 def test_near_the_slo_a_way_may_not_be_feasible_at_all(uneven: Tables) -> None:
@@ -64,4 +64,4 @@ def test_visits_that_tell_no_spread_leave_the_number_open(known_tables: Tables) 
         in advice.sentence
     )
     assert by_way(advice)["merged"].no_interval == "equal visits"
-    assert next_command(tables, [], advice.ways[0], advice.ways).endswith("(all numbers behind this)")
+    assert next_command(tables, [], advice.ways[0], advice.ways).endswith("    # all numbers behind this")

@@ -30,8 +30,8 @@ ROUNDS = {"rounds": 2, "requests": 4}
 
 def typed(advice: Advice) -> SweepOptions:
     """The options of the next command, as the sweep reads them."""
-    command, _, why = advice.next_command.partition("    (")
-    assert why.endswith(")")
+    command, _, why = advice.next_command.partition("    # ")
+    assert why
     words = shlex.split(command)
     assert words[:2] == ["raybench", "sweep"]
     found: SweepOptions = told_sweep(words[2:])
@@ -56,7 +56,7 @@ def test_what_is_not_measured_yet_is_gone_on_with(tmp_path: Path) -> None:
         f"{name}: 1 of 2 configurations complete, the rest not measured to the end yet"
         for name in ("Full FT", "LoRA Separate", "LoRA Merged")
     )
-    assert advice.next_command.endswith("(goes on with this run; FILE.toml: the plan small)")
+    assert advice.next_command.endswith("    # goes on with this run; FILE.toml: the plan small")
     options = typed(advice)
     assert (options.results / options.run_id, options.resume) == (run, True)
     assert (options.plan, options.model, options.order_seed) == ("FILE.toml", "micro", 3)
@@ -115,8 +115,8 @@ def test_a_strategy_that_is_missing_takes_another_plan(tmp_path: Path) -> None:
     advice = advise(Tables(without_last_visit(tmp_path, LATENCIES_MS, plan, **ROUNDS)))  # lacks visits too
     assert "multi_lora: not in this run" in advice.missing
     assert advice.next_command == (
-        "raybench sweep --plan rq2 --model micro    "
-        "(a new run; or one of a plan of your own that has what is missing here)"
+        "raybench sweep --plan rq2 --model micro"
+        "    # a new run; or one of a plan of your own that has what is missing here"
     )
     assert typed(advice).plan == "rq2"
 
@@ -130,7 +130,7 @@ def test_a_run_of_one_adapter_takes_the_same_with_one_more(tmp_path: Path) -> No
     assert advice.missing == ("multi_lora: not in this run, which has one adapter",)
     assert advice.next_command == (
         "raybench sweep --model micro --adapter support=/data/support --adapter OTHER=DIR --prompt-tokens 64 "
-        "--rounds 2 --requests 4    (a new run; OTHER=DIR: one more adapter of this base, by its name and folder)"
+        "--rounds 2 --requests 4    # a new run; OTHER=DIR: one more adapter of this base, by its name and folder"
     )
     assert typed(advice).adapter == ["support=/data/support", "OTHER=DIR"]
     several = (*own, "--adapter", "sales=/data/sales")  # which cannot be together: one more would not be, either
@@ -195,4 +195,4 @@ def test_prepared_files_are_named_only_for_their_own_plan(short_run: Path) -> No
 
 def test_with_advice_it_is_the_run_s_own_tables(known_tables: Tables) -> None:
     command = advise(known_tables).next_command
-    assert command == f"raybench tables {known_tables.root}    (all numbers behind this)"
+    assert command == f"raybench tables {known_tables.root}    # all numbers behind this"

@@ -37,7 +37,7 @@ LIMITS = Limits()
 def test_the_answer_is_what_the_claims_came_to(of_a_language_model: Path) -> None:
     answer = answer_of(opened(of_a_language_model))
     assert answer.state == "settled"  # the chain has most visits: 4 of its one link, 8 of the other
-    assert answer.sentence.startswith("Full FT is faster than LoRA Separate, -19.2 % [-19.2 %, -19.2 %]; ")
+    assert answer.sentence.startswith("End to end, Full FT is faster than LoRA Separate, -19.2 % [-19.2 %, -19.2 %]; ")
     assert "Multi-adapter (2) is slower than LoRA Separate, +8.1 % [+8.1 %, +8.1 %]." in answer.sentence
     assert answer.certainty.startswith("Settled: all 5 comparisons, by 95 % intervals ")
     assert (answer.comparisons, answer.unsettled, answer.incomplete, answer.failed) == (5, 0, 0, 0)
@@ -91,10 +91,14 @@ def test_many_comparisons_are_counted_a_pair_and_its_mirror_once(of_a_language_m
             f"INSERT INTO by_strategy SELECT * REPLACE ('{name}' AS deployment) FROM by_strategy WHERE {own}"
         )
     answer = answer_of(tables)
-    assert answer.sentence.startswith("Of 7 comparisons 4 slower, 2 faster, 1 equivalent; the furthest apart: ")
+    assert answer.sentence.startswith(
+        "End to end, of 7 comparisons 4 slower, 2 faster, 1 equivalent; the furthest apart"
+    )
     tables.connection.execute("UPDATE by_strategy SET verdict = 'inconclusive' WHERE verdict IS NOT NULL")
     answer = answer_of(tables)
-    assert answer.sentence.startswith("None of 7 comparisons is settled: Full FT against LoRA Separate -19.2 % [")
+    assert answer.sentence.startswith(
+        "End to end, none of 7 comparisons is settled: Full FT against LoRA Separate -19.2 "
+    )
     assert answer.sentence.endswith(", and 2 more.")
     assert answer.certainty.startswith("Not settled: all 7 comparisons. By 95 % intervals")
 

@@ -590,7 +590,7 @@ def test_from_adapter_folders_to_the_tables_without_a_line_of_toml(root: Path, t
     )
     advice = ["decide", str(tmp_path / "runs" / "mine"), "--tasks", "4", "--gpu-memory", "24GB", "--slo-p95", "1s"]
     assert cli.main([*advice, "--requests-per-second", "1"]) == 1
-    next_words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").partition("    (")[0])
+    next_words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").partition("    # ")[0])
     longer = check_sweep(told(["sweep", *next_words[2:], "--results", str(tmp_path / "runs")]))
     assert longer.plan.name == "chat-code"
     assert longer.plan.rounds * longer.plan.requests >= 130

@@ -86,12 +86,23 @@ def _differing(where: str, a: Any, b: Any) -> list[Changed]:
     else:
         leaves = differing(where, a, b)
     for leaf in leaves:
-        line = f"{leaf.where}: {leaf.a!r} in A, {leaf.b!r} in B"
+        line = f"{leaf.where}: {_told(leaf.a)} in A, {_told(leaf.b)} in B"
         found.append(Changed(where, leaf.where, _said(leaf.a), _said(leaf.b), line))
     return found
 
 
+def _told(value: Any) -> str:
+    return _said(value) if isinstance(value, list) else repr(value)
+
+
 def _said(value: Any) -> str:
+    """In words; a list's members one after the other, of a claim who is compared with whom."""
+    if isinstance(value, list):
+        return ", ".join(map(_said, value)) or "none"
+    if isinstance(value, dict):
+        if value.keys() == {"strategy", "reference"}:
+            return f"{value['strategy']} against {value['reference']}"
+        return " ".join(f"{key} {_said(inner)}" for key, inner in value.items())
     return "" if value is None else str(value)
 
 

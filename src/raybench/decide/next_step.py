@@ -26,21 +26,21 @@ _TIMES_AS_LONG: Final = 20
 
 
 def next_command(tables: Tables, lacks: Sequence[Lack], best: WayResult | None, ways: Sequence[WayResult]) -> str:
-    """A command, and in parentheses what it is for; ``lacks``: what the run of ``tables`` lacks."""
+    """A command, and as a comment of the shell what it is for; ``lacks``: what the run of ``tables`` lacks."""
     if lacks:
         remedy = next(one for one in _WHY if any(lack.remedy == one for lack in lacks))
         times = max(lack.times for lack in lacks if lack.remedy == remedy)
         words = ["raybench", "sweep", *_sweep_options(tables, remedy, times)]
-        return f"{shell_command(words)}    ({_WHY[remedy]}{_file_words(tables, remedy)})"
+        return f"{shell_command(words)}    # {_WHY[remedy]}{_file_words(tables, remedy)}"
     command = shell_command(["raybench", "tables", run_argument(tables.root)])
     if best is not None and best.more_rounds:
         rounds = _rounds_taken(tables)
         if best.more_rounds < _TIMES_AS_LONG * rounds and not are_too_many(best.more_rounds, round_seconds(tables)):
             words = ["raybench", "sweep", *_sweep_options(tables, "longer", 1 + best.more_rounds / rounds)]
-            return f"{shell_command(words)}    (settles how many GPUs; {_WHY['longer']}{_file_words(tables, 'longer')})"
+            return f"{shell_command(words)}    # settles how many GPUs; {_WHY['longer']}{_file_words(tables, 'longer')}"
     if best is not None:
-        return f"{command}    (all numbers behind this)"
-    return f"{command}    ({_other_gpus(ways)})"
+        return f"{command}    # all numbers behind this"
+    return f"{command}    # {_other_gpus(ways)}"
 
 
 def whole_plan(tables: Tables) -> str:

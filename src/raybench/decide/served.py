@@ -74,7 +74,7 @@ def decide_served(tables: Tables, needs: ServedNeeds) -> ServedAdvice:
         ways=ways,
         beside=_beside(tables),
         cautions=tuple(_cautions(tables, needs, ways, measured_on, on_cpu, known)),
-        next_command=f"{shell_command(['raybench', 'tables', run_argument(tables.root)])}    (all numbers behind this)",
+        next_command=f"{shell_command(['raybench', 'tables', run_argument(tables.root)])}    # all numbers behind this",
     )
 
 

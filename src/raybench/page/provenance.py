@@ -55,7 +55,7 @@ def provenance_section(tables: Tables, limits: Limits) -> Section:
             "host": ("host", str),
             "devices": ("devices", whole),
             "visits": ("visits", whole),
-            "environments": ("that said different things of themselves", whole),
+            "environments": ("different descriptions", whole),
         },
         text_of("page_machines"),
         limits,
