@@ -92,12 +92,12 @@ def test_many_comparisons_are_counted_a_pair_and_its_mirror_once(of_a_language_m
         )
     answer = answer_of(tables)
     assert answer.sentence.startswith(
-        "End to end, of 7 comparisons 4 slower, 2 faster, 1 equivalent; the furthest apart"
+        "End to end, of 7 comparisons 4 slower, 2 faster, 1 equivalent; the furthest apart: "
     )
     tables.connection.execute("UPDATE by_strategy SET verdict = 'inconclusive' WHERE verdict IS NOT NULL")
     answer = answer_of(tables)
     assert answer.sentence.startswith(
-        "End to end, none of 7 comparisons is settled: Full FT against LoRA Separate -19.2 "
+        "End to end, none of 7 comparisons is settled: Full FT against LoRA Separate -19.2 % ["
     )
     assert answer.sentence.endswith(", and 2 more.")
     assert answer.certainty.startswith("Not settled: all 7 comparisons. By 95 % intervals")

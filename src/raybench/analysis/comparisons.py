@@ -43,7 +43,12 @@ class Comparisons:
         self.measures = [measure for measure in MEASURES if measure in had]
         self.names: dict[str, list[str]] = {group["deployment"]: group["names"] for group in self._groups}
         complete = {name for names in self.names.values() for name in names}
-        self._unfinished = {(c["name"], c["block"]) for c in configurations if c["name"] not in complete}
+        unfinished = {(c["name"], c["block"]) for c in configurations if c["name"] not in complete}
+        self._sides = {
+            (deployment, reference): self._with_whole_counterparts(names, reference, unfinished)
+            for deployment, names in self.names.items()
+            for reference in self._references
+        }
         self.ratios = self._ratios_of(None)
 
     @property
@@ -83,7 +88,7 @@ class Comparisons:
         for timing in [Timing(measure, clock) for measure in self.measures for clock in clocks]:
             for group in self._groups:
                 for reference in self._references:
-                    names = self._with_whole_counterparts(group["names"], reference)
+                    names = self._sides[group["deployment"], reference]
                     estimate = self.ratios.estimate(names, reference, timing)
                     claim = self._is_claim(group["role"], reference)
                     # By wall time a baseline stands in the table too, and so does a claim that could not be tested.
@@ -112,9 +117,7 @@ class Comparisons:
         for end in range(1, rounds + 1):
             ratios = self._ratios_of(end)
             claimed = [
-                ratios.estimate(
-                    self._with_whole_counterparts(group["names"], reference), reference, Timing(measure, "wall")
-                )
+                ratios.estimate(self._sides[group["deployment"], reference], reference, Timing(measure, "wall"))
                 for measure in self.measures
                 for group in self._groups
                 for reference in self._references
@@ -130,17 +133,19 @@ class Comparisons:
         served = (self._served.get((name, measure), 0) for name in group["names"])
         return {"n": sum(served), "mean_ms": group[f"{measure}_ms"]}
 
-    def _with_whole_counterparts(self, names: Iterable[str], reference: str) -> list[str]:
+    def _with_whole_counterparts(
+        self, names: Iterable[str], reference: str, unfinished: set[tuple[str, str]]
+    ) -> list[str]:
         """Those of ``names`` whose counterparts are complete too: a ratio has two sides, and a pair two directions.
 
         What stands beside several adapters in their own block is there as often as they are, whatever became of it in
-        its block.
+        its block. ``unfinished``: configurations that are not complete, with their own blocks.
         """
         return [
             name
             for name in names
             if not any(
-                row["via"] is None and (row["reference"], row["reference_block"]) in self._unfinished
+                row["via"] is None and (row["reference"], row["reference_block"]) in unfinished
                 for row in self._compared_with[name, reference]
             )
         ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from raybench.analysis import Tables, shipped_sql
 from raybench.page.parts import Chart, Columns, Grid, Limits, Series, cut, grid, grids
 from raybench.page.queries import text_of
-from raybench.page.values import fixed, whole
+from raybench.page.values import end_ms, fixed, whole
 from raybench.report import MEASURES
 
 _SHOWN: Final = 100
@@ -84,8 +84,8 @@ def percentile_grids(tables: Tables, limits: Limits) -> tuple[Grid, ...]:
         **({"measure": ("measure", MEASURES.__getitem__)} if several else {}),
         "percentile": ("percentile", lambda value: f"p{value:g}"),
         "ms": ("ms", fixed(3)),
-        "low_ms": ("95 % from", lambda value: fixed(3)(value or math.inf)),  # 0 is as open as what has no end
-        "high_ms": ("to", fixed(3)),
+        "low_ms": ("95 % from", end_ms),
+        "high_ms": ("to", end_ms),
         "n": ("n", whole),
         "visits": ("visits", whole),
     }

@@ -35,7 +35,16 @@ def shares(value: float) -> str:
 
 def end(ratio: float) -> str:
     """An end of an interval; that of one visit says nothing."""
-    return "open" if ratio == 0 or math.isinf(ratio) else percent(ratio)
+    return "open" if _is_open(ratio) else percent(ratio)
+
+
+def end_ms(ms: float) -> str:
+    """The same of an interval of milliseconds: ``12.345``."""
+    return "open" if _is_open(ms) else fixed(3)(ms)
+
+
+def _is_open(value: float) -> bool:
+    return value == 0 or math.isinf(value)
 
 
 def p_value(value: float) -> str:
